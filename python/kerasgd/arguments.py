@@ -1,0 +1,283 @@
+"""The one table of argument rules (contract 12), for Python and for R.
+
+`RULES` says for each argument what is accepted and turns it into the one form that the rest of the
+package knows: numbers become `float`, whole numbers `int`, flags `bool`. `check()` applies one
+rule, `check_all()` those of a call and what holds between arguments. Nothing else in the package
+judges an argument.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import functools
+import inspect
+import math
+import numbers
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+import keras
+import numpy as np
+
+from kerasgd.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    KerasgdWarning,
+    UnknownArgumentError,
+)
+from kerasgd.foreign import ForeignFunction
+
+LARGEST_WHOLE_NUMBER = 2**31 - 1
+LARGEST_FLOAT32 = float(np.finfo("float32").max)
+CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an argument must be, in words, and the function that makes it so.
+
+    Attributes:
+        requirement: completes the sentence '`x` must be ...'; a template (see `errors`).
+        convert: returns the value in its one form. It raises `TypeError` for something of the wrong
+            kind and `ValueError` for a wrong value; a message, if any, becomes the hint.
+    """
+
+    requirement: str
+    convert: Callable[[object], object]
+
+
+def as_number(value: object) -> float:
+    """A Python, NumPy or R number, or a 0-d array of any backend, as a `float`."""
+    if _is_array(value) and getattr(value, "shape", None) == ():
+        value = np.asarray(value)[()]
+    if isinstance(value, bool | np.bool_) or not _is_real(value):
+        raise TypeError
+    return float(value)  # type: ignore[arg-type]
+
+
+def _is_array(value: object) -> bool:
+    return hasattr(value, "__array__") and not isinstance(value, type)
+
+
+def _is_real(value: object) -> bool:
+    # bfloat16 scalars (ml_dtypes) are no numbers.Real, but know how to become a float.
+    return isinstance(value, numbers.Real) or (
+        isinstance(value, np.generic)
+        and not isinstance(value, np.character | np.complexfloating)
+        and hasattr(value, "__float__")
+    )
+
+
+def number(requirement: str, accepts: Callable[[float], bool]) -> Rule:
+    """A finite number for which `accepts` holds."""
+
+    def convert(value: object) -> object:
+        result = as_number(value)
+        if not (math.isfinite(result) and accepts(result)):
+            raise ValueError
+        return result
+
+    return Rule(requirement, convert)
+
+
+def whole_number(at_least: int) -> Rule:
+    """A whole number, which may arrive as a float (R's 2 is one)."""
+
+    def convert(value: object) -> int:
+        result = as_number(value)
+        if not (at_least <= result <= LARGEST_WHOLE_NUMBER and result == int(result)):
+            raise ValueError
+        return int(result)
+
+    return Rule(f"a whole number from {at_least} to {LARGEST_WHOLE_NUMBER}", convert)
+
+
+def flag() -> Rule:
+    """True or False and nothing that merely counts as one of them."""
+
+    def convert(value: object) -> bool:
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError
+        return bool(value)
+
+    return Rule("{true} or {false}", convert)
+
+
+def label() -> Rule:
+    """One non-empty string that can begin a variable's path."""
+
+    def convert(value: object) -> str:
+        if not isinstance(value, str):
+            raise TypeError
+        if not value or "/" in value:
+            raise ValueError
+        return str(value)
+
+    return Rule("one non-empty string without `/`", convert)
+
+
+def optional(rule: Rule) -> Rule:
+    """`rule`, or None."""
+
+    def convert(value: object) -> object:
+        return None if value is None else rule.convert(value)
+
+    return Rule(f"{rule.requirement}, or {{null}}", convert)
+
+
+RATE = number("a finite number >= 0", lambda x: x >= 0)
+
+
+def learning_rate() -> Rule:
+    """A number, a schedule, or a function that needs no arguments (contract 2.1 to 2.5)."""
+
+    def convert(value: object) -> object:
+        if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+            return value
+        if callable(value) and not _is_array(value):
+            return _rate_function(value)
+        result = RATE.convert(value)
+        if result > LARGEST_FLOAT32 and keras.config.floatx() != "float64":
+            raise ValueError("A rate is stored as float32, which ends at 3.4e38.")
+        return result
+
+    return Rule(
+        f"{RATE.requirement}, a learning-rate schedule, or a function without arguments", convert
+    )
+
+
+def _rate_function(function: Callable[..., object]) -> Callable[..., object]:
+    if isinstance(function, type):
+        raise TypeError("Give an instance of the class: call it with its arguments first.")
+    required = required_arguments(function)
+    if required:
+        names = ", ".join(f"`{name}`" for name in required)
+        raise TypeError(
+            f"This function asks for {names}, but it is called without arguments. "
+            "If it makes a schedule, call it first; "
+            "a rate that depends on the step is a learning-rate schedule."
+        )
+    return function
+
+
+def required_arguments(function: Callable[..., object]) -> list[str]:
+    """The names of the arguments that `function` cannot be called without."""
+    if isinstance(function, ForeignFunction):
+        return function.required
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some built-in functions tell nothing about themselves
+        return []
+    optional_kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in optional_kinds]
+
+
+_POSITIVE = number("a finite number > 0", lambda x: x > 0)
+
+RULES: Mapping[str, Rule] = {
+    "learning_rate": learning_rate(),
+    "momentum": number("a finite number >= 0", lambda x: x >= 0),
+    "nesterov": flag(),
+    "weight_decay": optional(number("a finite number >= 0", lambda x: x >= 0)),
+    "clipnorm": optional(_POSITIVE),
+    "clipvalue": optional(_POSITIVE),
+    "global_clipnorm": optional(_POSITIVE),
+    "use_ema": flag(),
+    "ema_momentum": number("a number from 0 to 1", lambda x: 0 <= x <= 1),
+    "ema_overwrite_frequency": optional(whole_number(at_least=1)),
+    "name": label(),
+    "loss_scale_factor": optional(_POSITIVE),
+    "gradient_accumulation_steps": optional(whole_number(at_least=1)),
+}
+
+
+def check(argument: str, value: object, rule: Rule | None = None) -> object:
+    """`value` in its one form, if the rule of `argument` accepts it.
+
+    Raises:
+        ArgumentTypeError: it is of the wrong kind.
+        ArgumentValueError: it is of the right kind, with a wrong value.
+    """
+    rule = rule or RULES[argument]
+    refusal: type[ArgumentError]
+    try:
+        return rule.convert(value)
+    except TypeError as error:
+        refusal, hint = ArgumentTypeError, str(error)
+    except (ValueError, OverflowError) as error:
+        refusal, hint = ArgumentValueError, str(error)
+    raise refusal(argument, rule.requirement, value, hint or None)
+
+
+def check_all(given: Mapping[str, object]) -> dict[str, object]:
+    """All arguments of a call in their one form.
+
+    Raises:
+        ArgumentError: as `check()`; also if more than one clip is set.
+    """
+    checked = {argument: check(argument, value) for argument, value in given.items()}
+    _check_one_clip(checked)
+    _warn_of_divergence(checked)
+    return checked
+
+
+def _check_one_clip(checked: Mapping[str, object]) -> None:
+    clips = [name for name in CLIPS if checked.get(name) is not None]
+    if len(clips) > 1:
+        first, second = clips[:2]
+        raise ArgumentValueError(
+            second,
+            f"{{null}} when `{first}` is set",
+            checked[second],
+            "At most one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set.",
+        )
+
+
+def _warn_of_divergence(checked: Mapping[str, object]) -> None:
+    momentum = checked.get("momentum", 0.0)
+    if isinstance(momentum, float) and momentum > 1:
+        warnings.warn(
+            f"`momentum` is {momentum:g}. Above 1 the velocity grows without bound.",
+            KerasgdWarning,
+            stacklevel=4,
+        )
+
+
+def check_no_unknown(extra: Mapping[str, object], function: str, known: Collection[str]) -> None:
+    """Refuse every name of `extra`, and suggest the one of `known` that was probably meant.
+
+    Raises:
+        UnknownArgumentError: if there is a name in `extra`.
+    """
+    for argument, value in extra.items():
+        suggestion, hint = suggest(argument, known)
+        raise UnknownArgumentError(argument, value, function, suggestion, hint)
+
+
+def suggest(argument: str, known: Collection[str]) -> tuple[str | None, str | None]:
+    """The name in `known` that `argument` stands for, with a hint; None where there is none."""
+    meant, hint = hints().get(argument.lower(), (None, None))
+    if meant in known:
+        return meant, hint
+    close = difflib.get_close_matches(argument.lower(), known, n=1)
+    return (close[0] if close else None), None
+
+
+@functools.cache
+def hints() -> dict[str, tuple[str, str | None]]:
+    """What is often given for an argument of ours; R reads the same file."""
+    text = resources.files("kerasgd").joinpath("argument-hints.csv").read_text("utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return {row["misspelt"]: (row["meant"], row["hint"] or None) for row in rows}
+
+
+def beyond_ours(extra: Mapping[str, object], accepted: Callable[..., object]) -> dict[str, object]:
+    """Those of `extra` that `accepted`, the installed Keras class, names as arguments (12.6)."""
+    named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    parameters = inspect.signature(accepted).parameters.values()
+    names = {parameter.name for parameter in parameters if parameter.kind in named}
+    return {name: value for name, value in extra.items() if name in names}

@@ -1,0 +1,175 @@
+"""What differs between TensorFlow, JAX and PyTorch: the same few operations each.
+
+A backend is a module with the functions of `Backend`. They know nothing of arguments, clauses or
+the order of a step; `update.py` calls them in that order.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import keras
+
+# The tensors and variables of three libraries, none of which ships types.
+Tensor = Any
+Variable = Any
+
+SUPPORTED = ("tensorflow", "jax", "torch")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A trainable variable with all that the optimizer keeps for it.
+
+    Attributes:
+        variable: the weights.
+        velocity: None without momentum.
+        average: the EMA of the weights; None without EMA.
+        accumulator: the sum of gradients in this window; None without accumulation.
+        constraint: a function of the weights, or None.
+        decays: whether weight decay applies.
+        takes_gradient_as_value: the gradient *is* the new value (float8 scales of Keras).
+    """
+
+    variable: Variable
+    velocity: Variable | None
+    average: Variable | None
+    accumulator: Variable | None
+    constraint: Callable[[Any], Any] | None
+    decays: bool
+    takes_gradient_as_value: bool
+
+
+@dataclass(frozen=True)
+class State:
+    """All that one step reads and writes, on one device.
+
+    Attributes:
+        iterations: `t`, the number of steps so far.
+        averaging: 1 once the averages hold weights, 0 before.
+        in_window: for each slot 1 if it has had a gradient in this accumulation window.
+        slots: one for each trainable variable, in the order of `build()`.
+    """
+
+    iterations: Variable
+    averaging: Variable | None
+    in_window: Variable | None
+    slots: Sequence[Slot]
+
+    def variables(self) -> list[Variable]:
+        """Everything that an update may write, the step counter excepted."""
+        of_slots = [
+            v
+            for slot in self.slots
+            for v in (slot.variable, slot.velocity, slot.average, slot.accumulator)
+        ]
+        return [v for v in [*of_slots, self.averaging, self.in_window] if v is not None]
+
+
+@dataclass(frozen=True)
+class Move:
+    """One variable's part in an update.
+
+    Attributes:
+        slot: what is updated.
+        gradient: in at least float32.
+        coefficient: the scalar that makes it the gradient of the update: inverse loss scale, 1/n of
+            accumulation and clip in one, so that a scaled gradient need not be written to memory.
+        present: whether there is a gradient at all; a tensor where only the run can tell.
+    """
+
+    slot: Slot
+    gradient: Tensor
+    coefficient: Tensor | float
+    present: Tensor | bool = True
+
+
+class Backend(Protocol):
+    """The operations that a backend provides."""
+
+    def sum_rows(self, gradient: Tensor, keep_sparse: bool) -> Tensor:
+        """The gradient as a tensor of at least float32, duplicate rows summed.
+
+        With `keep_sparse` a sparse gradient stays sparse, each row once.
+        """
+
+    def across_replicas(
+        self,
+        optimizer: Any,
+        gradients: Sequence[Tensor | None],
+        proceed: Callable[[list[tuple[Any, State, list[Tensor | None]]]], None],
+    ) -> None:
+        """Sum the gradients over replicas, and `proceed` with one triple for each device.
+
+        A triple holds the context to enter, the device's copy of the state, and the sums.
+        """
+
+    def when(
+        self, condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]
+    ) -> None:
+        """Do `action`, which writes nothing but `writes`, if `condition` holds."""
+
+    def call_each_time(self, function: Callable[[], float]) -> Tensor | float:
+        """`function()`, anew each time that a step runs, compiled or not (contract 2.3)."""
+
+    def is_eager(self) -> bool:
+        """Whether this runs now, and is not being compiled."""
+
+    def beside(self, optimizer: Any, variable: Variable) -> AbstractContextManager[Any]:
+        """Where new variables are created on the devices of `variable`."""
+
+    def read(self, variable: Variable) -> Tensor:
+        """The value of a variable."""
+
+    def assign(self, variable: Variable, value: Tensor) -> None:
+        """Set a variable's value."""
+
+    def squared_norms(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The sum of squares of each gradient, in at least float32."""
+
+    def numbers(self, gradient: Tensor) -> Tensor:
+        """The gradient's elements; of a sparse one those of the rows that it has."""
+
+    def choose(
+        self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
+    ) -> Tensor:
+        """The one or the other, only that one computed where the backend can."""
+
+    def rescale(self, condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
+        """``factor * gradient`` if `condition` holds; the factor is 1 where it does not."""
+
+    def accumulate(self, moves: Sequence[Move]) -> None:
+        """accumulator <- accumulator + coefficient * gradient."""
+
+    def clear(self, variables: Sequence[Variable]) -> None:
+        """Set to zero."""
+
+    def decay(self, slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
+        """Rule 3.1: w <- w - rate * weight_decay * w."""
+
+    def descend(self, moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
+        """Rules 1.1 to 1.3, for all variables at once."""
+
+    def constrain(self, slots: Sequence[Slot]) -> None:
+        """Apply each variable's constraint."""
+
+    def average(self, slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
+        """average <- momentum * average + (1 - momentum) * w; the first one is w itself."""
+
+    def overwrite(self, slots: Sequence[Slot]) -> None:
+        """w <- average."""
+
+
+def current() -> Backend:
+    """The backend that Keras runs on."""
+    name = keras.config.backend()
+    if name not in SUPPORTED:
+        raise ImportError(
+            f"kerasgd works on {', '.join(SUPPORTED)}; Keras runs on {name}. "
+            "Set the environment variable KERAS_BACKEND before Keras is imported."
+        )
+    return cast(Backend, importlib.import_module(f"kerasgd.backends.{name}"))

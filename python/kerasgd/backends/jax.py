@@ -1,0 +1,167 @@
+"""JAX: values are replaced, not written; XLA fuses what is written apart here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+
+from kerasgd import rule
+from kerasgd.backends import Move, Slot, State, Tensor, Variable
+from kerasgd.errors import LearningRateError
+from kerasgd.keras_internals import get_stateless_scope
+
+
+def sum_rows(gradient: Tensor, keep_sparse: bool) -> Tensor:
+    """As `Backend.sum_rows`; JAX's sparse gradients are made dense."""
+    if hasattr(gradient, "todense"):
+        gradient = gradient.todense()
+    gradient = jnp.asarray(gradient)
+    return gradient.astype("float32") if gradient.dtype.itemsize < 4 else gradient
+
+
+def across_replicas(
+    optimizer: Any,
+    gradients: Sequence[Tensor | None],
+    proceed: Callable[[list[tuple[Any, State, list[Tensor | None]]]], None],
+) -> None:
+    """As `Backend.across_replicas`: there is one replica."""
+    proceed([(contextlib.nullcontext(), optimizer.state(), list(gradients))])
+
+
+def when(condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]) -> None:
+    """As `Backend.when`."""
+    if not isinstance(condition, jax.core.Tracer):
+        if condition:
+            action()
+        return
+
+    def changed() -> list[Tensor]:
+        outer = get_stateless_scope()
+        with keras.StatelessScope() as scope:
+            scope.state_mapping.update(outer.state_mapping)  # to read what was written before
+            action()
+        return [scope.get_current_value(v) for v in writes]
+
+    values = jax.lax.cond(condition, changed, lambda: [v.value for v in writes])
+    for variable, value in zip(writes, values, strict=True):
+        variable.assign(value)
+
+
+def choose(condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]) -> Tensor:
+    """As `Backend.choose`."""
+    return jax.lax.cond(condition, yes, no)
+
+
+def call_each_time(function: Callable[[], float]) -> float:
+    """As `Backend.call_each_time`: refused in a compiled step, which has no sound way out."""
+    if not is_eager():
+        raise LearningRateError(
+            "learning_rate",
+            "a number or a learning-rate schedule in a compiled JAX step",
+            function,
+            "Use the callback `kerasgd.callbacks.LearningRateFunction`, "
+            "which sets the rate before each batch.",
+        )
+    return function()
+
+
+def is_eager() -> bool:
+    """As `Backend.is_eager`."""
+    return not isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
+def beside(optimizer: Any, variable: Variable) -> contextlib.AbstractContextManager[Any]:
+    """As `Backend.beside`."""
+    return contextlib.nullcontext()
+
+
+def read(variable: Variable) -> Tensor:
+    """As `Backend.read`."""
+    return variable.value
+
+
+def assign(variable: Variable, value: Tensor) -> None:
+    """As `Backend.assign`."""
+    variable.assign(value)
+
+
+def squared_norms(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """As `Backend.squared_norms`."""
+    return [jnp.sum(jnp.square(gradient)) for gradient in gradients]
+
+
+def numbers(gradient: Tensor) -> Tensor:
+    """As `Backend.numbers`."""
+    return gradient
+
+
+def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
+    """As `Backend.rescale`: XLA fuses the product into the update, a conditional would copy."""
+    return gradient * factor.astype(gradient.dtype)
+
+
+def accumulate(moves: Sequence[Move]) -> None:
+    """As `Backend.accumulate`."""
+    for move in moves:
+        accumulator = move.slot.accumulator
+        gradient = move.coefficient * move.gradient
+        accumulator.assign(accumulator.value + gradient.astype(accumulator.value.dtype))
+
+
+def clear(variables: Sequence[Variable]) -> None:
+    """As `Backend.clear`."""
+    for variable in variables:
+        variable.assign(jnp.zeros_like(variable.value))
+
+
+def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
+    """As `Backend.decay`."""
+    for slot in slots:
+        weights = slot.variable.value
+        dtype = rule.wide(keras.backend.standardize_dtype(weights.dtype))
+        wide = weights.astype(dtype)
+        slot.variable.assign(wide - jnp.asarray(rate, dtype) * weight_decay * wide)
+
+
+def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
+    """As `Backend.descend`."""
+    for move in moves:
+        slot, weights = move.slot, move.slot.variable.value
+        step = rule.learning_rate_times_gradient(
+            move.gradient, move.coefficient, rate, keras.backend.standardize_dtype(weights.dtype)
+        )
+        if slot.velocity is None:
+            slot.variable.assign(rule.without_momentum(weights, step))
+        else:
+            weights, velocity = rule.with_momentum(
+                weights, slot.velocity.value, step, momentum, nesterov
+            )
+            slot.variable.assign(weights)
+            slot.velocity.assign(velocity)
+
+
+def constrain(slots: Sequence[Slot]) -> None:
+    """As `Backend.constrain`."""
+    for slot in slots:
+        if slot.constraint is not None:
+            slot.variable.assign(slot.constraint(slot.variable))
+
+
+def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
+    """As `Backend.average`."""
+    for slot in slots:
+        old = read(slot.average)
+        factor = jnp.where(begun, jnp.asarray(momentum, old.dtype), 0)
+        weights = read(slot.variable).astype(old.dtype)
+        assign(slot.average, factor * old + (1 - factor) * weights)
+
+
+def overwrite(slots: Sequence[Slot]) -> None:
+    """As `Backend.overwrite`."""
+    for slot in slots:
+        assign(slot.variable, read(slot.average))

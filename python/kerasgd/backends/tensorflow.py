@@ -1,0 +1,275 @@
+"""TensorFlow: variables are written by operations, in graphs and in eager code alike.
+
+With replicas the step leaves the replicas once, when the gradients are summed. From there on each
+device runs the same step on its own copies, which are plain variables: no part of an update needs
+to know of the strategy, and conditionals are allowed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasgd import rule
+from kerasgd.backends import Move, Slot, State, Tensor, Variable
+from kerasgd.errors import StateError
+
+Proceed = Callable[[list[tuple[Any, State, list[Tensor | None]]]], None]
+
+
+def sum_rows(gradient: Tensor, keep_sparse: bool) -> Tensor:
+    """As `Backend.sum_rows`."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return _widened(tf.convert_to_tensor(gradient))
+    gradient = tf.IndexedSlices(_widened(gradient.values), gradient.indices, gradient.dense_shape)
+    return _each_row_once(gradient) if keep_sparse else tf.convert_to_tensor(gradient)
+
+
+def _widened(values: Tensor) -> Tensor:
+    return tf.cast(values, "float32") if values.dtype.size < 4 else values
+
+
+def _each_row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    rows, place = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
+def across_replicas(optimizer: Any, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
+    """As `Backend.across_replicas`."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        state = _on_device(optimizer.state(), _native)
+        proceed([(contextlib.nullcontext(), state, list(gradients))])
+    else:
+        tf.distribute.get_replica_context().merge_call(
+            _sum_and_proceed, args=(optimizer, list(gradients), proceed)
+        )
+
+
+def _sum_and_proceed(
+    strategy: tf.distribute.Strategy,
+    optimizer: Any,
+    gradients: list[Tensor | None],
+    proceed: Proceed,
+) -> None:
+    state = optimizer.state()
+    sums = _sum(strategy, gradients, [_native(slot.variable) for slot in state.slots])
+    copies = []
+    for replica in range(strategy.num_replicas_in_sync):
+
+        def local(variable: Variable, replica: int = replica) -> Variable:
+            return _copies(strategy, variable)[replica]
+
+        on_device = _on_device(state, local)
+        its_sums = [
+            None if s is None else strategy.experimental_local_results(s)[replica] for s in sums
+        ]
+        copies.append((tf.device(on_device.iterations.device), on_device, its_sums))
+    proceed(copies)
+
+
+def _sum(
+    strategy: tf.distribute.Strategy,
+    gradients: list[Tensor | None],
+    variables: list[Variable],
+) -> list[Tensor | None]:
+    present = [
+        (gradient, variable)
+        for gradient, variable in zip(gradients, variables, strict=True)
+        if gradient is not None
+    ]
+    sums = iter(strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, present))
+    return [None if gradient is None else next(sums) for gradient in gradients]
+
+
+def _copies(strategy: tf.distribute.Strategy, variable: Variable) -> tuple[tf.Variable, ...]:
+    copies: tuple[tf.Variable, ...] = strategy.experimental_local_results(_native(variable))
+    if len(copies) != strategy.num_replicas_in_sync:
+        raise StateError(
+            f"`{variable.path}` has {len(copies)} copies for "
+            f"{strategy.num_replicas_in_sync} replicas. "
+            "Make model and optimizer inside `with strategy.scope():`."
+        )
+    return copies
+
+
+def _on_device(state: State, local: Callable[[Variable], tf.Variable]) -> State:
+    """The state with TensorFlow's own variables of one device in it."""
+
+    def localised(record: Any, names: Sequence[str]) -> Any:
+        present = {name: getattr(record, name) for name in names}
+        return replace(record, **{k: local(v) for k, v in present.items() if v is not None})
+
+    of_slot = ("variable", "velocity", "average", "accumulator")
+    of_state = [field.name for field in fields(State) if field.name != "slots"]
+    slots = [localised(slot, of_slot) for slot in state.slots]
+    return replace(localised(state, of_state), slots=slots)  # type: ignore[no-any-return]
+
+
+def when(condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]) -> None:
+    """As `Backend.when`."""
+    tf.cond(condition, action, lambda: None)
+
+
+def choose(condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]) -> Tensor:
+    """As `Backend.choose`."""
+    return tf.cond(condition, yes, no)
+
+
+def call_each_time(function: Callable[[], float]) -> Tensor | float:
+    """As `Backend.call_each_time`.
+
+    A graph gets a placeholder that the outermost function fills, on the main thread, each time that
+    it is called.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    if is_eager():
+        return function()
+    while getattr(graph, "outer_graph", None) is not None and hasattr(
+        graph.outer_graph, "capture_call_time_value"
+    ):
+        graph = graph.outer_graph
+    dtype = rule.wide(keras.config.floatx())
+    return graph.capture_call_time_value(
+        lambda: tf.constant(function(), dtype),
+        tf.TensorSpec((), dtype),
+        key=function,
+    )
+
+
+def is_eager() -> bool:
+    """As `Backend.is_eager`."""
+    return bool(tf.executing_eagerly())
+
+
+def beside(optimizer: Any, variable: Variable) -> contextlib.AbstractContextManager[Any]:
+    """As `Backend.beside`: under the strategy that the optimizer was made in."""
+    strategy: tf.distribute.Strategy = optimizer._distribution_strategy
+    context: contextlib.AbstractContextManager[Any] = strategy.extended.colocate_vars_with(
+        _native(variable)
+    )
+    return context
+
+
+def _native(variable: Variable) -> tf.Variable:
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def read(variable: Variable) -> Tensor:
+    """As `Backend.read`."""
+    return tf.convert_to_tensor(variable)
+
+
+def assign(variable: Variable, value: Tensor) -> None:
+    """As `Backend.assign`."""
+    variable.assign(tf.cast(value, variable.dtype), read_value=False)
+
+
+def squared_norms(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """As `Backend.squared_norms`."""
+    # One pass over memory; reduce_sum(square()) writes the squares first.
+    return [2 * tf.nn.l2_loss(numbers(gradient)) for gradient in gradients]
+
+
+def numbers(gradient: Tensor) -> Tensor:
+    """As `Backend.numbers`."""
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
+    """As `Backend.rescale`."""
+    return tf.cond(
+        condition, lambda: _times(tf.cast(factor, gradient.dtype), gradient), lambda: gradient
+    )
+
+
+def accumulate(moves: Sequence[Move]) -> None:
+    """As `Backend.accumulate`."""
+    for move in moves:
+        accumulator = move.slot.accumulator
+        gradient = _times(tf.cast(move.coefficient, move.gradient.dtype), move.gradient)
+        accumulator.assign_add(tf.cast(gradient, accumulator.dtype), read_value=False)
+
+
+def clear(variables: Sequence[Variable]) -> None:
+    """As `Backend.clear`."""
+    for variable in variables:
+        variable.assign(tf.zeros_like(variable), read_value=False)
+
+
+def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
+    """As `Backend.decay`."""
+    for slot in slots:
+        weights = read(slot.variable)
+        dtype = rule.wide(weights.dtype.name)
+        factor = tf.cast(rate, dtype) * tf.cast(weight_decay, dtype)
+        assign(slot.variable, tf.cast(weights, dtype) - factor * tf.cast(weights, dtype))
+
+
+def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
+    """As `Backend.descend`."""
+    for move in moves:
+        if isinstance(move.gradient, tf.IndexedSlices):
+            _descend_rows(move, rate)
+        else:
+            _descend(move, rate, momentum, nesterov)
+
+
+def _descend(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
+    slot, weights = move.slot, read(move.slot.variable)
+    step = rule.learning_rate_times_gradient(
+        move.gradient, move.coefficient, rate, weights.dtype.name
+    )
+    if slot.velocity is None:
+        assign(slot.variable, rule.without_momentum(weights, step))
+        return
+    weights, velocity = rule.with_momentum(weights, read(slot.velocity), step, momentum, nesterov)
+    assign(slot.velocity, velocity)
+    assign(slot.variable, weights)
+
+
+def _descend_rows(move: Move, rate: Tensor) -> None:
+    """Rule 1.1 on the rows that have a gradient; the others are not written (contract 11.2)."""
+    variable, gradient = move.slot.variable, move.gradient
+    step = rule.learning_rate_times_gradient(
+        gradient.values, move.coefficient, rate, variable.dtype.name
+    )
+    rows = rule.without_momentum(tf.gather(variable, gradient.indices), step)
+    variable.scatter_update(tf.IndexedSlices(rows, gradient.indices))
+    if tf.is_tensor(move.coefficient):
+        # Rows without a gradient have one of zero, and a norm that is not finite spoils them
+        # too (4.5).
+        spoilt = tf.math.is_nan(move.coefficient)
+        when(spoilt, lambda: assign(variable, variable * float("nan")), [variable])
+
+
+def constrain(slots: Sequence[Slot]) -> None:
+    """As `Backend.constrain`."""
+    for slot in slots:
+        if slot.constraint is not None:
+            assign(slot.variable, slot.constraint(slot.variable))
+
+
+def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
+    """As `Backend.average`."""
+    for slot in slots:
+        old = read(slot.average)
+        factor = tf.where(begun, tf.cast(momentum, old.dtype), 0)
+        assign(slot.average, factor * old + (1 - factor) * tf.cast(slot.variable, old.dtype))
+
+
+def overwrite(slots: Sequence[Slot]) -> None:
+    """As `Backend.overwrite`."""
+    for slot in slots:
+        assign(slot.variable, read(slot.average))
+
+
+def _times(factor: Tensor, gradient: Tensor) -> Tensor:
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(factor * gradient.values, gradient.indices, gradient.dense_shape)
+    return factor * gradient

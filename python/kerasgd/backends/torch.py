@@ -1,0 +1,215 @@
+"""PyTorch: tensors are written in place, by functions that take all variables at once.
+
+Inside a `keras.StatelessScope` nothing may be written in place: the values belong to the caller.
+There `_writable()` hands out copies, which the scope then holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import torch
+
+from kerasgd import rule
+from kerasgd.backends import Move, Slot, State, Tensor, Variable
+from kerasgd.keras_internals import in_stateless_scope
+
+
+def sum_rows(gradient: Tensor, keep_sparse: bool) -> Tensor:
+    """As `Backend.sum_rows`; PyTorch's sparse gradients are made dense."""
+    gradient = keras.ops.convert_to_tensor(gradient).detach()
+    if gradient.is_sparse:
+        gradient = gradient.to_dense()
+    return gradient.float() if gradient.dtype in (torch.float16, torch.bfloat16) else gradient
+
+
+def across_replicas(
+    optimizer: Any,
+    gradients: Sequence[Tensor | None],
+    proceed: Callable[[list[tuple[Any, State, list[Tensor | None]]]], None],
+) -> None:
+    """As `Backend.across_replicas`: there is one replica."""
+    with torch.no_grad():
+        proceed([(contextlib.nullcontext(), optimizer.state(), list(gradients))])
+
+
+def when(condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]) -> None:
+    """As `Backend.when`."""
+    if bool(condition):
+        action()
+
+
+def choose(condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]) -> Tensor:
+    """As `Backend.choose`."""
+    return yes() if bool(condition) else no()
+
+
+def call_each_time(function: Callable[[], float]) -> float:
+    """As `Backend.call_each_time`: nothing is compiled."""
+    return function()
+
+
+def is_eager() -> bool:
+    """As `Backend.is_eager`."""
+    return True
+
+
+def beside(optimizer: Any, variable: Variable) -> contextlib.AbstractContextManager[Any]:
+    """As `Backend.beside`."""
+    return contextlib.nullcontext()
+
+
+def read(variable: Variable) -> Tensor:
+    """As `Backend.read`."""
+    return variable.value
+
+
+def assign(variable: Variable, value: Tensor) -> None:
+    """As `Backend.assign`."""
+    variable.assign(value)
+
+
+def squared_norms(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """As `Backend.squared_norms`."""
+    return [norm.square() for norm in torch._foreach_norm(list(gradients))]
+
+
+def numbers(gradient: Tensor) -> Tensor:
+    """As `Backend.numbers`."""
+    return gradient
+
+
+def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
+    """As `Backend.rescale`."""
+    return gradient * factor if bool(condition) else gradient
+
+
+def accumulate(moves: Sequence[Move]) -> None:
+    """As `Backend.accumulate`."""
+    for move in moves:
+        accumulator = _writable(move.slot.accumulator)
+        accumulator.add_(move.gradient.to(accumulator.dtype), alpha=float(move.coefficient))
+
+
+def clear(variables: Sequence[Variable]) -> None:
+    """As `Backend.clear`."""
+    for variable in variables:
+        _writable(variable).zero_()
+
+
+def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
+    """As `Backend.decay`."""
+    for slot in slots:
+        weights = _writable(slot.variable)
+        # PyTorch computes half precision in float32 inside one operation.
+        weights.add_(weights, alpha=-float(rate) * weight_decay)
+
+
+def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
+    """As `Backend.descend`."""
+    together = [move for move in moves if _in_one_dtype(move)]
+    for dtype in {move.gradient.dtype for move in together}:
+        _descend_together(
+            [move for move in together if move.gradient.dtype == dtype], rate, momentum, nesterov
+        )
+    for move in moves:
+        if not _in_one_dtype(move):
+            _descend_alone(move, rate, momentum, nesterov)
+
+
+def _in_one_dtype(move: Move) -> bool:
+    """Whether the gradient is of its variable's dtype, and that one wide enough to compute in."""
+    return bool(_value(move.slot.variable).dtype == move.gradient.dtype)
+
+
+def _descend_together(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
+    weights = [_writable(move.slot.variable) for move in moves]
+    gradients = [move.gradient for move in moves]
+    steps = _folded(moves, rate)
+    if moves[0].slot.velocity is None:
+        _subtract(weights, gradients, steps)
+        return
+    velocities = [_writable(move.slot.velocity) for move in moves]
+    torch._foreach_mul_(velocities, momentum)
+    _subtract(velocities, gradients, steps)
+    if nesterov:
+        torch._foreach_add_(weights, velocities, alpha=momentum)
+        _subtract(weights, gradients, steps)
+    else:
+        torch._foreach_add_(weights, velocities)
+
+
+def _folded(moves: Sequence[Move], rate: Tensor) -> list[float]:
+    """For each move the learning rate times its coefficient, rounded as the gradient's dtype is."""
+
+    def folded(coefficient: Tensor | float) -> float:
+        dtype = moves[0].gradient.dtype
+        product = torch.as_tensor(rate, dtype=dtype) * torch.as_tensor(coefficient, dtype=dtype)
+        return float(product)
+
+    by_identity = {id(move.coefficient): folded(move.coefficient) for move in moves}
+    return [by_identity[id(move.coefficient)] for move in moves]
+
+
+def _subtract(
+    targets: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor], steps: Sequence[float]
+) -> None:
+    """target <- target - step * gradient, in place and without a temporary."""
+    if len(set(steps)) == 1:
+        torch._foreach_add_(targets, gradients, alpha=-steps[0])
+        return
+    for target, gradient, step in zip(targets, gradients, steps, strict=True):
+        target.add_(gradient, alpha=-step)
+
+
+def _descend_alone(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
+    slot, weights = move.slot, read(move.slot.variable)
+    step = rule.learning_rate_times_gradient(
+        move.gradient, move.coefficient, rate, keras.backend.standardize_dtype(weights.dtype)
+    )
+    if slot.velocity is None:
+        assign(slot.variable, rule.without_momentum(weights, step))
+        return
+    weights, velocity = rule.with_momentum(weights, read(slot.velocity), step, momentum, nesterov)
+    assign(slot.variable, weights)
+    assign(slot.velocity, velocity)
+
+
+def constrain(slots: Sequence[Slot]) -> None:
+    """As `Backend.constrain`."""
+    for slot in slots:
+        if slot.constraint is not None:
+            slot.variable.assign(slot.constraint(slot.variable))
+
+
+def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
+    """As `Backend.average`."""
+    weight = 1 - momentum if bool(begun) else 1.0
+    averages = [_writable(slot.average) for slot in slots]
+    weights = [_value(slot.variable).to(a.dtype) for slot, a in zip(slots, averages, strict=True)]
+    torch._foreach_lerp_(averages, weights, weight)
+
+
+def overwrite(slots: Sequence[Slot]) -> None:
+    """As `Backend.overwrite`."""
+    for slot in slots:
+        _writable(slot.variable).copy_(_value(slot.average))
+
+
+def _value(variable: Variable) -> torch.Tensor:
+    """The tensor that a variable holds, or that the scope holds for it."""
+    value = variable.value
+    return value.data if isinstance(value, torch.nn.Parameter) else value
+
+
+def _writable(variable: Variable) -> torch.Tensor:
+    """A tensor to write into: the variable's own, or a copy that the current scope will hold."""
+    value = _value(variable)
+    if not in_stateless_scope():
+        return value
+    value = value.clone()
+    variable.assign(value)
+    return value

@@ -1,0 +1,79 @@
+"""The one entrance for R: call a function, and bring back everything that happened as data.
+
+What is raised through reticulate loses its fields and, with old versions, its class; a warning
+reaches the console only. So nothing is raised here: an `Outcome` holds value, error and warnings.
+"""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kerasgd.errors import ArgumentError, StateError, UnknownArgumentError, describe
+
+
+@dataclass
+class Outcome:
+    """What came of a call.
+
+    Attributes:
+        value: what the function returned; None after an error.
+        error: the error's fields as plain strings (see `fields_of()`), or None.
+        exception: the exception itself, or None.
+        warnings: the text of each warning, once.
+    """
+
+    value: object = None
+    error: dict[str, str | None] | None = None
+    exception: Exception | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def call(
+    function: Callable[..., object],
+    args: Sequence[object] = (),
+    kwargs: Mapping[str, object] | None = None,
+) -> Outcome:
+    """Run ``function(*args, **kwargs)`` and tell what happened."""
+    outcome = Outcome()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            outcome.value = function(*args, **(kwargs or {}))
+        except Exception as exception:
+            outcome.exception = exception
+            outcome.error = fields_of(exception)
+    outcome.warnings = list(dict.fromkeys(str(warning.message) for warning in caught))
+    return outcome
+
+
+def fields_of(exception: BaseException) -> dict[str, str | None]:
+    """The exception's data in plain strings, for a language that cannot hold the object."""
+    fields: dict[str, str | None] = {
+        "kind": kind_of(exception),
+        "type": type(exception).__name__,
+        "message": str(exception),
+        "traceback": "".join(traceback.format_exception(exception)),
+    }
+    if isinstance(exception, ArgumentError):
+        fields |= {
+            "argument": exception.argument,
+            "requirement": exception.requirement,
+            "received": describe(exception.received),
+            "hint": exception.hint,
+            "suggestion": getattr(exception, "suggestion", None),
+        }
+    return fields
+
+
+def kind_of(exception: BaseException) -> str:
+    """Which of R's condition classes stands for this exception."""
+    if isinstance(exception, UnknownArgumentError):
+        return "unknown_argument"
+    if isinstance(exception, ArgumentError):
+        return "argument"
+    if isinstance(exception, StateError):
+        return "state"
+    return "other"

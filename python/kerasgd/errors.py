@@ -1,0 +1,111 @@
+"""The exceptions and warnings of kerasgd.
+
+They carry data, not only words: the R package builds its own sentence from the same fields, so no
+text is ever parsed. In a template the marks ``{null}``, ``{true}`` and ``{false}`` stand for the
+words of the user's language (``None`` here, ``NULL`` in R).
+"""
+
+from __future__ import annotations
+
+PYTHON_WORDS = {"{null}": "None", "{true}": "True", "{false}": "False"}
+
+
+class KerasgdError(Exception):
+    """Base of all errors that kerasgd raises itself."""
+
+
+class KerasgdWarning(UserWarning):
+    """Base of all warnings that kerasgd gives itself."""
+
+
+class ArgumentError(KerasgdError):
+    """An argument that its rule refuses.
+
+    Attributes:
+        argument: the argument's name, as the user typed it.
+        requirement: what is accepted; a template.
+        received: the object that was received.
+        hint: how to mend it, a template; or `None`.
+    """
+
+    def __init__(
+        self, argument: str, requirement: str, received: object, hint: str | None = None
+    ) -> None:
+        self.argument = argument
+        self.requirement = requirement
+        self.received = received
+        self.hint = hint
+        super().__init__(argument, requirement, received, hint)
+
+    def __str__(self) -> str:
+        problem = f"`{self.argument}` must be {self.requirement}, not {describe(self.received)}."
+        return in_python(f"{problem} {self.hint}" if self.hint else problem)
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """The argument is of a kind that is not accepted."""
+
+
+class ArgumentValueError(ArgumentError, ValueError):
+    """The argument is of an accepted kind, but its value is not."""
+
+
+class UnknownArgumentError(ArgumentTypeError):
+    """A name that is no argument.
+
+    Attributes:
+        function: what was called.
+        suggestion: the argument that was probably meant, or `None`.
+    """
+
+    def __init__(
+        self,
+        argument: str,
+        received: object,
+        function: str,
+        suggestion: str | None,
+        hint: str | None,
+    ) -> None:
+        super().__init__(argument, f"left out: {function} has no such argument", received, hint)
+        self.function = function
+        self.suggestion = suggestion
+
+    def __reduce__(self) -> tuple[object, ...]:
+        fields = (self.argument, self.received, self.function, self.suggestion, self.hint)
+        return (type(self), fields)
+
+    def __str__(self) -> str:
+        parts = [f"`{self.argument}` is not an argument of {self.function}."]
+        if self.suggestion:
+            parts.append(f"Did you mean `{self.suggestion}`?")
+        if self.hint:
+            parts.append(self.hint)
+        return in_python(" ".join(parts))
+
+
+class StateError(KerasgdError, ValueError):
+    """State (of a file, of another optimizer) that does not fit, or is asked for too early."""
+
+
+class LearningRateError(ArgumentValueError):
+    """A learning-rate function failed or returned something that is no rate."""
+
+
+def in_python(template: str) -> str:
+    """The template in Python's words."""
+    for mark, word in PYTHON_WORDS.items():
+        template = template.replace(mark, word)
+    return template
+
+
+def describe(value: object) -> str:
+    """A few words on `value` for the end of a sentence '..., not <this>'."""
+    described = getattr(value, "description", None)
+    if isinstance(described, str):  # what R handed over (see foreign.py) brings its own words
+        return described
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}"
+    words = repr(value)
+    return words if len(words) <= 60 else f"an object of class {type(value).__name__}"

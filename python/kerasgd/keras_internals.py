@@ -1,0 +1,13 @@
+"""The private parts of Keras that are used here, all of them, in one place.
+
+Besides these, `sgd.py` keeps the attributes of the base class that Keras' own code reads:
+`_trainable_variables` and `_trainable_variables_indices` (by `stateless_apply()`),
+`_model_variables_moving_average` (by the callback `SwapEMAWeights`), `_iterations`,
+`_learning_rate`, and on TensorFlow `_distribution_strategy`. Tests hold the oldest and the newest
+supported Keras to that.
+"""
+
+from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
+from keras.src.utils.tracking import no_automatic_dependency_tracking
+
+__all__ = ["get_stateless_scope", "in_stateless_scope", "no_automatic_dependency_tracking"]

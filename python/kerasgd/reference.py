@@ -1,0 +1,465 @@
+"""SGD as documented, in plain NumPy and float64.
+
+This module is the contract of `optimizer_sgd()` as a program. It shares no code with the optimizer
+and imports NumPy only, so that it can judge any implementation; `ReferenceSGD.step_replicas`
+shows the order of one step. It is made to be read, not to be fast, and expects valid input.
+
+Shapes: a model has variables numbered 0, 1, ...; weights, gradients, velocities, averages and
+constraints are lists with one entry a variable. A gradient is an array of its variable's shape,
+`SparseRows`, or None. No array is ever changed in place: what a step returned stays as it was.
+
+Units: with the loss in units L and a weight in units W, its gradient is in L/W and so is a clip
+limit; the learning rate is in W^2/L; `weight_decay` is in L/W^2; all else is a pure number.
+
+Minimise `loss(w) = (w - 3)^2 / 2`, whose gradient is `w - 3`:
+
+>>> sgd = ReferenceSGD(learning_rate=0.5, momentum=0.5).build([0.0])
+>>> for _ in range(4):
+...     w = sgd.weights[0]
+...     print(f"w {w:.4f}  loss {(w - 3) ** 2 / 2:.4f}")
+...     _ = sgd.step([w - 3])
+w 0.0000  loss 4.5000
+w 1.5000  loss 1.1250
+w 3.0000  loss 0.0000
+w 3.7500  loss 0.2812
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["ReferenceLossScale", "ReferenceSGD", "Schedule", "SparseRows"]
+
+Array = npt.NDArray[np.float64]
+Constraint = Callable[[Array], npt.ArrayLike]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate that depends on the step: `function(t)`, t = 0, 1, ... (contract 2.2).
+
+    >>> halving = Schedule(lambda t: 0.5**t)
+    >>> sgd = ReferenceSGD(learning_rate=halving).build([0.0])
+    >>> [float(sgd.step([1.0])[0]) for _ in range(4)]
+    [-1.0, -1.5, -1.75, -1.875]
+    """
+
+    function: Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """A gradient that is zero but for some rows (TensorFlow's `IndexedSlices`).
+
+    `values` has shape `(m, *variable.shape[1:])`; row `values[j]` belongs to row `indices[j]` of
+    the variable. An index may occur more than once: its rows are added.
+
+    >>> sgd = ReferenceSGD(learning_rate=1.0).build([[[0.0], [0.0], [0.0]]])
+    >>> sgd.step([SparseRows(values=[[1.0], [2.0], [4.0]], indices=[2, 0, 2])])[0].tolist()
+    [[-2.0], [0.0], [-5.0]]
+    """
+
+    values: npt.ArrayLike
+    indices: npt.ArrayLike
+
+
+Gradient = npt.ArrayLike | SparseRows | None
+Gradients = Sequence[Gradient]
+
+
+def divide(gradient: npt.ArrayLike | SparseRows, factor: float) -> Array | SparseRows:
+    """`gradient / factor`, of the same kind and in float64."""
+    if isinstance(gradient, SparseRows):
+        return SparseRows(np.asarray(gradient.values, np.float64) / factor, gradient.indices)
+    return np.asarray(gradient, np.float64) / factor
+
+
+def to_dense(gradient: npt.ArrayLike | SparseRows, shape: tuple[int, ...]) -> Array:
+    """A dense copy of `gradient`, with the sum of all rows that share an index."""
+    if not isinstance(gradient, SparseRows):
+        return np.array(gradient, np.float64)
+    dense = np.zeros(shape)
+    # `dense[indices] += values` would keep only one of several rows with the same index.
+    np.add.at(dense, np.asarray(gradient.indices), np.asarray(gradient.values, np.float64))
+    return dense
+
+
+def clip_by_norm(gradients: Sequence[Array | None], limit: float) -> list[Array | None]:
+    """Shrink `gradients` together, if need be, to a joint L2 norm of `limit` (contract 4.1).
+
+        g <- g * limit / norm  if norm > limit,    norm = sqrt(sum over all elements of g^2)
+
+    If any element is infinite or NaN all become NaN (4.5). Pascanu, Mikolov and Bengio (2013),
+    *On the difficulty of training recurrent neural networks*.
+
+    >>> clip_by_norm([np.array([3.0, 0.0]), None, np.array([4.0])], limit=1.0)
+    [array([0.6, 0. ]), None, array([0.8])]
+    """
+    present = [g for g in gradients if g is not None]
+    largest = np.max([np.max(np.abs(g), initial=0.0) for g in present], initial=0.0)
+    if not np.isfinite(largest):
+        return [None if g is None else np.full_like(g, np.nan) for g in gradients]
+    # Squares over- and underflow where the norm does not (4.3). Scaling by a power of two avoids it
+    # and rounds nothing, so that a norm exactly at the limit is still recognised as such (4.4).
+    _, exponent = np.frexp(largest)
+    scaled = [None if g is None else np.ldexp(g, -exponent) for g in gradients]
+    norm = np.sqrt(sum(np.sum(g**2) for g in scaled if g is not None))
+    if np.ldexp(norm, exponent) <= limit:
+        return list(gradients)
+    return [None if g is None else g * (limit / norm) for g in scaled]
+
+
+@dataclass(eq=False)
+class ReferenceSGD:
+    """Stochastic gradient descent as `optimizer_sgd()` documents it.
+
+    With `g` the gradient of an update, `w` a weight and `v` its velocity, which starts at 0:
+
+        momentum 0:   w <- w - learning_rate * g
+        momentum > 0: v <- momentum * v - learning_rate * g
+                      w <- w + v                                        (nesterov False)
+                      w <- w + momentum * v - learning_rate * g         (nesterov True)
+
+    Sutskever, Martens, Dahl and Hinton (2013), *On the importance of initialization and momentum in
+    deep learning*. Names, order and defaults of the arguments are the documented ones, and
+    `learning_rate` is a number, a `Schedule`, or a function without arguments that is called once
+    a step (2.3). It may be replaced at any time (2.7).
+
+    State: `weights`, `velocities`, `averages` (None before the first update), `accumulators` (None
+    for a variable without a gradient in this window), `steps` (t, from 0), `updates` (k, the
+    number of updates so far).
+
+    >>> sgd = ReferenceSGD(0.5, clipvalue=1.0, weight_decay=0.5).build([[4.0, 8.0], [3.0]])
+    >>> [w.tolist() for w in sgd.step([[0.5, -4.0], None])]
+    [[2.75, 6.5], [3.0]]
+    """
+
+    learning_rate: float | Schedule | Callable[[], float] = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float | None = None
+    clipnorm: float | None = None
+    clipvalue: float | None = None
+    global_clipnorm: float | None = None
+    use_ema: bool = False
+    ema_momentum: float = 0.99
+    ema_overwrite_frequency: int | None = None
+    _: KW_ONLY
+    name: str = "SGD"
+    loss_scale_factor: float | None = None
+    gradient_accumulation_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        self.build([])
+
+    def build(
+        self,
+        weights: Sequence[npt.ArrayLike],
+        *,
+        constraints: Sequence[Constraint | None] | None = None,
+        exclude_from_weight_decay: Collection[int] = (),
+        overwrite_with_gradient: Collection[int] = (),
+    ) -> ReferenceSGD:
+        """Take the variables to train, start anew, and return self.
+
+        A constraint maps a weight to an allowed one (None: all are). Variables are excluded from
+        weight decay by their index (3.2). A variable in `overwrite_with_gradient` takes its
+        gradient as its new value and nothing else acts on it (13.1: the scales of float8 layers).
+        """
+        self.steps = 0
+        self.updates = 0
+        self.weights = [np.array(w, np.float64) for w in weights]
+        self.velocities = [np.zeros_like(w) for w in self.weights]
+        self.averages: list[Array | None] = [None] * len(self.weights)
+        self.accumulators: list[Array | None] = [None] * len(self.weights)
+        self.constraints = constraints or [None] * len(self.weights)
+        self.exclude_from_weight_decay = frozenset(exclude_from_weight_decay)
+        self.overwrite_with_gradient = frozenset(overwrite_with_gradient)
+        return self
+
+    @property
+    def iterations(self) -> int:
+        """`t // n`, n the steps of an accumulation window (7.2)."""
+        return self.steps // (self.gradient_accumulation_steps or 1)
+
+    @property
+    def has_gradient(self) -> list[bool]:
+        """Which variables have had a gradient in this accumulation window (7.4)."""
+        return [accumulator is not None for accumulator in self.accumulators]
+
+    # One step (contract 0) --------------------------------------------------------------------
+
+    def step(self, gradients: Gradients) -> list[Array]:
+        """Take one step on one device, and return the weights."""
+        return self.step_replicas([gradients])
+
+    # Infinities and NaN are part of the contract (4.5): NumPy need not warn of them.
+    @np.errstate(invalid="ignore", over="ignore", under="ignore")
+    def step_replicas(self, replicas: Sequence[Gradients]) -> list[Array]:
+        """Take one step on one list of gradients per replica, and return the weights.
+
+        >>> sgd = ReferenceSGD(1.0, clipvalue=1.0).build([0.0])
+        >>> [float(w) for w in sgd.step_replicas([[0.75], [0.5]])]  # clipped is the sum, 1.25
+        [-1.0]
+        """
+        if nothing_given(replicas):
+            return list(self.weights)
+        require_a_gradient(replicas)
+        rate = self.current_rate()
+        summed = self.sum_over_replicas(
+            self.sum_duplicate_rows(self.unscale(gradients)) for gradients in replicas
+        )
+        self.accumulate(summed)
+        if self.window_is_complete():
+            self.updates += 1
+            gradients = self.average_over_window()
+            gradients = self.overwrite_with_gradients(gradients)
+            gradients = self.clip(gradients)
+            self.decay_weights(gradients, rate)
+            self.apply_rule(gradients, rate)
+            self.apply_constraints(gradients)
+            self.average_weights()
+            self.overwrite_weights_if_due()
+        self.steps += 1
+        return list(self.weights)
+
+    # The parts of a step, in its order --------------------------------------------------------
+
+    def current_rate(self) -> float:
+        """The rate of this step (2.1 to 2.3); a function is called."""
+        if isinstance(self.learning_rate, Schedule):
+            return float(self.learning_rate.function(self.steps))
+        if callable(self.learning_rate):
+            return float(self.learning_rate())
+        return float(self.learning_rate)
+
+    def scale_loss(self, loss: float) -> float:
+        """The loss whose gradients `step` expects: `loss * loss_scale_factor` (6.1)."""
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
+
+    def unscale(self, gradients: Gradients) -> list[Gradient]:
+        """Undo `scale_loss`: `g <- g / loss_scale_factor` (6.1).
+
+        Micikevicius et al. (2018), *Mixed precision training*.
+        """
+        factor = self.loss_scale_factor or 1.0
+        return [
+            g if g is None or i in self.overwrite_with_gradient else divide(g, factor)
+            for i, g in enumerate(gradients)
+        ]
+
+    def sum_duplicate_rows(self, gradients: Gradients) -> list[Array | None]:
+        """Turn every gradient into a dense one (11.1)."""
+        return [
+            None if g is None else to_dense(g, w.shape)
+            for g, w in zip(gradients, self.weights, strict=True)
+        ]
+
+    def sum_over_replicas(self, replicas: Iterable[list[Array | None]]) -> list[Array | None]:
+        """One gradient a variable for all replicas; None on some of them counts as zero there."""
+        return [self.merge(i, parts) for i, parts in enumerate(zip(*replicas, strict=True))]
+
+    def accumulate(self, gradients: Sequence[Array | None]) -> None:
+        """Add the gradients of this step to those of its window; None counts as zero (7.4)."""
+        self.accumulators = [
+            self.merge(i, pair)
+            for i, pair in enumerate(zip(self.accumulators, gradients, strict=True))
+        ]
+
+    def merge(self, index: int, parts: Iterable[Array | None]) -> Array | None:
+        """The sum of one variable's gradients, None if there are none.
+
+        A variable that is overwritten with its gradient takes the elementwise maximum instead: what
+        float8 layers hand over are scales and largest magnitudes, whose sum means nothing.
+        """
+        present = [part for part in parts if part is not None]
+        operation = np.maximum if index in self.overwrite_with_gradient else np.add
+        return reduce(operation, present) if present else None
+
+    def window_is_complete(self) -> bool:
+        """Whether this step is an update: every n-th is (7.1)."""
+        return (self.steps + 1) % (self.gradient_accumulation_steps or 1) == 0
+
+    def average_over_window(self) -> list[Array | None]:
+        """The mean over all n steps of the window (7.1); the next one starts empty (7.4)."""
+        n = self.gradient_accumulation_steps or 1
+        means = [
+            a if a is None or i in self.overwrite_with_gradient else a / n
+            for i, a in enumerate(self.accumulators)
+        ]
+        self.accumulators = [None] * len(self.weights)
+        return means
+
+    def overwrite_with_gradients(self, gradients: Sequence[Array | None]) -> list[Array | None]:
+        """Write `overwrite_with_gradient` variables; return what is left for the rest (13.1)."""
+        rest = list(gradients)
+        for i in self.overwrite_with_gradient:
+            written = gradients[i]
+            if written is not None:
+                self.weights[i] = written
+            rest[i] = None
+        return rest
+
+    def clip(self, gradients: Sequence[Array | None]) -> list[Array | None]:
+        """Limit each element, each gradient's norm, or the norm of all gradients (4.1, 4.2)."""
+        if self.clipvalue is not None:
+            x = self.clipvalue
+            return [None if g is None else np.clip(g, -x, x) for g in gradients]
+        if self.clipnorm is not None:
+            return [clipped for g in gradients for clipped in clip_by_norm([g], self.clipnorm)]
+        if self.global_clipnorm is not None:
+            return clip_by_norm(gradients, self.global_clipnorm)
+        return list(gradients)
+
+    def decay_weights(self, gradients: Sequence[Array | None], rate: float) -> None:
+        """`w <- w - learning_rate * weight_decay * w` (3.1), but for None (1.6) and excluded (3.2).
+
+        Loshchilov and Hutter (2019), *Decoupled weight decay regularization*.
+        """
+        if self.weight_decay is None:
+            return
+        for i, (w, g) in enumerate(zip(self.weights, gradients, strict=True)):
+            if g is not None and i not in self.exclude_from_weight_decay:
+                self.weights[i] = w - rate * self.weight_decay * w
+
+    def apply_rule(self, gradients: Sequence[Array | None], rate: float) -> None:
+        """The update rule (1.1 to 1.3); a variable without a gradient is left alone (1.6)."""
+        for i, g in enumerate(gradients):
+            if g is None:
+                continue
+            # Rule 1.1 on its own: with an infinite velocity, 0 * velocity would be NaN.
+            if self.momentum == 0:
+                self.weights[i] = self.weights[i] - rate * g
+                continue
+            velocity = self.momentum * self.velocities[i] - rate * g
+            move = self.momentum * velocity - rate * g if self.nesterov else velocity
+            self.velocities[i] = velocity
+            self.weights[i] = self.weights[i] + move
+
+    def apply_constraints(self, gradients: Sequence[Array | None]) -> None:
+        """`w <- constraint(w)`, of the variables just updated (7.3)."""
+        for i, (constraint, g) in enumerate(zip(self.constraints, gradients, strict=True)):
+            if constraint is not None and g is not None:
+                self.weights[i] = np.array(constraint(self.weights[i]), np.float64)
+
+    def average_weights(self) -> None:
+        """`average <- ema_momentum * average + (1 - ema_momentum) * w` (5.1, 5.3).
+
+        The average starts as the weights after the first update. It is one of weights, not of
+        gradients: it includes, at every update, variables that had no gradient.
+        Polyak and Juditsky (1992), *Acceleration of stochastic approximation by averaging*.
+
+        >>> sgd = ReferenceSGD(1.0, use_ema=True, ema_momentum=0.5).build([10.0])
+        >>> for _ in range(3):
+        ...     _ = sgd.step([1.0])
+        ...     print(sgd.weights[0], sgd.averages[0])
+        9.0 9.0
+        8.0 8.5
+        7.0 7.75
+        """
+        if not self.use_ema:
+            return
+        m = self.ema_momentum
+        for i, (w, average) in enumerate(zip(self.weights, self.averages, strict=True)):
+            if i not in self.overwrite_with_gradient:
+                self.averages[i] = w if average is None else m * average + (1 - m) * w
+
+    def overwrite_weights_if_due(self) -> None:
+        """`w <- average` after every `ema_overwrite_frequency`-th update (5.2)."""
+        if self.ema_overwrite_frequency and self.updates % self.ema_overwrite_frequency == 0:
+            self.finalize_variable_values()
+
+    # After training ---------------------------------------------------------------------------
+
+    def finalize_variable_values(self, indices: Iterable[int] | None = None) -> None:
+        """Write the averages into these variables, None for all (5.4).
+
+        Before the first update there are none, and nothing changes. A variable without an average
+        (`overwrite_with_gradient`) is left alone.
+        """
+        if self.updates == 0:
+            return
+        for i in range(len(self.weights)) if indices is None else indices:
+            average = self.averages[i]
+            if average is not None:
+                self.weights[i] = average
+
+
+@dataclass(eq=False)
+class ReferenceLossScale:
+    """Dynamic loss scaling around a `ReferenceSGD` (contract 6.3).
+
+    A step with a gradient that is not finite, on any replica, halves the scale and is skipped:
+    nothing else changes and `t` does not grow. After `dynamic_growth_steps` finite steps in a row
+    the scale doubles. The scale takes the place of the inner optimizer's `loss_scale_factor`.
+
+    >>> scaler = ReferenceLossScale(ReferenceSGD(1.0).build([0.0]), 8.0, dynamic_growth_steps=2)
+    >>> for g in (8.0, np.inf, 4.0, 4.0, 8.0):
+    ...     w = float(scaler.step([g])[0])
+    ...     print(f"gradient {g}  w {w}  next scale {scaler.scale}")
+    gradient 8.0  w -1.0  next scale 8.0
+    gradient inf  w -1.0  next scale 4.0
+    gradient 4.0  w -2.0  next scale 4.0
+    gradient 4.0  w -3.0  next scale 8.0
+    gradient 8.0  w -4.0  next scale 8.0
+    """
+
+    inner: ReferenceSGD
+    initial_scale: float = 32768.0
+    dynamic_growth_steps: int = 2000
+
+    def __post_init__(self) -> None:
+        self.scale = self.initial_scale
+        self.finite_steps = 0
+
+    def scale_loss(self, loss: float) -> float:
+        """The loss whose gradients the next step expects."""
+        return loss * self.scale
+
+    def step(self, gradients: Gradients) -> list[Array]:
+        """Take or skip one step on one device, and return the weights."""
+        return self.step_replicas([gradients])
+
+    def step_replicas(self, replicas: Sequence[Gradients]) -> list[Array]:
+        """Take or skip one step on one list of gradients per replica, and return the weights."""
+        if nothing_given(replicas):
+            return list(self.inner.weights)
+        if not all_finite(replicas):
+            self.inner.current_rate()  # A function is called at skipped steps too (2.3).
+            self.scale = self.scale / 2
+            self.finite_steps = 0
+            return list(self.inner.weights)
+        self.inner.loss_scale_factor = self.scale
+        weights = self.inner.step_replicas(replicas)
+        self.finite_steps += 1
+        if self.finite_steps == self.dynamic_growth_steps:
+            self.scale = self.scale * 2
+            self.finite_steps = 0
+        return weights
+
+
+def nothing_given(replicas: Sequence[Gradients]) -> bool:
+    """Whether the lists are empty: such a step is a no-op and not counted (1.6)."""
+    return all(len(gradients) == 0 for gradients in replicas)
+
+
+def require_a_gradient(replicas: Sequence[Gradients]) -> None:
+    """A step whose gradients are all None is an error, always (1.6)."""
+    if all(g is None for gradients in replicas for g in gradients):
+        raise ValueError("At least one gradient must not be None.")
+
+
+def all_finite(replicas: Sequence[Gradients]) -> bool:
+    """Whether no gradient holds an infinity or NaN, on any replica (6.3)."""
+    values = (
+        g.values if isinstance(g, SparseRows) else g
+        for gradients in replicas
+        for g in gradients
+        if g is not None
+    )
+    return all(bool(np.all(np.isfinite(np.asarray(v, np.float64)))) for v in values)

@@ -1,0 +1,45 @@
+"""The update rule as a function of values (contract 1.1 to 1.4), for any backend.
+
+This is the plain form, one variable at a time. Backends that have faster kernels for several
+variables at once are held equal to it by tests.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from kerasgd.backends import Tensor
+
+
+def wide(dtype: str) -> str:
+    """The dtype to compute in: at least float32, since half precision loses the small steps."""
+    return "float64" if dtype == "float64" else "float32"
+
+
+def learning_rate_times_gradient(
+    gradient: Tensor, coefficient: Tensor | float, rate: Tensor, dtype: str
+) -> Tensor:
+    """``learning_rate * g`` for a variable of `dtype`, in `wide(dtype)`."""
+    ops = keras.ops
+    if dtype == wide(dtype) == keras.backend.standardize_dtype(gradient.dtype):
+        return (ops.cast(rate, dtype) * ops.cast(coefficient, dtype)) * gradient
+    # Contract 1.4: the cast comes last of all. A scaled gradient that is cast first may overflow.
+    gradient = ops.cast(ops.cast(coefficient, gradient.dtype) * gradient, dtype)
+    return ops.cast(rate, wide(dtype)) * ops.cast(gradient, wide(dtype))
+
+
+def without_momentum(weights: Tensor, step: Tensor) -> Tensor:
+    """Rule 1.1, where `step` is ``learning_rate * g``: the new weights."""
+    return keras.ops.cast(keras.ops.cast(weights, step.dtype) - step, weights.dtype)
+
+
+def with_momentum(
+    weights: Tensor, velocity: Tensor, step: Tensor, momentum: float, nesterov: bool
+) -> tuple[Tensor, Tensor]:
+    """Rules 1.2 and 1.3, where `step` is ``learning_rate * g``: new weights and velocity."""
+    ops = keras.ops
+    new_velocity = ops.cast(momentum * ops.cast(velocity, step.dtype) - step, velocity.dtype)
+    ahead = ops.cast(new_velocity, step.dtype)
+    if nesterov:
+        ahead = momentum * ahead - step
+    return ops.cast(ops.cast(weights, step.dtype) + ahead, weights.dtype), new_velocity

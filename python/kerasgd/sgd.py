@@ -1,0 +1,493 @@
+"""The Keras class: constructor, build, configuration, and what Keras calls during training."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import keras
+
+from kerasgd import arguments, backends, rule, state, update
+from kerasgd import learning_rate as rates
+from kerasgd.backends import Slot, State, Tensor
+from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError
+from kerasgd.keras_internals import no_automatic_dependency_tracking
+from kerasgd.weight_decay import Exclusions, path_of
+
+
+@keras.saving.register_keras_serializable(package="kerasgd", name="SGD")
+class SGD(keras.optimizers.SGD):  # type: ignore[misc]
+    """Gradient descent, with momentum if wanted; a `keras.optimizers.SGD`.
+
+    With gradient `g` of the weights `w`::
+
+        w <- w - learning_rate * g                              (momentum = 0)
+
+        velocity <- momentum * velocity - learning_rate * g     (momentum > 0)
+        w        <- w + velocity
+        w        <- w + momentum * velocity - learning_rate * g (instead, with nesterov)
+
+    `velocity` has the shape of `w` and starts at 0. A *step* is one call that hands gradients to
+    the optimizer; an *update* is a step that changes the weights.
+
+    Args:
+        learning_rate: a finite number >= 0; a `keras.optimizers.schedules.LearningRateSchedule`,
+            which is called with the number of steps so far; or a function without arguments, which
+            is called once a step.
+        momentum: a finite number >= 0.
+        nesterov: whether to look ahead, see above (Sutskever et al. 2013).
+        weight_decay: a number >= 0 or None: ``w <- w - learning_rate * weight_decay * w`` before
+            each update (decoupled, Loshchilov & Hutter 2019).
+        clipnorm: a number > 0 or None: the largest L2 norm of each variable's gradient
+            (Pascanu et al. 2013).
+        clipvalue: a number > 0 or None: each element of a gradient is clipped to
+            [-clipvalue, clipvalue].
+        global_clipnorm: a number > 0 or None: the largest L2 norm over all gradients together. At
+            most one of the three clips can be set.
+        use_ema: whether to keep an exponential moving average of the weights
+            (Polyak & Juditsky 1992):
+            ``average <- ema_momentum * average + (1 - ema_momentum) * w`` after each update.
+        ema_momentum: a number from 0 to 1.
+        ema_overwrite_frequency: a whole number >= 1 or None: the weights are overwritten with their
+            averages at every so many updates. With None they are when `fit()` ends, or by
+            `finalize_variable_values()`.
+        name: a non-empty string without "/".
+        loss_scale_factor: a number > 0 or None: `scale_loss()` multiplies the loss by it, and each
+            step divides the gradients by it again.
+        gradient_accumulation_steps: a whole number >= 1 or None: weights change only at every so
+            many steps, with the mean of their gradients. Schedules count steps, EMA counts updates.
+        **kwargs: arguments beyond these that the installed `keras.optimizers.SGD` has.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: an argument is none of the above; the error names it.
+        UnknownArgumentError: a name is no argument; the error suggests the closest one.
+
+    Source: the documentation of `keras.optimizers.SGD`, https://keras.io/api/optimizers/sgd/.
+
+    Example:
+        >>> import keras, kerasgd
+        >>> w = keras.Variable([1.0, 2.0])
+        >>> optimizer = kerasgd.SGD(learning_rate=0.5, momentum=0.5)
+        >>> for _ in range(2):
+        ...     optimizer.apply([keras.ops.ones(2)], [w])
+        >>> [float(x) for x in w.numpy()]
+        [-0.25, 0.75]
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: Any = 0.0,
+        nesterov: Any = False,
+        weight_decay: Any = None,
+        clipnorm: Any = None,
+        clipvalue: Any = None,
+        global_clipnorm: Any = None,
+        use_ema: Any = False,
+        ema_momentum: Any = 0.99,
+        ema_overwrite_frequency: Any = None,
+        *,
+        name: Any = "SGD",
+        loss_scale_factor: Any = None,
+        gradient_accumulation_steps: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        given = {
+            "learning_rate": learning_rate,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "weight_decay": weight_decay,
+            "clipnorm": clipnorm,
+            "clipvalue": clipvalue,
+            "global_clipnorm": global_clipnorm,
+            "use_ema": use_ema,
+            "ema_momentum": ema_momentum,
+            "ema_overwrite_frequency": ema_overwrite_frequency,
+            "name": name,
+            "loss_scale_factor": loss_scale_factor,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        }
+        beyond = arguments.beyond_ours(kwargs, keras.optimizers.SGD)
+        unknown = {key: value for key, value in kwargs.items() if key not in beyond}
+        arguments.check_no_unknown(unknown, "SGD", arguments.RULES)
+        settings = arguments.check_all(given)
+        rate = settings.pop("learning_rate")
+        # Keras creates the variable of the rate; we keep it whatever the rate is, so that each
+        # kind of rate can take the place of another (2.7).
+        super().__init__(
+            learning_rate=rate if isinstance(rate, float) else 0.0, name=settings["name"], **beyond
+        )
+        self.backend = backends.current()
+        self._rate_variable = self._learning_rate
+        self._given_rate: float | None = None
+        self._compiled = False
+        self._exclusions = Exclusions()
+        self._excluded_indices: list[int] = []
+        self._state: State | None = None
+        for argument, value in settings.items():
+            setattr(self, argument, value)
+        self._set_rate(rate)
+
+    # -- variables ---------------------------------------------------------------------------
+
+    @no_automatic_dependency_tracking  # type: ignore[untyped-decorator]
+    def build(self, variables: Iterable[Any]) -> None:
+        """Create the state for these trainable variables; a second call changes nothing."""
+        if self.built:
+            return
+        variables = list(variables)
+        exclusions = self._exclusions
+        exclusions.variables += [variables[i] for i in self._excluded_indices]
+        self._excluded_indices = []
+        slots = [self._slot(variable, exclusions) for variable in variables]
+        self._state = State(
+            iterations=self._iterations,
+            averaging=self._counter("averaging", ()) if self.use_ema else None,
+            in_window=self._counter("in_window", (len(slots),)) if self.window > 1 else None,
+            slots=slots,
+        )
+        self._trainable_variables = variables
+        self._trainable_variables_indices = {
+            self._var_key(variable): i for i, variable in enumerate(variables)
+        }
+        # Keras' name for the velocities, and the one that `SwapEMAWeights` looks for.
+        self.momentums = [slot.velocity for slot in slots] if self.momentum else []
+        if self.use_ema:
+            self._model_variables_moving_average = [slot.average for slot in slots]
+        self.built = True
+
+    def _slot(self, variable: Any, exclusions: Exclusions) -> Slot:
+        takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        wide = rule.wide(dtype)  # 8.1: sums and averages in half precision would stall
+        moves = not takes_value
+        return Slot(
+            variable=variable,
+            velocity=self._beside(variable, "velocity", dtype) if moves and self.momentum else None,
+            average=self._beside(variable, "average", wide) if moves and self.use_ema else None,
+            accumulator=self._beside(variable, "accumulator", wide) if self.window > 1 else None,
+            constraint=getattr(variable, "constraint", None) if moves else None,
+            decays=moves and not exclusions.cover(variable),
+            takes_gradient_as_value=takes_value,
+        )
+
+    def _beside(self, variable: Any, role: str, dtype: str) -> Any:
+        """A variable of zeros for `variable`, on its devices."""
+        with self.backend.beside(self, variable):
+            return self.add_variable(
+                shape=variable.shape,
+                dtype=dtype,
+                layout=getattr(variable, "_layout", None),
+                name=f"{path_of(variable).replace('/', '_').replace(':', '_')}_{role}",
+            )
+
+    def _counter(self, role: str, shape: tuple[int, ...]) -> Any:
+        with self.backend.beside(self, self._iterations):
+            return self.add_variable(
+                shape=shape, dtype="int32", name=role, aggregation="only_first_replica"
+            )
+
+    def state(self) -> State:
+        """All that a step reads and writes.
+
+        Raises:
+            StateError: the optimizer is not built.
+        """
+        if self._state is None:
+            raise StateError(
+                f"`{self.name}` is not built. Call `build()` with the trainable variables first."
+            )
+        return self._state
+
+    @property
+    def window(self) -> int:
+        """How many steps make an update."""
+        return self.gradient_accumulation_steps or 1
+
+    @property
+    def iterations(self) -> Any:
+        """The number of updates so far, ``t // gradient_accumulation_steps`` (contract 7.2)."""
+        return self._iterations if self.window == 1 else self._iterations // self.window
+
+    # -- the step ----------------------------------------------------------------------------
+
+    def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:
+        """Do one step: update the variables by their gradients.
+
+        Args:
+            grads: a gradient, or None, for each variable; of the variable's shape. An empty list
+                changes nothing.
+            trainable_variables: the variables; None means those of `build()`. The first call
+                builds the optimizer.
+
+        Raises:
+            ArgumentValueError: all gradients are None, or their number or a shape does not fit.
+            StateError: a variable is not among those that the optimizer was built with.
+        """
+        grads = list(grads)
+        if grads:
+            self.step(self._aligned(grads, trainable_variables), self.loss_scale_factor or 1.0)
+
+    def step(self, gradients: Sequence[Tensor | None], loss_scale: Tensor | float) -> None:
+        """Do one step with gradients of a loss that was multiplied by `loss_scale`.
+
+        `gradients` has an element, a gradient or None, for each variable of `build()`.
+        """
+        update.step(self, gradients, loss_scale)
+
+    def _aligned(self, grads: list[Any], variables: Iterable[Any] | None) -> list[Any]:
+        """The gradients in the order of `build()`, None where a variable has none."""
+        given = self.state().slots if variables is None else variables
+        known = [slot.variable for slot in given] if variables is None else list(given)
+        self.build(known)
+        if len(grads) != len(known):
+            raise ArgumentValueError(
+                "grads", f"one gradient for each of the {len(known)} variables", Count(len(grads))
+            )
+        aligned: list[Any] = [None] * len(self.state().slots)
+        for gradient, variable in zip(grads, known, strict=True):
+            _check_shape(gradient, variable)
+            aligned[self._index_of(variable)] = gradient
+        _check_some_gradient(grads, known, self.window)
+        return aligned
+
+    def _index_of(self, variable: Any) -> int:
+        try:
+            return int(self._trainable_variables_indices[self._var_key(variable)])
+        except KeyError:
+            raise StateError(
+                f"`{path_of(variable)}` is not among the variables that `{self.name}` was built "
+                "with. A new set of variables needs a new optimizer."
+            ) from None
+
+    def rate_of_this_step(self) -> Tensor | float:
+        """The learning rate of the step that begins; a function is called."""
+        self._compiled = self._compiled or not self.backend.is_eager()
+        return rates.at_step(self._learning_rate, self._iterations, self.backend)
+
+    # -- the learning rate -------------------------------------------------------------------
+
+    @property
+    def learning_rate(self) -> Any:
+        """The rate now; can be set to a number, a schedule or a function (contract 2.7)."""
+        if isinstance(self._learning_rate, keras.Variable):
+            return self._learning_rate
+        if isinstance(self._learning_rate, rates.Schedule):
+            return self._learning_rate(self._iterations)
+        return rates.value_of(self._learning_rate)
+
+    @learning_rate.setter
+    def learning_rate(self, rate: Any) -> None:
+        was_number = self._learning_rate is self._rate_variable
+        self._set_rate(arguments.check("learning_rate", rate))
+        is_number = self._learning_rate is self._rate_variable
+        if self._compiled and not (was_number and is_number):
+            warnings.warn(
+                "A compiled training step keeps the old `learning_rate`. "
+                "Call the model's `compile()` again.",
+                KerasgdWarning,
+                stacklevel=2,
+            )
+
+    def _set_rate(self, rate: Any) -> None:
+        if isinstance(rate, float):
+            self._rate_variable.assign(rate)
+            self._given_rate = rate
+            rate = self._rate_variable
+        self._learning_rate = rate
+
+    # -- loss scale --------------------------------------------------------------------------
+
+    @property
+    def loss_scale_factor(self) -> float | None:
+        """What `scale_loss()` multiplies the loss by."""
+        return self._loss_scale_factor
+
+    @loss_scale_factor.setter
+    def loss_scale_factor(self, factor: Any) -> None:
+        before = getattr(self, "_loss_scale_factor", None)
+        self._loss_scale_factor: float | None = arguments.check(  # type: ignore[assignment]
+            "loss_scale_factor", factor
+        )
+        if before is not None and factor is None:
+            warnings.warn(
+                f"`loss_scale_factor = {before:g}` no longer applies: a loss-scale optimizer has "
+                "taken its place, as `compile()` does under the policy mixed_float16. "
+                "To keep the factor, call `compile()` with `auto_scale_loss` off.",
+                KerasgdWarning,
+                stacklevel=4,
+            )
+
+    # -- weight decay and averages -------------------------------------------------------------
+
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
+        """Leave variables out of weight decay; a second call replaces the first.
+
+        Args:
+            var_list: a list of variables.
+            var_names: a list of regular expressions, searched in each variable's path.
+
+        Raises:
+            StateError: the optimizer is built already.
+            ArgumentError: an argument is something else.
+        """
+        if self.built:
+            raise StateError(
+                f"`{self.name}` is built already. Call `exclude_from_weight_decay()` before the "
+                "first step, and before `build()`."
+            )
+        self._exclusions = Exclusions(var_list, var_names)
+        self._excluded_indices = []
+
+    def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:
+        """Write the averages of the weights into the weights (contract 5.4).
+
+        Without `use_ema`, and before the first update, this changes nothing.
+
+        Args:
+            var_list: the variables to write; None means all that the optimizer was built with.
+
+        Raises:
+            StateError: none of the variables has an average.
+        """
+        if not (self.use_ema and self.built) or not self._averages_exist():
+            return
+        variables = self._trainable_variables if var_list is None else list(var_list)
+        indices = [self._trainable_variables_indices.get(self._var_key(v)) for v in variables]
+        slots = [None if i is None else self.state().slots[i] for i in indices]
+        averages = [None if slot is None else slot.average for slot in slots]
+        _report_missing(
+            [v for v, i in zip(variables, indices, strict=True) if i is None], variables
+        )
+        for variable, average in zip(variables, averages, strict=True):
+            if average is not None:
+                variable.assign(average)
+
+    def _averages_exist(self) -> bool:
+        return bool(keras.ops.convert_to_numpy(self.state().averaging) > 0)
+
+    # -- configuration and state ---------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """All arguments, in values that JSON can hold; the reverse of `from_config()`.
+
+        Raises:
+            StateError: the learning rate is a function that Keras cannot save.
+        """
+        config = {
+            argument: getattr(self, argument)
+            for argument in arguments.RULES
+            if argument != "learning_rate"
+        }
+        config["learning_rate"] = self._rate_config()
+        exclusions = self._exclusions.get_config(self._trainable_variables)
+        if any(exclusions.values()) or self._excluded_indices:
+            exclusions["indices"] += self._excluded_indices
+            config["weight_decay_exclusions"] = exclusions
+        return config
+
+    def _rate_config(self) -> Any:
+        rate = self._learning_rate
+        if rate is self._rate_variable:
+            return rates.exact(self._given_rate, keras.ops.convert_to_numpy(rate))
+        if isinstance(rate, rates.Schedule):
+            return keras.saving.serialize_keras_object(rate)
+        return rates.serialized(rate)
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> SGD:
+        """An optimizer with the arguments that `get_config()` gave."""
+        config = dict(config)
+        exclusions = config.pop("weight_decay_exclusions", {"indices": [], "patterns": []})
+        if isinstance(config.get("learning_rate"), dict):
+            config["learning_rate"] = keras.saving.deserialize_keras_object(
+                config["learning_rate"], custom_objects=custom_objects
+            )
+        optimizer = cls(**config)
+        optimizer._exclusions = Exclusions(patterns=exclusions["patterns"])
+        optimizer._excluded_indices = list(exclusions["indices"])
+        return optimizer
+
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Write all state into `store` (see `state.py`)."""
+        state.save(self, store)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Set all state from `store`, or none of it.
+
+        Raises:
+            StateError: the state does not fit; the error names what differs.
+        """
+        state.load(self, store)
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set the values of `variables`, in their order.
+
+        Raises:
+            StateError: the optimizer is not built, or number or shapes differ.
+        """
+        self.state()
+        shapes = [tuple(variable.shape) for variable in self.variables]
+        given = [tuple(getattr(weight, "shape", ())) for weight in weights]
+        if shapes != given:
+            raise StateError(
+                f"`weights` must have the shapes of `{self.name}.variables`, {shapes}, not {given}."
+            )
+        for variable, weight in zip(self.variables, weights, strict=True):
+            variable.assign(weight)
+
+
+class Count:
+    """A number of gradients, for the end of the sentence '..., not <this>'."""
+
+    def __init__(self, count: int) -> None:
+        self.description = str(count)
+
+
+def _check_shape(gradient: Any, variable: Any) -> None:
+    """Refuse a gradient that would otherwise be stretched to its variable's shape."""
+    shape = getattr(gradient, "shape", None)
+    if shape is None or getattr(shape, "rank", 0) is None:
+        return
+    fits = len(shape) == len(variable.shape) and all(
+        a is None or a == b for a, b in zip(shape, variable.shape, strict=True)
+    )
+    if not fits:
+        raise ArgumentValueError(
+            "grads",
+            f"of shape {tuple(variable.shape)} for `{path_of(variable)}`",
+            tuple(shape),
+        )
+
+
+def _check_some_gradient(grads: Sequence[Any], variables: Sequence[Any], window: int) -> None:
+    missing = [path_of(v) for g, v in zip(grads, variables, strict=True) if g is None]
+    if len(missing) == len(grads):
+        raise ArgumentValueError(
+            "grads",
+            "a gradient for at least one variable",
+            grads,
+            "No gradients provided for any variable: does the loss depend on them?",
+        )
+    if missing and window == 1:
+        warnings.warn(
+            f"There is no gradient for {', '.join(missing)}: left alone in this step. "
+            "Does the loss depend on them?",
+            stacklevel=5,
+        )
+
+
+def _report_missing(missing: Sequence[Any], asked: Sequence[Any]) -> None:
+    names = ", ".join(f"`{path_of(variable)}`" for variable in missing)
+    if missing and len(missing) == len(asked):
+        raise StateError(f"There is no average for {names}: the optimizer was built with others.")
+    if missing:
+        warnings.warn(f"There is no average for {names}: left alone.", KerasgdWarning, stacklevel=3)
+
+
+# The class is known by its package: R registers its methods for `kerasgd.SGD`, and a file names
+# the same module on every backend (13.2).
+SGD.__module__ = "kerasgd"

@@ -1,0 +1,144 @@
+"""What a saved optimizer holds, and how it comes back (contract 9.4).
+
+State is stored by role and variable: `velocity_3` is the velocity of the fourth variable. A
+description beside it, JSON in an array of bytes so that every kind of file can hold it, names the
+variables and says whether the optimizer was built.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from kerasgd.errors import StateError
+from kerasgd.weight_decay import path_of
+
+if TYPE_CHECKING:
+    from kerasgd.sgd import SGD
+
+FORMAT = 1
+DESCRIPTION = "description"
+
+
+def by_role(optimizer: SGD) -> dict[str, Any]:
+    """The optimizer's variables, each under the name it is saved with."""
+    roles = {"iterations": optimizer._iterations, "learning_rate": optimizer._rate_variable}
+    if not optimizer.built:
+        return roles
+    state = optimizer.state()
+    roles |= {"averaging": state.averaging, "in_window": state.in_window}
+    for i, slot in enumerate(state.slots):
+        roles |= {
+            f"velocity_{i}": slot.velocity,
+            f"average_{i}": slot.average,
+            f"accumulator_{i}": slot.accumulator,
+        }
+    return {role: variable for role, variable in roles.items() if variable is not None}
+
+
+def save(optimizer: SGD, store: MutableMapping[str, Any]) -> None:
+    """Write all state of the optimizer into `store`."""
+    for role, variable in by_role(optimizer).items():
+        store[role] = keras.ops.convert_to_numpy(variable)
+    description = json.dumps(_describe(optimizer)).encode()
+    store[DESCRIPTION] = np.frombuffer(description, "uint8")
+
+
+def load(optimizer: SGD, store: Mapping[str, Any]) -> None:
+    """Set all state of the optimizer from `store`, or none of it.
+
+    State of an optimizer that was not built restores the step count and the rate.
+
+    Raises:
+        StateError: the state was saved by another class, or for other variables or arguments.
+    """
+    saved = _read_description(optimizer, store)
+    roles = by_role(optimizer)
+    if saved["built"]:
+        _check_variables(optimizer, saved["variables"])
+        _check_roles(optimizer, set(roles), set(store.keys()) - {DESCRIPTION})
+    values = {role: np.asarray(store[role]) for role in roles if role in store.keys()}  # noqa: SIM118
+    _check_shapes(optimizer, roles, values)
+    for role, value in values.items():
+        roles[role].assign(value)
+
+
+def _describe(optimizer: SGD) -> dict[str, Any]:
+    variables = optimizer._trainable_variables if optimizer.built else []
+    return {
+        "format": FORMAT,
+        "built": optimizer.built,
+        "variables": [[path_of(v), [int(n) for n in v.shape]] for v in variables],
+    }
+
+
+def _read_description(optimizer: SGD, store: Mapping[str, Any]) -> dict[str, Any]:
+    if DESCRIPTION not in store.keys():  # noqa: SIM118 (a store of Keras has keys(), but not `in`)
+        raise StateError(
+            f"This state was not saved by kerasgd: `{optimizer.name}` cannot take it. "
+            "Train on with the class that saved it, or begin with a new optimizer."
+        )
+    described: dict[str, Any] = json.loads(np.asarray(store[DESCRIPTION]).tobytes())
+    if described["format"] > FORMAT:
+        raise StateError(
+            f"This state has format {described['format']}; this version of kerasgd reads formats "
+            f"up to {FORMAT}. Install a newer kerasgd."
+        )
+    return described
+
+
+def _check_variables(optimizer: SGD, saved: list[tuple[str, list[int]]]) -> None:
+    if not optimizer.built:
+        raise StateError(
+            f"The saved state belongs to {len(saved)} variables, but `{optimizer.name}` is not "
+            "built. Call `build()` with the model's trainable variables first."
+        )
+    own = _describe(optimizer)["variables"]
+    if len(own) != len(saved):
+        extra = (own if len(own) > len(saved) else saved)[min(len(own), len(saved))]
+        raise StateError(
+            f"The saved state belongs to {len(saved)} variables, but `{optimizer.name}` has "
+            f"{len(own)}; the first without a partner is `{extra[0]}`."
+        )
+    for (path, shape), (saved_path, saved_shape) in zip(own, saved, strict=True):
+        if shape != saved_shape:
+            raise StateError(
+                f"`{path}` has shape {tuple(shape)}, but the saved state belongs to "
+                f"`{saved_path}` of shape {tuple(saved_shape)}."
+            )
+
+
+# Which argument an optimizer has state for, by role.
+ARGUMENTS = {
+    "velocity": "momentum",
+    "average": "use_ema",
+    "averaging": "use_ema",
+    "accumulator": "gradient_accumulation_steps",
+    "in_window": "gradient_accumulation_steps",
+}
+
+
+def _check_roles(optimizer: SGD, own: set[str], saved: set[str]) -> None:
+    for role in sorted(own ^ saved):
+        argument = ARGUMENTS.get(role.rsplit("_", 1)[0], ARGUMENTS.get(role, "unknown"))
+        has, lacks = ("The saved state", f"`{optimizer.name}`")
+        if role in own:
+            has, lacks = lacks, "the saved state"
+        raise StateError(
+            f"{has} has `{role}`, which {lacks} lacks: the two differ in `{argument}`."
+        )
+
+
+def _check_shapes(
+    optimizer: SGD, roles: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]
+) -> None:
+    for role, value in values.items():
+        if tuple(value.shape) != tuple(roles[role].shape):
+            raise StateError(
+                f"`{role}` has shape {tuple(roles[role].shape)} in `{optimizer.name}`, but "
+                f"{tuple(value.shape)} in the saved state."
+            )

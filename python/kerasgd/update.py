@@ -1,0 +1,169 @@
+"""One step, from the gradients to the new weights: the order of contract 0.
+
+    unscale the loss -> sum duplicate rows -> sum over replicas -> accumulate; and, at an update:
+    average -> clip -> decay weights -> update rule -> apply variable constraints -> average the
+    weights (EMA) -> overwrite them if due. Last, t grows by one.
+
+Unscaling the loss, averaging over the window and the norm clips are scalings. They are kept as one
+scalar, the coefficient of a `Move`, that meets the gradient inside the update rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerasgd import clipping
+from kerasgd.backends import Move, Slot, State, Tensor
+
+if TYPE_CHECKING:
+    from kerasgd.sgd import SGD
+
+
+def step(optimizer: SGD, gradients: Sequence[Tensor | None], loss_scale: Tensor | float) -> None:
+    """Do one step with one gradient, or None, for each variable."""
+    backend = optimizer.backend
+    summed = [
+        None if g is None else backend.sum_rows(g, keep_sparse=_only_touches_rows(optimizer, slot))
+        for g, slot in zip(gradients, optimizer.state().slots, strict=True)
+    ]
+    backend.across_replicas(optimizer, summed, partial(_on_each_device, optimizer, 1 / loss_scale))
+
+
+def _only_touches_rows(optimizer: SGD, slot: Slot) -> bool:
+    """Whether rows without a gradient stay as they are, so that none need be written (11.2)."""
+    decays = slot.decays and optimizer.weight_decay
+    kept = (slot.velocity, slot.average, slot.accumulator, slot.constraint)
+    return not decays and all(nothing is None for nothing in kept)
+
+
+def _on_each_device(
+    optimizer: SGD,
+    unscale: Tensor | float,
+    devices: Sequence[tuple[Any, State, list[Tensor | None]]],
+) -> None:
+    """The step from the summed gradients on; every device does the same to its own copies."""
+    rate = optimizer.rate_of_this_step()
+    for device, state, gradients in devices:
+        with device:
+            moves = [
+                Move(slot, gradient, 1.0 if slot.takes_gradient_as_value else unscale)
+                for slot, gradient in zip(state.slots, gradients, strict=True)
+                if gradient is not None
+            ]
+            if optimizer.window == 1:
+                _update(optimizer, state, moves, rate)
+            else:
+                _accumulate(optimizer, state, moves)
+                _update_if_due(optimizer, state, moves, rate)
+            state.iterations.assign_add(1)
+
+
+def _update(optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor) -> None:
+    """Change the weights: clip, decay, rule, constraints, EMA."""
+    moves = _take_values(optimizer, moves)
+    moves = _clip(optimizer, moves)
+    _descend(optimizer, [move for move in moves if move.present is True], rate)
+    for move in moves:
+        if move.present is not True:  # known only when the step runs
+            writes = [v for v in (move.slot.variable, move.slot.velocity) if v is not None]
+            optimizer.backend.when(move.present, partial(_descend, optimizer, [move], rate), writes)
+    if optimizer.use_ema:
+        _average(optimizer, state)
+
+
+def _clip(optimizer: SGD, moves: Sequence[Move]) -> Sequence[Move]:
+    if not moves:
+        return moves
+    if optimizer.clipvalue is not None:
+        return clipping.clip_values(moves, optimizer.clipvalue)
+    if optimizer.clipnorm is not None:
+        return clipping.clip_each_norm(optimizer.backend, moves, optimizer.clipnorm)
+    if optimizer.global_clipnorm is not None:
+        return clipping.clip_global_norm(optimizer.backend, moves, optimizer.global_clipnorm)
+    return moves
+
+
+def _descend(optimizer: SGD, moves: Sequence[Move], rate: Tensor) -> None:
+    """Decay the weights, apply the rule, then the constraints."""
+    if not moves:
+        return
+    slots = [move.slot for move in moves]
+    if optimizer.weight_decay:
+        decaying = [slot for slot in slots if slot.decays]
+        optimizer.backend.decay(decaying, rate, optimizer.weight_decay)
+    optimizer.backend.descend(moves, rate, optimizer.momentum, optimizer.nesterov)
+    optimizer.backend.constrain(slots)
+
+
+def _average(optimizer: SGD, state: State) -> None:
+    """Average the weights of all variables, with a gradient or not; overwrite them if due."""
+    backend = optimizer.backend
+    averaged = [slot for slot in state.slots if slot.average is not None]
+    backend.average(averaged, optimizer.ema_momentum, backend.read(state.averaging) > 0)
+    backend.assign(state.averaging, keras.ops.ones((), dtype="int32"))
+    if optimizer.ema_overwrite_frequency is not None:
+        updates = backend.read(state.iterations) // optimizer.window + 1
+        backend.when(
+            updates % optimizer.ema_overwrite_frequency == 0,
+            partial(backend.overwrite, averaged),
+            [slot.variable for slot in averaged],
+        )
+
+
+def _take_values(optimizer: SGD, moves: Sequence[Move]) -> list[Move]:
+    """Give variables that take their gradient as value that value; return the other moves."""
+    for move in moves:
+        if move.slot.takes_gradient_as_value:
+            value = move.gradient
+            if move.present is not True:
+                value = keras.ops.where(
+                    move.present, value, optimizer.backend.read(move.slot.variable)
+                )
+            optimizer.backend.assign(move.slot.variable, value)
+    return [move for move in moves if not move.slot.takes_gradient_as_value]
+
+
+def _accumulate(optimizer: SGD, state: State, moves: Sequence[Move]) -> None:
+    """Add to the sums of this window, and note which variables have had a gradient in it."""
+    backend = optimizer.backend
+    in_window = backend.read(state.in_window)
+    backend.accumulate([move for move in moves if not move.slot.takes_gradient_as_value])
+    for move in moves:
+        if move.slot.takes_gradient_as_value:  # float8 scales: the largest of the window counts
+            so_far = backend.read(move.slot.accumulator)
+            largest = keras.ops.maximum(so_far, move.gradient)
+            is_first = in_window[_index(state, move)] == 0
+            backend.assign(move.slot.accumulator, keras.ops.where(is_first, move.gradient, largest))
+    present = [float(any(move.slot is slot for move in moves)) for slot in state.slots]
+    backend.assign(state.in_window, keras.ops.maximum(in_window, present))
+
+
+def _update_if_due(optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor) -> None:
+    """Close the window at its last step: update with the mean, and begin a new window."""
+    backend = optimizer.backend
+
+    def close() -> None:
+        in_window = backend.read(state.in_window)
+        now = {_index(state, move) for move in moves}
+        means = [
+            Move(
+                slot,
+                backend.read(slot.accumulator),
+                1.0 if slot.takes_gradient_as_value else 1 / optimizer.window,
+                present=True if i in now else in_window[i] > 0,
+            )
+            for i, slot in enumerate(state.slots)
+        ]
+        _update(optimizer, state, means, rate)
+        backend.clear([slot.accumulator for slot in state.slots] + [state.in_window])
+
+    due = (backend.read(state.iterations) + 1) % optimizer.window == 0
+    backend.when(due, close, state.variables())
+
+
+def _index(state: State, move: Move) -> int:
+    return next(i for i, slot in enumerate(state.slots) if slot is move.slot)
