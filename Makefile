@@ -1,0 +1,82 @@
+# What a user or a developer runs; `make help` lists it. Each target installs what it lacks and
+# works from nothing but this folder. The work is done by the scripts in tools/, one purpose each.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# R uses this Python and backend whatever the user's own settings are, and everything speaks one
+# locale, so that the targets behave the same on every machine.
+export RETICULATE_PYTHON := $(CURDIR)/.venv/bin/python
+export KERAS_BACKEND := tensorflow
+export TF_CPP_MIN_LOG_LEVEL := 2
+export LC_ALL := C.UTF-8
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help demo test check docs lint install clean distclean \
+  test-tensorflow test-jax test-torch test-r check-package check-docs \
+  needs-run needs-test needs-check .venv .venv-jax .venv-torch
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: install ## train a classifier on iris from R and draw its training curve
+	@mkdir -p build/demo
+	@cd build/demo && Rscript ../../demo/iris.R
+	@printf '\nFor your own scripts, start R with this Python: RETICULATE_PYTHON=%s R\n' '$(RETICULATE_PYTHON)'
+
+test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, then R
+	@tools/test.sh
+
+test-tensorflow: needs-test .venv ## run the Python tests on TensorFlow
+	@tools/test-python.sh .venv tensorflow $(ARGS)
+
+test-jax: needs-test .venv-jax ## run the Python tests on JAX
+	@tools/test-python.sh .venv-jax jax $(ARGS)
+
+test-torch: needs-test .venv-torch ## run the Python tests on PyTorch
+	@tools/test-python.sh .venv-torch torch $(ARGS)
+
+test-r: needs-test install ## run the R tests on the installed package
+	@Rscript tools/test-r.R $(ARGS)
+
+check: needs-check ## lint, compare man/ with its sources and run R CMD check --as-cran
+	@$(MAKE) --keep-going lint check-docs check-package
+
+check-package: needs-check .venv
+	@tools/check-package.sh
+
+check-docs: needs-check
+	@tools/check-docs.sh
+
+docs: needs-check ## write man/ and NAMESPACE with roxygen2
+	@Rscript -e 'roxygen2::roxygenise()'
+
+lint: needs-check .venv ## ruff, mypy --strict, lintr and shellcheck
+	@tools/lint.sh
+
+install: needs-run .venv ## install the R package into R's first writable library
+	@tools/install-package.sh
+
+# The environments. Each script run ends at once when there is nothing to do, so these are phony:
+# what they compare is the content of pyproject.toml, not its date.
+.venv: needs-run
+	@tools/environment.sh .venv tensorflow,test,lint $$(tools/numpy-for-reticulate.sh)
+
+.venv-jax: needs-test
+	@tools/environment.sh .venv-jax jax,test
+
+.venv-torch: needs-test
+	@tools/environment.sh .venv-torch torch,test
+
+needs-run needs-test needs-check: needs-%:
+	@tools/require.sh $*
+
+clean: ## remove build/ and caches
+	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the Python environments too
+	@rm -rf .venv .venv-jax .venv-torch

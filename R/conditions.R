@@ -1,0 +1,122 @@
+# One constructor a condition class. The sentences are R's: the marks in Python's templates become
+# R's words, and what was received is described from the R value that the user gave.
+
+abort_kerasgd <- function(message, class = NULL, ..., origin, parent = NULL) {
+  rlang::abort(
+    message,
+    class = c(class, "kerasgd_error"),
+    ...,
+    call = origin$call,
+    .frame = origin$frame,
+    parent = parent
+  )
+}
+
+abort_argument <- function(argument, requirement, received, hint = NULL, origin) {
+  requirement <- in_r_words(requirement)
+  hint <- in_r_words(hint)
+  abort_kerasgd(
+    c(sprintf("`%s` must be %s, not %s.", argument, requirement, describe(received)), i = hint),
+    class = "kerasgd_argument_error",
+    argument = argument, requirement = requirement, received = received, hint = hint,
+    origin = origin
+  )
+}
+
+abort_unknown_argument <- function(argument, received = NULL, suggestion = NULL, hint = NULL,
+                                   origin) {
+  hint <- in_r_words(hint)
+  abort_kerasgd(
+    c(
+      sprintf("`%s` is not an argument of `%s()`.", argument, rlang::as_label(origin$call[[1]])),
+      i = if (!is.null(suggestion)) sprintf("Did you mean `%s`?", suggestion),
+      i = hint
+    ),
+    class = c("kerasgd_unknown_argument_error", "kerasgd_argument_error"),
+    argument = argument, requirement = "left out", received = received, hint = hint,
+    suggestion = suggestion,
+    origin = origin
+  )
+}
+
+abort_repeated_argument <- function(argument, origin) {
+  abort_kerasgd(
+    sprintf("`%s` must be given once, not more often.", argument),
+    class = "kerasgd_argument_error",
+    argument = argument, requirement = "given once", received = NULL, hint = NULL,
+    origin = origin
+  )
+}
+
+abort_unnamed_argument <- function(received, after, origin) {
+  requirement <- "named arguments"
+  hint <- sprintf("Write `argument = value` for whatever comes after `%s`.", after)
+  abort_kerasgd(
+    c(
+      sprintf("`...` must be %s, not %s without a name.", requirement, describe(received)),
+      i = hint
+    ),
+    class = "kerasgd_argument_error",
+    argument = "...", requirement = requirement, received = received, hint = hint,
+    origin = origin
+  )
+}
+
+abort_environment <- function(problem, advice, facts, origin, parent = NULL) {
+  abort_kerasgd(
+    c(problem, stats::setNames(advice, rep("i", length(advice)))),
+    class = "kerasgd_environment_error",
+    facts = facts, origin = origin, parent = parent
+  )
+}
+
+#' An error of Python that is not about an argument
+#'
+#' Its first sentence is ours; all of it is the parent, and the traceback a field.
+#' @noRd
+abort_python <- function(error, exception, origin) {
+  original <- structure(
+    class = c("kerasgd_python_exception", "error", "condition"),
+    list(message = paste0(error$type, ": ", error$message), call = NULL)
+  )
+  abort_kerasgd(
+    first_sentence(error$message),
+    class = c(if (error$kind == "state") "kerasgd_state_error", "kerasgd_python_error"),
+    type = error$type, traceback = error$traceback, exception = exception,
+    origin = origin, parent = original
+  )
+}
+
+warn_kerasgd <- function(message, origin) {
+  rlang::warn(message, class = "kerasgd_warning", call = origin$call)
+}
+
+#' Signal in R what Python reported (`error` of `kerasgd.bridge.Outcome`)
+#'
+#' @param arguments The R values of the call, by the names that the user gave them.
+#' @noRd
+signal_python_error <- function(error, exception, arguments, origin) {
+  name <- error$argument
+  switch(error$kind,
+    argument = abort_argument(
+      name, error$requirement, arguments[[name]], error$hint, origin
+    ),
+    unknown_argument = abort_unknown_argument(
+      name, arguments[[name]], error$suggestion, error$hint, origin
+    ),
+    abort_python(error, exception, origin)
+  )
+}
+
+in_r_words <- function(template) {
+  words <- c("{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`")
+  for (mark in names(words)) {
+    template <- gsub(mark, words[[mark]], template, fixed = TRUE)
+  }
+  if (!identical(template, "")) template
+}
+
+first_sentence <- function(text) {
+  first_line <- strsplit(trimws(text), "\n", fixed = TRUE)[[1]][1]
+  sub("(?<=[^.][.!?])\\s+[A-Z].*$", "", first_line, perl = TRUE)
+}

@@ -1,0 +1,158 @@
+# What is installed on the Python side, and whether it will do.
+
+backends <- c(tensorflow = "TensorFlow", jax = "JAX", torch = "PyTorch")
+
+# The oldest that fit (pyproject.toml says the same of Python and Keras)
+oldest <- list(python = "3.11", keras = "3.15", reticulate_for_numpy_2 = "1.38")
+
+keras_requirement <- paste0("keras>=", oldest$keras, ",<4")
+
+advice_to_install <- "Install what is needed with `install_kerasgd()`, then try again."
+
+#' What is there: R, reticulate, Python, Keras, its backend, NumPy
+#'
+#' Nothing is started and nothing imported: Python is asked in a process of its own.
+#' @noRd
+environment_facts <- function() {
+  facts <- c(
+    list(
+      r = as.character(getRversion()),
+      reticulate = as.character(utils::packageVersion("reticulate")),
+      # no name begins with another one: `$` completes names
+      version = as.character(utils::packageVersion("kerasgd"))
+    ),
+    find_python()
+  )
+  installed <- if (!is.null(facts$python)) ask_python(facts$python)
+  facts[names(installed)] <- installed
+  facts$backend <- expected_backend(installed)
+  facts$chosen <- nzchar(Sys.getenv("KERAS_BACKEND"))
+  facts
+}
+
+ask_python <- function(python) {
+  script <- system.file("environment-facts.py", package = "kerasgd")
+  lines <- suppressWarnings(
+    system2(python, shQuote(script), stdout = TRUE, stderr = FALSE)
+  )
+  fields <- strsplit(grep("\t", lines, value = TRUE), "\t", fixed = TRUE)
+  stats::setNames(lapply(fields, `[[`, 2), vapply(fields, `[[`, "", 1))
+}
+
+#' The backend that Keras has loaded, or will: the configured one, unless only another is there
+#' @noRd
+expected_backend <- function(installed) {
+  loaded <- loaded_backend()
+  if (!is.null(loaded)) {
+    return(loaded)
+  }
+  configured <- installed$configured_backend
+  there <- intersect(names(backends), names(installed))
+  chosen <- nzchar(Sys.getenv("KERAS_BACKEND"))
+  if (chosen || configured %in% there || length(there) == 0) configured else there[[1]]
+}
+
+check_environment <- function(facts, origin) {
+  # An environment that reticulate has yet to make is looked at afterwards
+  problems <- if (!facts$managed) environment_problems(facts)
+  if (length(problems) > 0) {
+    first <- problems[[1]]
+    abort_environment(first$problem, first$advice, facts = facts, origin = origin)
+  }
+}
+
+#' Everything that keeps the package from working here, the gravest first
+#'
+#' @return A list of `problem` and `advice` each; empty if all fits.
+#' @noRd
+environment_problems <- function(facts) {
+  if (is.null(facts$python_version)) {
+    return(list(problem_without_python(facts)))
+  }
+  problems <- list(
+    problem_of_python(facts),
+    problem_of_keras(facts),
+    problem_of_backend(facts),
+    problem_of_numpy(facts)
+  )
+  Filter(Negate(is.null), problems)
+}
+
+problem <- function(problem, advice, started = FALSE) {
+  # R can start one Python a session: another one, or another NumPy, needs a new session
+  list(problem = problem, advice = c(advice, if (started) "Restart R afterwards."))
+}
+
+problem_without_python <- function(facts) {
+  what <- if (is.null(facts$python)) {
+    paste0("Python was not found", if (!is.null(facts$source)) paste0(": ", facts$source), ".")
+  } else {
+    sprintf("Python could not be run (%s).", facts$python)
+  }
+  problem(what, advice_to_install)
+}
+
+problem_of_python <- function(facts) {
+  if (older(facts$python_version, oldest$python)) {
+    problem(
+      sprintf(
+        "Python must be %s or newer, not %s (%s).",
+        oldest$python, facts$python_version, facts$python
+      ),
+      advice_to_install, facts$started
+    )
+  }
+}
+
+problem_of_keras <- function(facts) {
+  if (is.null(facts$keras)) {
+    problem(
+      sprintf("Keras is not installed for the Python in use (%s).", facts$python),
+      advice_to_install, facts$started
+    )
+  } else if (older(facts$keras, oldest$keras)) {
+    problem(
+      sprintf("Keras must be %s or newer, not %s (%s).", oldest$keras, facts$keras, facts$python),
+      advice_to_install, facts$started
+    )
+  }
+}
+
+problem_of_backend <- function(facts) {
+  backend <- facts$backend
+  if (!is.null(facts$keras) && backend %in% names(backends) && is.null(facts[[backend]])) {
+    problem(
+      sprintf(
+        "%s, the backend that Keras is to use, is not installed for the Python in use (%s).",
+        backends[[backend]], facts$python
+      ),
+      sprintf("Install it with `install_kerasgd(\"%s\")`.", backend), facts$started
+    )
+  }
+}
+
+problem_of_numpy <- function(facts) {
+  if (is.null(facts$numpy) || !reticulate_is_old(facts$reticulate) || older(facts$numpy, "2")) {
+    return(NULL)
+  }
+  problem(
+    sprintf(
+      "reticulate %s does not work with NumPy %s: arrays do not convert.",
+      facts$reticulate, facts$numpy
+    ),
+    c(
+      sprintf("Update reticulate to %s or newer.", oldest$reticulate_for_numpy_2),
+      "Or make an environment with an older NumPy: `install_kerasgd()`."
+    ),
+    facts$started
+  )
+}
+
+reticulate_is_old <- function(version) older(version, oldest$reticulate_for_numpy_2)
+
+#' Is `version` older than `than`? Unknown versions are given the benefit of the doubt.
+#' @noRd
+older <- function(version, than) {
+  number <- numeric_version(sub("^([0-9]+([.][0-9]+)*).*$", "\\1", version), strict = FALSE)
+  !is.na(number) && number < than
+}

@@ -1,0 +1,44 @@
+#' kerasgd: stochastic gradient descent for Keras, true to its documentation
+#'
+#' [optimizer_sgd()] makes the optimizer. It is a `keras.optimizers.SGD`, so `compile()` and `fit()`
+#' take it, in Keras models made through reticulate as well as in those of the keras3 package, which
+#' is not needed.
+#'
+#' @section Python:
+#' The optimizer itself is Python code that the package brings along. The first call that needs it
+#' starts Python; `library(kerasgd)` does not. Which Python is started is reticulate's choice:
+#' what `RETICULATE_PYTHON` or [reticulate::use_virtualenv()] names, else the virtual environment
+#' `r-kerasgd` that [install_kerasgd()] makes. [kerasgd_sitrep()] shows what was found.
+#'
+#' @section Errors:
+#' Every error of this package has the class `kerasgd_error`. So that a program can tell them apart,
+#' it is also one of these:
+#' * `kerasgd_argument_error`: an argument is refused; fields `argument`, `requirement`, `received`
+#'   (the value itself) and `hint`. A name that is no argument has the class
+#'   `kerasgd_unknown_argument_error` as well, and the field `suggestion`.
+#' * `kerasgd_environment_error`: Python, Keras or its backend is missing or does not fit; field
+#'   `facts`, as [kerasgd_sitrep()] returns them.
+#' * `kerasgd_python_error`: any other error of Python; fields `type` (the Python class), `traceback`
+#'   and `exception`, and the whole message as the parent.
+#'
+#' Warnings have the class `kerasgd_warning`.
+#'
+#' @keywords internal
+"_PACKAGE"
+
+# reticulate takes most of a second to load (with Matrix and its methods); `library(kerasgd)` need not
+# wait for it, and tells it what it has to say once it is there.
+.onLoad <- function(libname, pkgname) {
+  if (isNamespaceLoaded("reticulate")) {
+    prepare_reticulate()
+  } else {
+    setHook(packageEvent("reticulate", "onLoad"), function(...) prepare_reticulate())
+  }
+}
+
+prepare_reticulate <- function() {
+  prefer_our_environment()
+  declare_python_requirements()
+}
+
+`%||%` <- function(x, y) if (is.null(x)) y else x

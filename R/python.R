@@ -1,0 +1,289 @@
+# The only file that talks to Python: finding and starting it, calling it, converting values.
+# (setup.R uses reticulate's commands for virtual environments.)
+
+session <- new.env(parent = emptyenv())
+
+# Calling -----------------------------------------------------------------------------------------
+
+#' Call a function of the Python package kerasgd
+#'
+#' Nothing is raised through reticulate: `kerasgd.bridge` brings errors and warnings back as data.
+#'
+#' @param name The name of the function in Python.
+#' @param arguments A named list of R values.
+#' @param origin Where conditions come from, see `origin_of_call()`.
+#' @noRd
+call_python <- function(name, arguments, origin) {
+  force(arguments) # what R itself refuses is refused before Python starts
+  kerasgd <- python_package(origin)
+  keywords <- reticulate::py_dict(names(arguments), lapply(unname(arguments), as_python))
+  outcome <- kerasgd$bridge$call(reticulate::py_get_attr(kerasgd, name), list(), keywords)
+
+  for (warning in outcome$warnings) {
+    warn_kerasgd(warning, origin)
+  }
+  if (!is.null(outcome$error)) {
+    signal_python_error(outcome$error, outcome$exception, arguments, origin)
+  }
+  outcome$value
+}
+
+#' The Python package kerasgd; the first use starts Python
+#' @noRd
+python_package <- function(origin) {
+  if (is.null(session$kerasgd)) {
+    start_python(origin)
+    session$kerasgd <- import_package(origin)
+  }
+  session$kerasgd
+}
+
+import_package <- function(origin) {
+  path <- system.file("python", package = "kerasgd")
+  tryCatch(
+    {
+      # `bridge`, `foreign` become attributes of the package once they are imported
+      reticulate::import_from_path("kerasgd.bridge", path = path, delay_load = FALSE)
+      reticulate::import_from_path("kerasgd", path = path, delay_load = FALSE)
+    },
+    error = function(error) {
+      facts <- environment_facts()
+      abort_environment(
+        sprintf("Keras could not be loaded by Python (%s).", facts$python),
+        "See `kerasgd_sitrep()`.",
+        facts = facts, origin = origin, parent = error
+      )
+    }
+  )
+}
+
+# Finding and starting Python ---------------------------------------------------------------------
+
+#' Ask reticulate to look for our environment, should nothing else be named
+#'
+#' A delayed import starts nothing. It has to wait while Python runs, since it would not be delayed.
+#' @noRd
+prefer_our_environment <- function() {
+  if (!reticulate::py_available(initialize = FALSE)) {
+    reticulate::import("keras", delay_load = list(environment = our_environment))
+  }
+}
+
+our_environment <- "r-kerasgd"
+
+#' Say what reticulate should install if it makes an environment itself (from 1.41 on)
+#' @noRd
+declare_python_requirements <- function() {
+  if (!"py_require" %in% getNamespaceExports("reticulate")) {
+    return(invisible())
+  }
+  py_require <- getExportedValue("reticulate", "py_require")
+  py_require(keras_requirement, python_version = paste0(">=", oldest$python))
+  # keras3 chooses a backend itself, and two builds of TensorFlow do not go together
+  if (!isNamespaceLoaded("keras3")) {
+    py_require(backend_requirement(Sys.getenv("KERAS_BACKEND", "tensorflow")))
+  }
+}
+
+#' Start Python, unless it cannot do
+#'
+#' What is missing is found out beforehand in a process of its own: R can start only one Python a
+#' session, and it should not be one that is of no use.
+#' @noRd
+start_python <- function(origin) {
+  facts <- environment_facts()
+  check_environment(facts, origin)
+  choose_backend(facts)
+  tryCatch(
+    reticulate::py_config(),
+    error = function(error) {
+      abort_environment(
+        "Python could not be started.", advice_to_install,
+        facts = facts, origin = origin, parent = error
+      )
+    }
+  )
+  # Another one than foreseen: another package may have asked for it, or reticulate has just made it
+  if (!identical(facts$python, running_python())) {
+    facts <- environment_facts()
+    check_environment(facts, origin)
+    choose_backend(facts)
+  }
+}
+
+running_python <- function() {
+  if (reticulate::py_available(initialize = FALSE)) reticulate::py_config()$python
+}
+
+#' The Python that is running, or that reticulate would start now, and why this one
+#'
+#' @return A list of `python` (a path, or `NULL` for none), `source` (words), `started`, and `managed`:
+#'   whether reticulate will make an environment of its own instead.
+#' @noRd
+find_python <- function() {
+  started <- reticulate::py_available(initialize = FALSE)
+  config <- if (started) reticulate::py_config() else discover_python()
+  managed <- !started && is_managed(config)
+  list(
+    python = if (!managed) config$python,
+    source = if (managed) "an environment that reticulate makes at the first use" else source_of(config),
+    started = started,
+    managed = managed
+  )
+}
+
+discover_python <- function() {
+  # A mere look must neither ask to install Miniconda nor have reticulate make an environment
+  quietly <- c(RETICULATE_MINICONDA_ENABLED = "FALSE", RETICULATE_USE_MANAGED_VENV = "false")
+  quietly <- quietly[is.na(Sys.getenv(names(quietly), NA))]
+  if (length(quietly) > 0) {
+    do.call(Sys.setenv, as.list(quietly))
+    on.exit(Sys.unsetenv(names(quietly)))
+  }
+  # Pythons that cannot be run are tried inside with try(), which prints what went wrong
+  old <- options(show.error.messages = FALSE)
+  on.exit(options(old), add = TRUE)
+  found <- tryCatch(
+    suppressWarnings(reticulate::py_discover_config("keras", our_environment)),
+    error = function(error) list(forced = sub("[.]$", "", first_sentence(conditionMessage(error))))
+  )
+  if (is.list(found)) found
+}
+
+#' Does reticulate (from 1.41 on) make an environment, since nobody named a Python?
+#' @noRd
+is_managed <- function(config) {
+  wanted <- tolower(Sys.getenv("RETICULATE_USE_MANAGED_VENV"))
+  named <- !is.null(config$forced) || !is.null(environment_name(config$python))
+  "py_require" %in% getNamespaceExports("reticulate") &&
+    !wanted %in% c("false", "0", "no") &&
+    (!named || identical(Sys.getenv("RETICULATE_PYTHON"), "managed"))
+}
+
+source_of <- function(config) {
+  environment <- environment_name(config$python)
+  if (!is.null(environment)) {
+    sprintf("the virtual environment '%s'", environment)
+  } else if (is.null(config$forced)) {
+    "the search path"
+  } else {
+    config$forced
+  }
+}
+
+#' The name of the virtual environment that a Python is in, if it lies where reticulate keeps them
+#' @noRd
+environment_name <- function(python) {
+  if (is.null(python)) {
+    return(NULL)
+  }
+  folder <- dirname(dirname(python))
+  home <- normalizePath(reticulate::virtualenv_root(), mustWork = FALSE)
+  if (normalizePath(dirname(folder), mustWork = FALSE) == home) basename(folder)
+}
+
+#' Which backend Keras uses in this session, once it has been loaded
+#' @noRd
+loaded_backend <- function() {
+  if (!reticulate::py_available(initialize = FALSE)) {
+    return(NULL)
+  }
+  loaded <- "keras" %in% names(reticulate::import("sys")$modules)
+  if (loaded) reticulate::import("keras")$backend$backend()
+}
+
+#' Have Keras use the backend that is installed, where the one it would use is not
+#'
+#' Keras uses TensorFlow unless told otherwise, also in an environment made for JAX or PyTorch. A
+#' choice that the user made by `KERAS_BACKEND` stands.
+#' @noRd
+choose_backend <- function(facts) {
+  if (is.null(facts$backend) || facts$chosen || !is.null(loaded_backend())) {
+    return(invisible())
+  }
+  Sys.setenv(KERAS_BACKEND = facts$backend)
+  if (facts$started) {
+    reticulate::import("os")$environ$update(list(KERAS_BACKEND = facts$backend))
+  }
+}
+
+# Converting --------------------------------------------------------------------------------------
+
+#' An R value as Python is to see it
+#'
+#' What Python can say goes over exactly. What it would see as something else (`NA` as `True`) or
+#' cannot see at all goes over as `kerasgd.foreign.Unrepresentable`, which every rule refuses in
+#' words that are given here.
+#' @noRd
+as_python <- function(x) {
+  if (is.null(x) || is_live_python_object(x)) {
+    x
+  } else if (is.function(x)) {
+    foreign_function(x)
+  } else if (is.object(x) || isS4(x)) {
+    unrepresentable(x)
+  } else if (is.atomic(x)) {
+    vector_as_python(x)
+  } else if (is.list(x)) {
+    list_as_python(x)
+  } else {
+    unrepresentable(x)
+  }
+}
+
+vector_as_python <- function(x) {
+  if (is.complex(x) || is.raw(x) || is_any_na(x)) {
+    return(unrepresentable(x))
+  }
+  plain <- as.vector(x)
+  names(plain) <- NULL
+  if (is.character(plain)) {
+    plain <- enc2utf8(plain)
+  }
+  if (length(plain) == 1) plain else reticulate::r_to_py(as.list(plain))
+}
+
+#' `NaN` is a number that Python has too
+#' @noRd
+is_any_na <- function(x) any(is.na(x) & !is.nan(x))
+
+list_as_python <- function(x) {
+  elements <- lapply(unname(x), as_python)
+  if (is.null(names(x))) {
+    reticulate::r_to_py(elements)
+  } else if (all(nzchar(names(x))) && !anyDuplicated(names(x))) {
+    reticulate::py_dict(names(x), elements)
+  } else {
+    unrepresentable(x)
+  }
+}
+
+#' A function, with the names of the arguments it cannot do without
+#'
+#' To Python every R function looks like `(*args, **kwargs)`. What it returns is converted by
+#' `as_python()` as well, so that `NA` does not arrive as a number.
+#' @noRd
+foreign_function <- function(fn) {
+  session$kerasgd$foreign$ForeignFunction(
+    function() as_python(fn()),
+    as.list(required_formals(fn))
+  )
+}
+
+required_formals <- function(fn) {
+  formals <- as.list(formals(args(fn)))
+  has_no_default <- vapply(formals, identical, NA, quote(expr = ))
+  setdiff(names(formals)[has_no_default], "...")
+}
+
+unrepresentable <- function(x) {
+  session$kerasgd$foreign$Unrepresentable(describe(x))
+}
+
+is_python_object <- function(x) inherits(x, "python.builtin.object")
+
+#' After `readRDS()` only a null pointer is left of a Python object
+#' @noRd
+is_live_python_object <- function(x) {
+  is_python_object(x) && !reticulate::py_is_null_xptr(x)
+}

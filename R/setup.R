@@ -1,0 +1,175 @@
+#' Install Keras and a backend for R
+#'
+#' Makes a virtual environment with Keras and one of its backends, or fills one that exists already.
+#' What pip says is shown as it comes. The environment `r-kerasgd` is found by itself the next time
+#' Python is needed (unless another Python is asked for, see [kerasgd_sitrep()]).
+#'
+#' With reticulate before 1.38, which does not work with NumPy 2, an older NumPy is installed
+#' (`numpy<2`), and with it the newest JAX that goes with it.
+#'
+#' @param backend What Keras computes with: `"tensorflow"` (the default), `"jax"` or `"torch"`
+#'   (PyTorch). They are installed for the CPU.
+#' @param envname The environment: its name among reticulate's environments, or a path (with a
+#'   `/`). One string.
+#' @param ... Not used.
+#' @param python The Python to make a new environment with: a path, or `NULL` for the first Python
+#'   on the search path that is new enough (3.11).
+#'
+#' @return The path of the environment, invisibly.
+#'
+#' @section Errors:
+#' `kerasgd_argument_error` for an argument that is not as described above,
+#' `kerasgd_environment_error` if no Python fits or the installation fails.
+#'
+#' @seealso [kerasgd_sitrep()] to see what is there.
+#' @export
+#' @examples
+#' \dontrun{
+#' install_kerasgd()
+#' install_kerasgd("jax", envname = "r-kerasgd-jax")
+#' }
+install_kerasgd <- function(backend = c("tensorflow", "jax", "torch"),
+                            envname = "r-kerasgd",
+                            ...,
+                            python = NULL) {
+  origin <- origin_of_call("install_kerasgd")
+  given <- given_arguments(origin)
+  check_no_extra(given, names(formals()), origin)
+  backend <- if (is.null(given$backend)) "tensorflow" else backend
+  check_choice(backend, names(backends), "backend", origin)
+  check_string(envname, "envname", origin)
+  if (!is.null(python)) check_file(python, "python", origin)
+
+  if (!reticulate::virtualenv_exists(envname)) {
+    make_environment(envname, python, origin)
+  }
+  fill_environment(envname, requirements(backend), origin)
+  path <- dirname(dirname(reticulate::virtualenv_python(envname)))
+  say_what_next(path, envname, backend)
+  invisible(path)
+}
+
+make_environment <- function(envname, python, origin) {
+  python <- python %||% starter_python(origin)
+  cli::cli_progress_step("Making the virtual environment {.path {envname}} with {.file {python}}")
+  tryCatch(
+    reticulate::virtualenv_create(envname, python = python, packages = FALSE),
+    error = function(error) {
+      abort_environment(
+        sprintf("The virtual environment \"%s\" could not be made.", envname),
+        "On Debian and Ubuntu it takes the package python3-venv.",
+        facts = NULL, origin = origin, parent = error
+      )
+    }
+  )
+}
+
+fill_environment <- function(envname, packages, origin) {
+  cli::cli_progress_step("Installing {.val {packages}}")
+  tryCatch(
+    reticulate::virtualenv_install(envname, packages = packages),
+    error = function(error) {
+      abort_environment(
+        sprintf("pip could not install into the environment \"%s\".", envname),
+        "What pip said above tells why; a fresh environment may help (another `envname`).",
+        facts = NULL, origin = origin, parent = error
+      )
+    }
+  )
+}
+
+#' What pip is to install for a backend
+#' @noRd
+requirements <- function(backend) {
+  c(
+    keras_requirement,
+    backend_requirement(backend),
+    if (reticulate_is_old(utils::packageVersion("reticulate"))) "numpy<2"
+  )
+}
+
+backend_requirement <- function(backend) {
+  switch(backend,
+    # keras3 asks for the same distributions, and two builds of TensorFlow do not go together
+    tensorflow = if (Sys.info()[["sysname"]] == "Darwin") "tensorflow" else "tensorflow-cpu",
+    jax = "jax",
+    # A version that comes built for the CPU alone
+    torch = "torch==2.13.0"
+  )
+}
+
+#' The first Python on the search path that can make an environment that will do
+#' @noRd
+starter_python <- function(origin) {
+  candidates <- unique(Sys.which(c("python3", "python3.13", "python3.12", "python3.11", "python")))
+  for (python in candidates[nzchar(candidates)]) {
+    if (can_make_environment(python)) {
+      return(python)
+    }
+  }
+  abort_environment(
+    sprintf("No Python %s or newer with the module `venv` is on the search path.", oldest$python),
+    "Install one (on Debian and Ubuntu: python3 and python3-venv), or name one as `python`.",
+    facts = NULL, origin = origin
+  )
+}
+
+can_make_environment <- function(python) {
+  code <- "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+  version <- suppressWarnings(
+    system2(python, c("-c", shQuote(code)), stdout = TRUE, stderr = FALSE)
+  )
+  length(version) == 1 && !older(version, oldest$python)
+}
+
+say_what_next <- function(path, envname, backend) {
+  python <- reticulate::virtualenv_python(envname)
+  installed <- ask_python(python)
+  cli::cli_progress_step(
+    "Keras {installed$keras} with {backends[[backend]]} {installed[[backend]]} is in {.path {path}}"
+  )
+  cli::cli_progress_done()
+  if (!is.null(running_python()) && !identical(running_python(), python)) {
+    cli::cli_alert_info("R is using another Python now ({.file {running_python()}}): restart R.")
+  }
+  if (!identical(envname, our_environment)) {
+    use <- sprintf("reticulate::use_virtualenv(\"%s\")", envname)
+    cli::cli_alert_info("To use it, begin a session with {.code {use}}.")
+  }
+  if (!identical(expected_backend(installed), backend)) {
+    use <- sprintf("Sys.setenv(KERAS_BACKEND = \"%s\")", backend)
+    cli::cli_alert_info("There is another backend: choose with {.code {use}} first.")
+  }
+}
+
+# Checks of arguments that Python does not know ----------------------------------------------------
+
+check_no_extra <- function(given, known, origin) {
+  extra <- setdiff(names(given), known)
+  if (length(extra) > 0) {
+    abort_unknown_argument(extra[[1]], given[[extra[[1]]]], origin = origin)
+  }
+}
+
+check_choice <- function(x, choices, argument, origin) {
+  if (!is_string(x) || !x %in% choices) {
+    accepted <- paste0("\"", choices, "\"")
+    last <- length(accepted)
+    requirement <- paste(paste(accepted[-last], collapse = ", "), "or", accepted[last])
+    abort_argument(argument, requirement, x, origin = origin)
+  }
+}
+
+check_string <- function(x, argument, origin) {
+  if (!is_string(x)) {
+    abort_argument(argument, "one non-empty string", x, origin = origin)
+  }
+}
+
+check_file <- function(x, argument, origin) {
+  if (!is_string(x) || !file.exists(x)) {
+    abort_argument(argument, "the path of a file, or {null}", x, origin = origin)
+  }
+}
+
+is_string <- function(x) rlang::is_string(x) && nzchar(x)

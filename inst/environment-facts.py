@@ -1,0 +1,55 @@
+"""Tell R what is installed beside this Python: one `name<TAB>value` a line, nothing imported.
+
+R runs this in a process of its own before it decides to start this Python.
+"""
+
+import json
+import os
+import sys
+
+print("python_version\t%d.%d.%d" % sys.version_info[:3])
+sys.stdout.flush()
+
+from importlib import metadata, util  # noqa: E402 (old Pythons get no further)
+
+# One module, several distributions that bring it along.
+DISTRIBUTIONS = {
+    "numpy": ["numpy"],
+    "keras": ["keras", "keras-nightly"],
+    "tensorflow": [
+        "tensorflow",
+        "tensorflow-cpu",
+        "tensorflow-macos",
+        "tensorflow-intel",
+        "tf-nightly",
+        "tf-nightly-cpu",
+    ],
+    "jax": ["jax"],
+    "torch": ["torch"],
+}
+
+
+def version(module):
+    for distribution in DISTRIBUTIONS[module]:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            pass
+    return "unknown"
+
+
+def configured_backend():
+    """Keras' own rule: the variable, else the file, else TensorFlow."""
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    try:
+        with open(os.path.join(home, "keras.json")) as file:
+            configured = json.load(file).get("backend", "tensorflow")
+    except (OSError, ValueError):
+        configured = "tensorflow"
+    return os.environ.get("KERAS_BACKEND") or configured
+
+
+for module in DISTRIBUTIONS:
+    if util.find_spec(module):
+        print("%s\t%s" % (module, version(module)))
+print("configured_backend\t%s" % configured_backend())

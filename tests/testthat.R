@@ -1,0 +1,4 @@
+library(testthat)
+library(kerasgd)
+
+test_check("kerasgd")

@@ -1,0 +1,44 @@
+# What keeps the tests from using Keras here, or NULL; looked up once, since it asks Python.
+keras_obstacle <- local({
+  obstacle <- NULL
+  known <- FALSE
+  function() {
+    if (!known) {
+      facts <- environment_facts()
+      problems <- if (facts$managed) {
+        list(list(problem = "No Python is set up."))
+      } else {
+        environment_problems(facts)
+      }
+      obstacle <<- if (length(problems) > 0) problems[[1]]$problem
+      known <<- TRUE
+    }
+    obstacle
+  }
+})
+
+skip_if_no_keras <- function() {
+  testthat::skip_if_not(is.null(keras_obstacle()), keras_obstacle())
+}
+
+# A model of one weight without bias that begins at 0: y = w x
+one_weight_model <- function(optimizer) {
+  keras <- reticulate::import("keras")
+  layer <- keras$layers$Dense(1L, use_bias = FALSE, kernel_initializer = "zeros")
+  model <- keras$Sequential(list(keras$Input(shape = list(1L)), layer))
+  model$compile(optimizer = optimizer, loss = "mse")
+  model
+}
+
+# Fit it with the whole data as one batch; the losses before each step and the weight at the end
+fit_one_weight <- function(optimizer, x, y, steps) {
+  model <- one_weight_model(optimizer)
+  history <- model$fit(
+    matrix(x), matrix(y),
+    epochs = as.integer(steps), batch_size = length(x), shuffle = FALSE, verbose = 0L
+  )
+  list(
+    loss = as.numeric(unlist(history$history$loss)),
+    weight = as.numeric(model$get_weights()[[1]])
+  )
+}

@@ -1,0 +1,36 @@
+# Runs `code` in an R process of its own that has the package loaded as this one has, and returns what
+# it prints. `env` are environment variables; NA unsets one.
+run_r <- function(code, env = character()) {
+  script <- withr::local_tempfile(
+    lines = c(load_package_code(), deparse(substitute(code))),
+    fileext = ".R"
+  )
+  withr::local_envvar(env)
+  # not in the sources: reticulate reads the pyproject.toml of the folder it is in
+  withr::local_dir(tempdir())
+  output <- withr::local_tempfile()
+  status <- system2(
+    file.path(R.home("bin"), "Rscript"), c("--no-init-file", shQuote(script)),
+    stdout = output, stderr = output
+  )
+  lines <- readLines(output, warn = FALSE)
+  if (status != 0) {
+    stop("The R process failed:\n", paste(lines, collapse = "\n"))
+  }
+  lines
+}
+
+load_package_code <- function() {
+  path <- find.package("kerasgd")
+  libraries <- sprintf(".libPaths(%s)", paste(deparse(.libPaths()), collapse = ""))
+  if (is_loaded_from_source()) {
+    c(libraries, sprintf("suppressMessages(pkgload::load_all(%s, quiet = TRUE))", deparse(path)))
+  } else {
+    c(libraries, sprintf("library(kerasgd, lib.loc = %s)", deparse(dirname(path))))
+  }
+}
+
+# By pkgload::load_all() the package is loaded from its sources, whose folder R has files of code.
+is_loaded_from_source <- function() {
+  length(Sys.glob(file.path(find.package("kerasgd"), "R", "*.R"))) > 0
+}

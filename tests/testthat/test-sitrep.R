@@ -1,0 +1,54 @@
+report <- function(...) {
+  facts <- utils::modifyList(
+    list(
+      version = "0.0.1", r = "4.2.2", reticulate = "1.28",
+      python = "/env/bin/python", source = "RETICULATE_PYTHON", started = FALSE, managed = FALSE,
+      python_version = "3.11.2", numpy = "1.26.4", keras = "3.15.1", tensorflow = "2.21.0",
+      configured_backend = "tensorflow", backend = "tensorflow", chosen = FALSE
+    ),
+    list(...)
+  )
+  judge(facts)
+}
+
+test_that("the report shows what was found, whether it fits, and the next step", {
+  expect_snapshot({
+    report()
+    report(started = TRUE, source = "the virtual environment 'r-kerasgd'")
+    report(numpy = "2.4.6")
+    report(keras = NULL, tensorflow = NULL, numpy = NULL)
+    report(python = NULL, python_version = NULL, source = NULL, keras = NULL, backend = NULL)
+    report(python = NULL, managed = TRUE, source = "an environment that reticulate makes")
+  })
+})
+
+test_that("the report is printed, and returned invisibly as data", {
+  shown <- capture.output(returned <- withVisible(kerasgd_sitrep()))
+  expect_false(returned$visible)
+  expect_s3_class(returned$value, "kerasgd_sitrep")
+  expect_equal(shown, format(returned$value))
+  expect_equal(returned$value$reticulate, as.character(packageVersion("reticulate")))
+  expect_equal(returned$value$fits, kerasgd_available())
+})
+
+test_that("a look at the situation starts no Python, and needs none", {
+  output <- run_r(
+    {
+      kerasgd_sitrep()
+      cat(kerasgd_available(), reticulate::py_available(initialize = FALSE))
+    },
+    c(RETICULATE_PYTHON = "/no/such/python")
+  )
+  expect_match(output, "install_kerasgd()", fixed = TRUE, all = FALSE)
+  expect_equal(tail(output, 1), "FALSE FALSE")
+})
+
+test_that("where all fits, it says so", {
+  skip_if_no_keras()
+  output <- run_r({
+    kerasgd_sitrep()
+    cat(kerasgd_available(), reticulate::py_available(initialize = FALSE))
+  })
+  expect_match(output, "These fit together", all = FALSE)
+  expect_equal(tail(output, 1), "TRUE FALSE")
+})

@@ -1,0 +1,30 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside it, which all start in the project's root.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+root=$PWD
+
+say() { printf '==> %s\n' "$*" >&2; }
+
+die() {
+  printf 'Error: %s\n' "$*" >&2
+  exit 1
+}
+
+# Runs a command whose output only matters when it fails.
+# Usage: quietly NAME COMMAND...; the output is kept in build/log/NAME.log
+quietly() {
+  local log=$root/build/log/$1.log
+  shift
+  mkdir -p "$root/build/log"
+  if ! "$@" >"$log" 2>&1 </dev/null; then
+    tail -n 40 "$log" >&2
+    die "\`$*\` failed; its whole output is in ${log#"$root"/}"
+  fi
+}
+
+# One checksum for the names and contents of everything below the given paths.
+fingerprint() {
+  find "$@" -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' -print0 |
+    sort -z | xargs -0 sha256sum | sha256sum | cut -d ' ' -f 1
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs every linter, also after one has complained.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+failed=0
+lint() {
+  say "$1"
+  "${@:2}" || failed=1
+}
+
+lint "ruff check" .venv/bin/ruff check python tests/python tools
+lint "ruff format" .venv/bin/ruff format --check --quiet python tests/python tools
+lint "mypy --strict" .venv/bin/mypy --strict
+lint "lintr" Rscript tools/lint.R
+lint "shellcheck" shellcheck --external-sources --source-path=SCRIPTDIR .ci/run tools/*.sh
+exit "$failed"

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Puts in place what only the system can provide: R, R packages, Python and the checking tools, as
+# Debian packages. Root gets what is missing; anyone else is told the one command that installs it.
+# Usage: tools/require.sh run|test|check   (each needs what the one before it needs, and more)
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+fields=(Depends Imports)
+r_packages=()
+programs=(Rscript:r-base-core)
+case $1 in
+  run) ;;
+  test) fields+=(Suggests) ;;
+  check)
+    fields+=(Suggests)
+    r_packages+=(lintr roxygen2)
+    programs+=(pandoc:pandoc shellcheck:shellcheck tidy:tidy)
+    ;;
+  *) die "tools/require.sh knows run, test and check, not '$1'" ;;
+esac
+mapfile -t -O "${#r_packages[@]}" r_packages < <(tools/r-dependencies.sh "${fields[@]}")
+
+# Prints the Debian packages that would provide what is missing.
+missing() {
+  local program package
+  for program in "${programs[@]}"; do
+    command -v "${program%:*}" >/dev/null || echo "${program#*:}"
+  done
+  # R is asked, not dpkg: packages that were installed from CRAN count too.
+  if command -v Rscript >/dev/null; then
+    Rscript tools/missing-packages.R "${r_packages[@]}"
+  else
+    printf '%s\n' "${r_packages[@]}"
+  fi | while read -r package; do echo "r-cran-${package,,}"; done
+  if ! tools/find-python.sh >/dev/null; then
+    printf '%s\n' python3 python3-venv libpython3-dev
+  fi
+}
+
+apt_install() {
+  DEBIAN_FRONTEND=noninteractive quietly apt-get \
+    apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=600 "$@"
+}
+
+mapfile -t packages < <(missing)
+[[ ${#packages[@]} -gt 0 ]] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+  die "this machine has no apt-get. Install the equivalents of these Debian packages: ${packages[*]}"
+fi
+if [[ $EUID -ne 0 ]]; then
+  die "these Debian packages are missing: ${packages[*]}
+
+Install them with
+
+  sudo apt-get update && sudo apt-get install --yes --no-install-recommends ${packages[*]}
+
+and run make again."
+fi
+
+say "Installing Debian packages: ${packages[*]}"
+# Package lists that are absent or out of date make the first try fail.
+if ! (apt_install "${packages[@]}") 2>/dev/null; then
+  quietly apt-get-update apt-get update
+  apt_install "${packages[@]}"
+fi
+mapfile -t packages < <(missing)
+[[ ${#packages[@]} -eq 0 ]] || die "still missing after the installation: ${packages[*]}"
