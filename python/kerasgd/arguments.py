@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any, Generic, TypeVar
 
 import keras
 import numpy as np
@@ -35,9 +36,11 @@ LARGEST_WHOLE_NUMBER = 2**31 - 1
 LARGEST_FLOAT32 = float(np.finfo("float32").max)
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Generic[Value]):
     """What an argument must be, in words, and the function that makes it so.
 
     Attributes:
@@ -47,7 +50,7 @@ class Rule:
     """
 
     requirement: str
-    convert: Callable[[object], object]
+    convert: Callable[[object], Value]
 
 
 def as_number(value: object) -> float:
@@ -72,10 +75,10 @@ def _is_real(value: object) -> bool:
     )
 
 
-def number(requirement: str, accepts: Callable[[float], bool]) -> Rule:
+def number(requirement: str, accepts: Callable[[float], bool]) -> Rule[float]:
     """A finite number for which `accepts` holds."""
 
-    def convert(value: object) -> object:
+    def convert(value: object) -> float:
         result = as_number(value)
         if not (math.isfinite(result) and accepts(result)):
             raise ValueError
@@ -84,7 +87,7 @@ def number(requirement: str, accepts: Callable[[float], bool]) -> Rule:
     return Rule(requirement, convert)
 
 
-def whole_number(at_least: int) -> Rule:
+def whole_number(at_least: int) -> Rule[int]:
     """A whole number, which may arrive as a float (R's 2 is one)."""
 
     def convert(value: object) -> int:
@@ -96,7 +99,7 @@ def whole_number(at_least: int) -> Rule:
     return Rule(f"a whole number from {at_least} to {LARGEST_WHOLE_NUMBER}", convert)
 
 
-def flag() -> Rule:
+def flag() -> Rule[bool]:
     """True or False and nothing that merely counts as one of them."""
 
     def convert(value: object) -> bool:
@@ -107,7 +110,7 @@ def flag() -> Rule:
     return Rule("{true} or {false}", convert)
 
 
-def label() -> Rule:
+def label() -> Rule[str]:
     """One non-empty string that can begin a variable's path."""
 
     def convert(value: object) -> str:
@@ -120,10 +123,10 @@ def label() -> Rule:
     return Rule("one non-empty string without `/`", convert)
 
 
-def optional(rule: Rule) -> Rule:
+def optional(rule: Rule[Value]) -> Rule[Value | None]:
     """`rule`, or None."""
 
-    def convert(value: object) -> object:
+    def convert(value: object) -> Value | None:
         return None if value is None else rule.convert(value)
 
     return Rule(f"{rule.requirement}, or {{null}}", convert)
@@ -132,7 +135,7 @@ def optional(rule: Rule) -> Rule:
 RATE = number("a finite number >= 0", lambda x: x >= 0)
 
 
-def learning_rate() -> Rule:
+def learning_rate() -> Rule[object]:
     """A number, a schedule, or a function that needs no arguments (contract 2.1 to 2.5)."""
 
     def convert(value: object) -> object:
@@ -178,7 +181,7 @@ def required_arguments(function: Callable[..., object]) -> list[str]:
 
 _POSITIVE = number("a finite number > 0", lambda x: x > 0)
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, Rule[Any]] = {
     "learning_rate": learning_rate(),
     "momentum": number("a finite number >= 0", lambda x: x >= 0),
     "nesterov": flag(),
@@ -195,7 +198,7 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def check(argument: str, value: object, rule: Rule | None = None) -> object:
+def check(argument: str, value: object, rule: Rule[Any] | None = None) -> object:
     """`value` in its one form, if the rule of `argument` accepts it.
 
     Raises:

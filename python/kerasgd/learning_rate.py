@@ -55,7 +55,7 @@ def value_of(function: Callable[[], object]) -> float:
     except Exception as error:
         raise _refused(f"one that fails with {type(error).__name__}: {error}") from error
     try:
-        return arguments.RATE.convert(value)  # type: ignore[return-value]
+        return arguments.RATE.convert(value)
     except (TypeError, ValueError):
         raise _refused(f"one that returns {describe(value)}") from None
 

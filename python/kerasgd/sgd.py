@@ -75,6 +75,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         [-0.25, 0.75]
     """
 
+    # Of the base class, which has no types.
+    built: bool
+    _learning_rate: Any
+
     def __init__(
         self,
         learning_rate: Any = 0.01,

@@ -108,7 +108,7 @@ def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
 def accumulate(moves: Sequence[Move]) -> None:
     """As `Backend.accumulate`."""
     for move in moves:
-        accumulator = move.slot.accumulator
+        accumulator: Variable = move.slot.accumulator
         gradient = move.coefficient * move.gradient
         accumulator.assign(accumulator.value + gradient.astype(accumulator.value.dtype))
 

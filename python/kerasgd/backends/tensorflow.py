@@ -191,7 +191,7 @@ def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
 def accumulate(moves: Sequence[Move]) -> None:
     """As `Backend.accumulate`."""
     for move in moves:
-        accumulator = move.slot.accumulator
+        accumulator: Variable = move.slot.accumulator
         gradient = _times(tf.cast(move.coefficient, move.gradient.dtype), move.gradient)
         accumulator.assign_add(tf.cast(gradient, accumulator.dtype), read_value=False)
 
