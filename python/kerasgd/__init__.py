@@ -4,6 +4,7 @@ Importing the package imports Keras and registers the classes, so that
 ``import kerasgd; keras.saving.load_model(file)`` finds them.
 """
 
+from kerasgd import callbacks
 from kerasgd.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -14,6 +15,7 @@ from kerasgd.errors import (
     StateError,
     UnknownArgumentError,
 )
+from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 
 __version__ = "0.0.1"
@@ -26,6 +28,8 @@ __all__ = [
     "KerasgdError",
     "KerasgdWarning",
     "LearningRateError",
+    "LossScaleOptimizer",
     "StateError",
     "UnknownArgumentError",
+    "callbacks",
 ]

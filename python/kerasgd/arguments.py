@@ -142,7 +142,7 @@ def learning_rate() -> Rule[object]:
         if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
             return value
         if callable(value) and not _is_array(value):
-            return _rate_function(value)
+            return _without_arguments(value)
         result = RATE.convert(value)
         if result > LARGEST_FLOAT32 and keras.config.floatx() != "float64":
             raise ValueError("A rate is stored as float32, which ends at 3.4e38.")
@@ -153,7 +153,9 @@ def learning_rate() -> Rule[object]:
     )
 
 
-def _rate_function(function: Callable[..., object]) -> Callable[..., object]:
+def _without_arguments(function: object) -> Callable[[], object]:
+    if not callable(function):
+        raise TypeError
     if isinstance(function, type):
         raise TypeError("Give an instance of the class: call it with its arguments first.")
     required = required_arguments(function)
@@ -165,6 +167,9 @@ def _rate_function(function: Callable[..., object]) -> Callable[..., object]:
             "a rate that depends on the step is a learning-rate schedule."
         )
     return function
+
+
+RATE_FUNCTION = Rule("a function without arguments", _without_arguments)
 
 
 def required_arguments(function: Callable[..., object]) -> list[str]:
@@ -198,6 +203,14 @@ RULES: Mapping[str, Rule[Any]] = {
 }
 
 
+# Those of `LossScaleOptimizer`; the scale and its inverse must be normal float32 numbers.
+LOSS_SCALE_RULES: Mapping[str, Rule[Any]] = {
+    "initial_scale": number("a number from 2^-126 to 2^126", lambda x: 2.0**-126 <= x <= 2.0**126),
+    "dynamic_growth_steps": whole_number(at_least=1),
+    "name": optional(label()),
+}
+
+
 def check(argument: str, value: object, rule: Rule[Any] | None = None) -> object:
     """`value` in its one form, if the rule of `argument` accepts it.
 
@@ -216,13 +229,15 @@ def check(argument: str, value: object, rule: Rule[Any] | None = None) -> object
     raise refusal(argument, rule.requirement, value, hint or None)
 
 
-def check_all(given: Mapping[str, object]) -> dict[str, object]:
+def check_all(
+    given: Mapping[str, object], rules: Mapping[str, Rule[Any]] = RULES
+) -> dict[str, object]:
     """All arguments of a call in their one form.
 
     Raises:
         ArgumentError: as `check()`; also if more than one clip is set.
     """
-    checked = {argument: check(argument, value) for argument, value in given.items()}
+    checked = {name: check(name, value, rules[name]) for name, value in given.items()}
     _check_one_clip(checked)
     _warn_of_divergence(checked)
     return checked

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 
 from kerasgd import arguments, backends, rule, state, update
 from kerasgd import learning_rate as rates
-from kerasgd.backends import Slot, State, Tensor
+from kerasgd.backends import DynamicScale, Slot, State, Tensor
 from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError
 from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.weight_decay import Exclusions, path_of
@@ -229,16 +230,19 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             ArgumentValueError: all gradients are None, or their number or a shape does not fit.
             StateError: a variable is not among those that the optimizer was built with.
         """
+        self.step(grads, trainable_variables)
+
+    def step(
+        self,
+        grads: Iterable[Any],
+        trainable_variables: Iterable[Any] | None,
+        dynamic_scale: DynamicScale | None = None,
+    ) -> None:
+        """As `apply()`, for a loss that was multiplied by a dynamic scale if there is one."""
         grads = list(grads)
         if grads:
-            self.step(self._aligned(grads, trainable_variables), self.loss_scale_factor or 1.0)
-
-    def step(self, gradients: Sequence[Tensor | None], loss_scale: Tensor | float) -> None:
-        """Do one step with gradients of a loss that was multiplied by `loss_scale`.
-
-        `gradients` has an element, a gradient or None, for each variable of `build()`.
-        """
-        update.step(self, gradients, loss_scale)
+            aligned = self._aligned(grads, trainable_variables)
+            update.step(self, replace(self.state(), dynamic_scale=dynamic_scale), aligned)
 
     def _aligned(self, grads: list[Any], variables: Iterable[Any] | None) -> list[Any]:
         """The gradients in the order of `build()`, None where a variable has none."""
@@ -417,7 +421,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Write all state into `store` (see `state.py`)."""
-        state.save(self, store)
+        state.save(self, state.by_role(self), store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Set all state from `store`, or none of it.
@@ -425,7 +429,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         Raises:
             StateError: the state does not fit; the error names what differs.
         """
-        state.load(self, store)
+        state.load(self, state.by_role(self), store)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `variables`, in their order.

@@ -40,24 +40,23 @@ def by_role(optimizer: SGD) -> dict[str, Any]:
     return {role: variable for role, variable in roles.items() if variable is not None}
 
 
-def save(optimizer: SGD, store: MutableMapping[str, Any]) -> None:
-    """Write all state of the optimizer into `store`."""
-    for role, variable in by_role(optimizer).items():
+def save(optimizer: Any, roles: Mapping[str, Any], store: MutableMapping[str, Any]) -> None:
+    """Write the variables of the optimizer, which `roles` names, into `store`."""
+    for role, variable in roles.items():
         store[role] = keras.ops.convert_to_numpy(variable)
     description = json.dumps(_describe(optimizer)).encode()
     store[DESCRIPTION] = np.frombuffer(description, "uint8")
 
 
-def load(optimizer: SGD, store: Mapping[str, Any]) -> None:
-    """Set all state of the optimizer from `store`, or none of it.
+def load(optimizer: Any, roles: Mapping[str, Any], store: Mapping[str, Any]) -> None:
+    """Set the variables of the optimizer, which `roles` names, from `store`, or none of them.
 
-    State of an optimizer that was not built restores the step count and the rate.
+    State of an optimizer that was not built restores what that one had: step count and rate.
 
     Raises:
         StateError: the state was saved by another class, or for other variables or arguments.
     """
     saved = _read_description(optimizer, store)
-    roles = by_role(optimizer)
     if saved["built"]:
         _check_variables(optimizer, saved["variables"])
         _check_roles(optimizer, set(roles), set(store.keys()) - {DESCRIPTION})
@@ -67,7 +66,7 @@ def load(optimizer: SGD, store: Mapping[str, Any]) -> None:
         roles[role].assign(value)
 
 
-def _describe(optimizer: SGD) -> dict[str, Any]:
+def _describe(optimizer: Any) -> dict[str, Any]:
     variables = optimizer._trainable_variables if optimizer.built else []
     return {
         "format": FORMAT,
@@ -76,7 +75,7 @@ def _describe(optimizer: SGD) -> dict[str, Any]:
     }
 
 
-def _read_description(optimizer: SGD, store: Mapping[str, Any]) -> dict[str, Any]:
+def _read_description(optimizer: Any, store: Mapping[str, Any]) -> dict[str, Any]:
     if DESCRIPTION not in store.keys():  # noqa: SIM118 (a store of Keras has keys(), but not `in`)
         raise StateError(
             f"This state was not saved by kerasgd: `{optimizer.name}` cannot take it. "
@@ -91,7 +90,7 @@ def _read_description(optimizer: SGD, store: Mapping[str, Any]) -> dict[str, Any
     return described
 
 
-def _check_variables(optimizer: SGD, saved: list[tuple[str, list[int]]]) -> None:
+def _check_variables(optimizer: Any, saved: list[tuple[str, list[int]]]) -> None:
     if not optimizer.built:
         raise StateError(
             f"The saved state belongs to {len(saved)} variables, but `{optimizer.name}` is not "
@@ -122,7 +121,7 @@ ARGUMENTS = {
 }
 
 
-def _check_roles(optimizer: SGD, own: set[str], saved: set[str]) -> None:
+def _check_roles(optimizer: Any, own: set[str], saved: set[str]) -> None:
     for role in sorted(own ^ saved):
         argument = ARGUMENTS.get(role.rsplit("_", 1)[0], ARGUMENTS.get(role, "unknown"))
         has, lacks = ("The saved state", f"`{optimizer.name}`")
@@ -134,7 +133,7 @@ def _check_roles(optimizer: SGD, own: set[str], saved: set[str]) -> None:
 
 
 def _check_shapes(
-    optimizer: SGD, roles: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]
+    optimizer: Any, roles: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]
 ) -> None:
     for role, value in values.items():
         if tuple(value.shape) != tuple(roles[role].shape):

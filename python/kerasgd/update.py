@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerasgd import clipping
+from kerasgd import clipping, loss_scale
 from kerasgd.backends import Move, Slot, State, Tensor
 
 if TYPE_CHECKING:
     from kerasgd.sgd import SGD
 
 
-def step(optimizer: SGD, gradients: Sequence[Tensor | None], loss_scale: Tensor | float) -> None:
+def step(optimizer: SGD, state: State, gradients: Sequence[Tensor | None]) -> None:
     """Do one step with one gradient, or None, for each variable."""
     backend = optimizer.backend
     summed = [
         None if g is None else backend.sum_rows(g, keep_sparse=_only_touches_rows(optimizer, slot))
-        for g, slot in zip(gradients, optimizer.state().slots, strict=True)
+        for g, slot in zip(gradients, state.slots, strict=True)
     ]
-    backend.across_replicas(optimizer, summed, partial(_on_each_device, optimizer, 1 / loss_scale))
+    backend.across_replicas(state, summed, partial(_on_each_device, optimizer))
 
 
 def _only_touches_rows(optimizer: SGD, slot: Slot) -> bool:
@@ -41,25 +41,38 @@ def _only_touches_rows(optimizer: SGD, slot: Slot) -> bool:
 
 
 def _on_each_device(
-    optimizer: SGD,
-    unscale: Tensor | float,
-    devices: Sequence[tuple[Any, State, list[Tensor | None]]],
+    optimizer: SGD, devices: Sequence[tuple[Any, State, list[Tensor | None]]]
 ) -> None:
     """The step from the summed gradients on; every device does the same to its own copies."""
     rate = optimizer.rate_of_this_step()
     for device, state, gradients in devices:
         with device:
-            moves = [
-                Move(slot, gradient, 1.0 if slot.takes_gradient_as_value else unscale)
-                for slot, gradient in zip(state.slots, gradients, strict=True)
-                if gradient is not None
-            ]
-            if optimizer.window == 1:
-                _update(optimizer, state, moves, rate)
+            advance = partial(_advance, optimizer, state, gradients, rate)
+            if state.dynamic_scale is None:
+                advance(1 / (optimizer.loss_scale_factor or 1.0))
             else:
-                _accumulate(optimizer, state, moves)
-                _update_if_due(optimizer, state, moves, rate)
-            state.iterations.assign_add(1)
+                loss_scale.if_finite(optimizer.backend, state, gradients, advance)
+
+
+def _advance(
+    optimizer: SGD,
+    state: State,
+    gradients: Sequence[Tensor | None],
+    rate: Tensor | float,
+    unscale: Tensor | float,
+) -> None:
+    """Accumulate or update, and count the step."""
+    moves = [
+        Move(slot, gradient, 1.0 if slot.takes_gradient_as_value else unscale)
+        for slot, gradient in zip(state.slots, gradients, strict=True)
+        if gradient is not None
+    ]
+    if optimizer.window == 1:
+        _update(optimizer, state, moves, rate)
+    else:
+        _accumulate(optimizer, state, moves)
+        _update_if_due(optimizer, state, moves, rate)
+    state.iterations.assign_add(1)
 
 
 def _update(optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor) -> None:

@@ -45,6 +45,22 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class DynamicScale:
+    """A loss scale that follows the gradients (contract 6.3).
+
+    Attributes:
+        scale: what the loss was multiplied by.
+        finite_steps: the number of steps in a row, since the scale last changed, whose gradients
+            were finite.
+        growth_steps: after how many of them the scale doubles.
+    """
+
+    scale: Variable
+    finite_steps: Variable
+    growth_steps: int
+
+
+@dataclass(frozen=True)
 class State:
     """All that one step reads and writes, on one device.
 
@@ -53,12 +69,14 @@ class State:
         averaging: 1 once the averages hold weights, 0 before.
         in_window: for each slot 1 if it has had a gradient in this accumulation window.
         slots: one for each trainable variable, in the order of `build()`.
+        dynamic_scale: None where the loss scale is a fixed number.
     """
 
     iterations: Variable
     averaging: Variable | None
     in_window: Variable | None
     slots: Sequence[Slot]
+    dynamic_scale: DynamicScale | None = None
 
     def variables(self) -> list[Variable]:
         """Everything that an update may write, the step counter excepted."""
@@ -99,7 +117,7 @@ class Backend(Protocol):
 
     def across_replicas(
         self,
-        optimizer: Any,
+        state: State,
         gradients: Sequence[Tensor | None],
         proceed: Callable[[list[tuple[Any, State, list[Tensor | None]]]], None],
     ) -> None:

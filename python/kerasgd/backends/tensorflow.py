@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -40,24 +40,22 @@ def _each_row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
-def across_replicas(optimizer: Any, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
+def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
     """As `Backend.across_replicas`."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        state = _on_device(optimizer.state(), _native)
-        proceed([(contextlib.nullcontext(), state, list(gradients))])
+        proceed([(contextlib.nullcontext(), _on_device(state, _native), list(gradients))])
     else:
         tf.distribute.get_replica_context().merge_call(
-            _sum_and_proceed, args=(optimizer, list(gradients), proceed)
+            _sum_and_proceed, args=(state, list(gradients), proceed)
         )
 
 
 def _sum_and_proceed(
     strategy: tf.distribute.Strategy,
-    optimizer: Any,
+    state: State,
     gradients: list[Tensor | None],
     proceed: Proceed,
 ) -> None:
-    state = optimizer.state()
     sums = _sum(strategy, gradients, [_native(slot.variable) for slot in state.slots])
     copies = []
     for replica in range(strategy.num_replicas_in_sync):
@@ -106,9 +104,12 @@ def _on_device(state: State, local: Callable[[Variable], tf.Variable]) -> State:
         return replace(record, **{k: local(v) for k, v in present.items() if v is not None})
 
     of_slot = ("variable", "velocity", "average", "accumulator")
-    of_state = [field.name for field in fields(State) if field.name != "slots"]
-    slots = [localised(slot, of_slot) for slot in state.slots]
-    return replace(localised(state, of_state), slots=slots)  # type: ignore[no-any-return]
+    scale = state.dynamic_scale
+    return replace(  # type: ignore[no-any-return]
+        localised(state, ("iterations", "averaging", "in_window")),
+        slots=[localised(slot, of_slot) for slot in state.slots],
+        dynamic_scale=scale and localised(scale, ("scale", "finite_steps")),
+    )
 
 
 def when(condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]) -> None:

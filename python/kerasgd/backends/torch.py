@@ -27,13 +27,13 @@ def sum_rows(gradient: Tensor, keep_sparse: bool) -> Tensor:
 
 
 def across_replicas(
-    optimizer: Any,
+    state: State,
     gradients: Sequence[Tensor | None],
     proceed: Callable[[list[tuple[Any, State, list[Tensor | None]]]], None],
 ) -> None:
     """As `Backend.across_replicas`: there is one replica."""
     with torch.no_grad():
-        proceed([(contextlib.nullcontext(), optimizer.state(), list(gradients))])
+        proceed([(contextlib.nullcontext(), state, list(gradients))])
 
 
 def when(condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]) -> None:

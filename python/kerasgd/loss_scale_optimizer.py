@@ -1,0 +1,152 @@
+"""The Keras class around an optimizer whose loss scale follows the gradients (contract 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any
+
+import keras
+
+from kerasgd import arguments, state
+from kerasgd.backends import DynamicScale
+from kerasgd.errors import ArgumentTypeError
+from kerasgd.keras_internals import no_automatic_dependency_tracking
+from kerasgd.sgd import SGD
+
+
+@keras.saving.register_keras_serializable(package="kerasgd", name="LossScaleOptimizer")
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[misc]
+    """An `SGD` for half precision, with a loss scale that is as large as the gradients allow.
+
+    The loss is multiplied by `scale`, the gradients are divided by it again::
+
+        all gradients finite: the inner optimizer does its step;
+                              after dynamic_growth_steps of these in a row  scale <- 2 * scale
+        otherwise:            the step is skipped and not counted,          scale <- scale / 2
+
+    With replicas the gradients are looked at after they were summed, so that one replica's
+    infinity skips the step on all of them.
+
+    Args:
+        inner_optimizer: a `kerasgd.SGD`. Its `loss_scale_factor`, if it has one, is dropped with a
+            warning: the scale takes its place.
+        initial_scale: the first scale, a number from 2^-126 to 2^126.
+        dynamic_growth_steps: a whole number >= 1.
+        name: a non-empty string without "/", or None for "loss_scale_optimizer".
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: an argument is none of the above.
+        UnknownArgumentError: a name is no argument.
+
+    Source: Micikevicius et al. (2018), Mixed precision training, section 3.2;
+    the documentation of `keras.optimizers.LossScaleOptimizer`.
+
+    Example:
+        >>> import keras, kerasgd
+        >>> w = keras.Variable([1.0])
+        >>> optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.5), initial_scale=4)
+        >>> optimizer.build([w])
+        >>> float(optimizer.scale_loss(1.0))
+        4.0
+        >>> optimizer.apply([keras.ops.convert_to_tensor([4.0])], [w])  # a gradient of 1, scaled
+        >>> w.numpy().tolist()
+        [0.5]
+        >>> optimizer.apply([keras.ops.convert_to_tensor([float("inf")])], [w])
+        >>> w.numpy().tolist(), float(optimizer.dynamic_scale)
+        ([0.5], 2.0)
+    """
+
+    built: bool
+
+    def __init__(
+        self,
+        inner_optimizer: Any,
+        initial_scale: Any = 2.0**15,
+        dynamic_growth_steps: Any = 2000,
+        name: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        _check_inner(inner_optimizer)
+        arguments.check_no_unknown(
+            kwargs, "LossScaleOptimizer", ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
+        )
+        settings = arguments.check_all(
+            {
+                "initial_scale": initial_scale,
+                "dynamic_growth_steps": dynamic_growth_steps,
+                "name": name,
+            },
+            arguments.LOSS_SCALE_RULES,
+        )
+        settings["name"] = settings["name"] or "loss_scale_optimizer"
+        super().__init__(inner_optimizer, **settings)
+
+    @no_automatic_dependency_tracking  # type: ignore[untyped-decorator]
+    def build(self, variables: Iterable[Any]) -> None:
+        """Create the state for these trainable variables; a second call changes nothing."""
+        if self.built:
+            return
+        inner = self.inner_optimizer
+        inner.build(variables)
+        with inner.backend.beside(self, inner._iterations):
+            self.step_counter = self.add_variable(shape=(), dtype="int32", name="step_counter")
+            self.dynamic_scale = self.add_variable(
+                shape=(),
+                dtype="float32",
+                initializer=keras.initializers.Constant(self.initial_scale),
+                name="dynamic_scale",
+            )
+        self._trainable_variables = inner._trainable_variables
+        self._trainable_variables_indices = inner._trainable_variables_indices
+        self.built = True
+
+    def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:
+        """Do one step with gradients of the scaled loss, or skip it; see `SGD.apply()`."""
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+            self.build(trainable_variables)
+        self.inner_optimizer.step(
+            grads,
+            trainable_variables,
+            DynamicScale(self.dynamic_scale, self.step_counter, self.dynamic_growth_steps),
+        )
+
+    # Keras' own version takes the step apart; the general one runs `apply()`.
+    stateless_apply = keras.optimizers.Optimizer.stateless_apply
+
+    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
+        """As `SGD.exclude_from_weight_decay()`."""
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
+
+    def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:
+        """As `SGD.finalize_variable_values()`."""
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Write the scale into `store`; Keras saves the inner optimizer by itself."""
+        state.save(self, self._by_role(), store)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Set the scale from `store`.
+
+        Raises:
+            StateError: the state does not fit; the error names what differs.
+        """
+        state.load(self, self._by_role(), store)
+
+    def _by_role(self) -> dict[str, Any]:
+        if not self.built:
+            return {}
+        return {"dynamic_scale": self.dynamic_scale, "step_counter": self.step_counter}
+
+
+def _check_inner(inner_optimizer: Any) -> None:
+    if isinstance(inner_optimizer, SGD):
+        return
+    hint = None
+    if isinstance(inner_optimizer, keras.optimizers.Optimizer):
+        hint = "Keras' own optimizers go into `keras.optimizers.LossScaleOptimizer`."
+    raise ArgumentTypeError("inner_optimizer", "an optimizer of kerasgd", inner_optimizer, hint)
+
+
+LossScaleOptimizer.__module__ = "kerasgd"
