@@ -72,15 +72,17 @@ abort_environment <- function(problem, advice, facts, origin, parent = NULL) {
 
 #' An error of Python that is not about an argument
 #'
-#' Its first sentence is ours; all of it is the parent, and the traceback a field.
+#' Its first sentence is ours; all of it is the parent, and the traceback a field. An exception
+#' without words is known by its type.
 #' @noRd
 abort_python <- function(error, exception, origin) {
+  words <- if (nzchar(trimws(error$message))) error$message
   original <- structure(
     class = c("kerasgd_python_exception", "error", "condition"),
-    list(message = paste0(error$type, ": ", error$message), call = NULL)
+    list(message = paste(c(error$type, words), collapse = ": "), call = NULL)
   )
   abort_kerasgd(
-    first_sentence(error$message),
+    first_sentence(words %||% error$type),
     class = c(if (error$kind == "state") "kerasgd_state_error", "kerasgd_python_error"),
     type = error$type, traceback = error$traceback, exception = exception,
     origin = origin, parent = original
@@ -109,11 +111,14 @@ signal_python_error <- function(error, exception, arguments, origin) {
 }
 
 in_r_words <- function(template) {
+  if (is.null(template) || identical(template, "")) {
+    return(NULL)
+  }
   words <- c("{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`")
   for (mark in names(words)) {
     template <- gsub(mark, words[[mark]], template, fixed = TRUE)
   }
-  if (!identical(template, "")) template
+  template
 }
 
 first_sentence <- function(text) {

@@ -24,6 +24,9 @@ describe_python_object <- function(x) {
   if (!is_live_python_object(x)) {
     return("a Python object of an earlier session")
   }
+  if (inherits(x, "python.builtin.type")) {
+    return(sprintf("the Python class `%s`", x$`__name__`))
+  }
   sprintf("a Python object of class <%s>", class(x)[[1]])
 }
 

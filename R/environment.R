@@ -30,13 +30,44 @@ environment_facts <- function() {
   facts
 }
 
+#' What a Python says of itself, a named list of strings; an empty one if it cannot be run
+#' @noRd
 ask_python <- function(python) {
   script <- system.file("environment-facts.py", package = "kerasgd")
-  lines <- suppressWarnings(
-    system2(python, shQuote(script), stdout = TRUE, stderr = FALSE)
+  lines <- tryCatch(
+    without_libraries_of_r(suppressWarnings(
+      system2(python, shQuote(script), stdout = TRUE, stderr = FALSE)
+    )),
+    error = function(error) character()
   )
   fields <- strsplit(grep("\t", lines, value = TRUE), "\t", fixed = TRUE)
   stats::setNames(lapply(fields, `[[`, 2), vapply(fields, `[[`, "", 1))
+}
+
+#' Run `code`, and in it Python, with the shared libraries that were found before R started
+#'
+#' R puts the system's libraries first. A Python from elsewhere (pyenv) would start with the system's
+#' libpython: another version, without the modules (`ssl`) that were built for its own.
+#' @noRd
+without_libraries_of_r <- function(code) {
+  path <- Sys.getenv("LD_LIBRARY_PATH")
+  of_r <- libraries_of_r()
+  if (nzchar(of_r) && startsWith(path, of_r)) {
+    Sys.setenv(LD_LIBRARY_PATH = sub("^:", "", substring(path, nchar(of_r) + 1)))
+    on.exit(Sys.setenv(LD_LIBRARY_PATH = path))
+  }
+  code
+}
+
+#' What R's start script puts before the user's `LD_LIBRARY_PATH`; "" where there is no such script
+#' @noRd
+libraries_of_r <- function() {
+  script <- file.path(R.home("etc"), "ldpaths")
+  if (!file.exists(script)) {
+    return("")
+  }
+  print_them <- ". \"$0\"; printf %s \"$R_LD_LIBRARY_PATH\""
+  paste(system2("sh", c("-c", shQuote(print_them), shQuote(script)), stdout = TRUE), collapse = "")
 }
 
 #' The backend that Keras has loaded, or will: the configured one, unless only another is there
@@ -71,6 +102,7 @@ environment_problems <- function(facts) {
   }
   problems <- list(
     problem_of_python(facts),
+    problem_of_library(facts),
     problem_of_keras(facts),
     problem_of_backend(facts),
     problem_of_numpy(facts)
@@ -100,6 +132,18 @@ problem_of_python <- function(facts) {
         oldest$python, facts$python_version, facts$python
       ),
       advice_to_install, facts$started
+    )
+  }
+}
+
+problem_of_library <- function(facts) {
+  if (!facts$started && identical(facts$shared_library, "FALSE")) {
+    problem(
+      sprintf("R cannot load this Python, which has no shared library (%s).", facts$python),
+      c(
+        "On Debian and Ubuntu the package libpython3-dev brings it.",
+        "With pyenv, install a Python with `PYTHON_CONFIGURE_OPTS=--enable-shared`."
+      )
     )
   }
 }

@@ -35,29 +35,46 @@ install_kerasgd <- function(backend = c("tensorflow", "jax", "torch"),
   origin <- origin_of_call("install_kerasgd")
   given <- given_arguments(origin)
   check_no_extra(given, names(formals()), origin)
-  backend <- if (is.null(given$backend)) "tensorflow" else backend
+  if (missing(backend)) backend <- names(backends)[[1]]
   check_choice(backend, names(backends), "backend", origin)
   check_string(envname, "envname", origin)
   if (!is.null(python)) check_file(python, "python", origin)
 
-  if (!reticulate::virtualenv_exists(envname)) {
+  if (reticulate::virtualenv_exists(envname)) {
+    say_what_is_kept(envname, python)
+  } else {
     make_environment(envname, python, origin)
   }
   fill_environment(envname, requirements(backend), origin)
-  path <- dirname(dirname(reticulate::virtualenv_python(envname)))
-  say_what_next(path, envname, backend)
-  invisible(path)
+  say_what_next(envname, backend)
+  invisible(environment_path(envname))
+}
+
+environment_path <- function(envname) {
+  dirname(dirname(reticulate::virtualenv_python(envname)))
+}
+
+say_what_is_kept <- function(envname, python) {
+  if (!is.null(python)) {
+    cli::cli_alert_info("{.path {envname}} exists already, and keeps the Python that it has.")
+  }
 }
 
 make_environment <- function(envname, python, origin) {
-  python <- python %||% starter_python(origin)
-  cli::cli_progress_step("Making the virtual environment {.path {envname}} with {.file {python}}")
+  if (is.null(python)) {
+    python <- starter_python(origin)
+  } else {
+    check_starter(python, origin)
+  }
+  cli::cli_alert_info("Making the virtual environment {.path {envname}} with {.file {python}}")
   tryCatch(
-    reticulate::virtualenv_create(envname, python = python, packages = FALSE),
+    without_libraries_of_r(
+      reticulate::virtualenv_create(envname, python = python, packages = FALSE)
+    ),
     error = function(error) {
       abort_environment(
         sprintf("The virtual environment \"%s\" could not be made.", envname),
-        "On Debian and Ubuntu it takes the package python3-venv.",
+        "What Python said above tells why.",
         facts = NULL, origin = origin, parent = error
       )
     }
@@ -65,9 +82,9 @@ make_environment <- function(envname, python, origin) {
 }
 
 fill_environment <- function(envname, packages, origin) {
-  cli::cli_progress_step("Installing {.val {packages}}")
+  cli::cli_alert_info("Installing {.val {packages}}")
   tryCatch(
-    reticulate::virtualenv_install(envname, packages = packages),
+    without_libraries_of_r(reticulate::virtualenv_install(envname, packages = packages)),
     error = function(error) {
       abort_environment(
         sprintf("pip could not install into the environment \"%s\".", envname),
@@ -102,43 +119,86 @@ backend_requirement <- function(backend) {
 #' @noRd
 starter_python <- function(origin) {
   candidates <- unique(Sys.which(c("python3", "python3.13", "python3.12", "python3.11", "python")))
-  for (python in candidates[nzchar(candidates)]) {
-    if (can_make_environment(python)) {
-      return(python)
-    }
+  candidates <- candidates[nzchar(candidates)]
+  problems <- lapply(candidates, starter_problems)
+  fitting <- candidates[lengths(problems) == 0]
+  if (length(fitting) > 0) {
+    return(fitting[[1]])
   }
   abort_environment(
-    sprintf("No Python %s or newer with the module `venv` is on the search path.", oldest$python),
-    "Install one (on Debian and Ubuntu: python3 and python3-venv), or name one as `python`.",
+    sprintf("No Python %s or newer that R could use is on the search path.", oldest$python),
+    c(problems_in_words(unlist(problems, recursive = FALSE)), advice_to_find_a_starter),
     facts = NULL, origin = origin
   )
 }
 
-can_make_environment <- function(python) {
-  code <- "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
-  version <- suppressWarnings(
-    system2(python, c("-c", shQuote(code)), stdout = TRUE, stderr = FALSE)
-  )
-  length(version) == 1 && !older(version, oldest$python)
+check_starter <- function(python, origin) {
+  problems <- problems_in_words(starter_problems(python))
+  if (length(problems) > 0) {
+    abort_environment(
+      problems[[1]], c(problems[-1], advice_to_find_a_starter),
+      facts = NULL, origin = origin
+    )
+  }
 }
 
-say_what_next <- function(path, envname, backend) {
+advice_to_find_a_starter <- paste(
+  "Install one (on Debian and Ubuntu: python3, python3-venv and libpython3-dev),",
+  "or name one as `python`."
+)
+
+#' What keeps a Python from making an environment for R, as `environment_problems()` has it
+#' @noRd
+starter_problems <- function(python) {
+  facts <- c(list(python = python, started = FALSE), ask_python(python))
+  if (is.null(facts$python_version)) {
+    return(list(problem_without_python(facts)))
+  }
+  problems <- list(problem_of_python(facts), problem_of_library(facts), problem_of_venv(facts))
+  Filter(Negate(is.null), problems)
+}
+
+problem_of_venv <- function(facts) {
+  if (identical(facts$venv, "FALSE")) {
+    problem(
+      sprintf("This Python cannot make virtual environments (%s).", facts$python),
+      "On Debian and Ubuntu it takes the package python3-venv."
+    )
+  }
+}
+
+problems_in_words <- function(problems) vapply(problems, `[[`, "", "problem")
+
+say_what_next <- function(envname, backend) {
   python <- reticulate::virtualenv_python(envname)
   installed <- ask_python(python)
-  cli::cli_progress_step(
-    "Keras {installed$keras} with {backends[[backend]]} {installed[[backend]]} is in {.path {path}}"
-  )
-  cli::cli_progress_done()
+  cli::cli_alert_success(paste(
+    "Keras {installed$keras} with {backends[[backend]]} {installed[[backend]]} is in",
+    "{.path {environment_path(envname)}}"
+  ))
   if (!is.null(running_python()) && !identical(running_python(), python)) {
     cli::cli_alert_info("R is using another Python now ({.file {running_python()}}): restart R.")
   }
-  if (!identical(envname, our_environment)) {
-    use <- sprintf("reticulate::use_virtualenv(\"%s\")", envname)
+  use <- how_to_use(envname, python)
+  if (!is.null(use)) {
     cli::cli_alert_info("To use it, begin a session with {.code {use}}.")
   }
   if (!identical(expected_backend(installed), backend)) {
     use <- sprintf("Sys.setenv(KERAS_BACKEND = \"%s\")", backend)
     cli::cli_alert_info("There is another backend: choose with {.code {use}} first.")
+  }
+}
+
+#' The code by which reticulate takes an environment; `NULL` if it does so by itself
+#'
+#' `RETICULATE_PYTHON` counts for more than `use_virtualenv()`.
+#' @noRd
+how_to_use <- function(envname, python) {
+  chosen <- Sys.getenv("RETICULATE_PYTHON")
+  if (nzchar(chosen) && chosen != python) {
+    sprintf("Sys.setenv(RETICULATE_PYTHON = \"%s\")", python)
+  } else if (!nzchar(chosen) && envname != our_environment) {
+    sprintf("reticulate::use_virtualenv(\"%s\")", envname)
   }
 }
 
@@ -167,8 +227,8 @@ check_string <- function(x, argument, origin) {
 }
 
 check_file <- function(x, argument, origin) {
-  if (!is_string(x) || !file.exists(x)) {
-    abort_argument(argument, "the path of a file, or {null}", x, origin = origin)
+  if (!is_string(x) || !utils::file_test("-f", x)) {
+    abort_argument(argument, "the path of an existing file, or {null}", x, origin = origin)
   }
 }
 

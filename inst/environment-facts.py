@@ -3,9 +3,11 @@
 R runs this in a process of its own before it decides to start this Python.
 """
 
+import glob
 import json
 import os
 import sys
+import sysconfig
 
 print("python_version\t%d.%d.%d" % sys.version_info[:3])
 sys.stdout.flush()
@@ -49,6 +51,23 @@ def configured_backend():
     return os.environ.get("KERAS_BACKEND") or configured
 
 
+def has_shared_library():
+    """R loads Python as a shared library, which on Linux not every Python has."""
+    if not sys.platform.startswith("linux"):
+        return True
+    folders = [sysconfig.get_config_var(name) or "" for name in ("LIBPL", "LIBDIR")]
+    folders.append(os.path.join(sys.base_prefix, "lib"))
+    file = "libpython%d.%d*.so*" % sys.version_info[:2]
+    return any(glob.glob(os.path.join(folder, file)) for folder in folders)
+
+
+def can_make_environments():
+    """Debian takes the two modules out of its Python."""
+    return bool(util.find_spec("venv") and util.find_spec("ensurepip"))
+
+
+print("shared_library\t%s" % str(has_shared_library()).upper())
+print("venv\t%s" % str(can_make_environments()).upper())
 for module in DISTRIBUTIONS:
     if util.find_spec(module):
         print("%s\t%s" % (module, version(module)))

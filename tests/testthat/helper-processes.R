@@ -1,3 +1,9 @@
+# Python changes these when it starts; a new process is to find them as this one did.
+environment_at_start <- Sys.getenv(
+  c("PATH", "PYTHONPATH", "VIRTUAL_ENV", "R_SESSION_INITIALIZED"), NA,
+  names = TRUE
+)
+
 # Runs `code` in an R process of its own that has the package loaded as this one has, and returns what
 # it prints. `env` are environment variables; NA unsets one.
 run_r <- function(code, env = character()) {
@@ -5,6 +11,7 @@ run_r <- function(code, env = character()) {
     lines = c(load_package_code(), deparse(substitute(code))),
     fileext = ".R"
   )
+  withr::local_envvar(environment_at_start)
   withr::local_envvar(env)
   # not in the sources: reticulate reads the pyproject.toml of the folder it is in
   withr::local_dir(tempdir())
