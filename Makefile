@@ -7,10 +7,13 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-# R uses this Python and backend whatever the user's own settings are, and everything speaks one
-# locale, so that the targets behave the same on every machine.
+# R uses this Python and backend whatever the user's own settings are, TensorFlow rounds alike on all
+# processors (and need not warn that it might not), and everything speaks one locale, so that the
+# targets behave the same on every machine.
 export RETICULATE_PYTHON := $(CURDIR)/.venv/bin/python
+export R_PROFILE_USER := /dev/null
 export KERAS_BACKEND := tensorflow
+export TF_ENABLE_ONEDNN_OPTS := 0
 export TF_CPP_MIN_LOG_LEVEL := 2
 export LC_ALL := C.UTF-8
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -63,7 +66,8 @@ install: needs-run .venv ## install the R package into R's first writable librar
 # The environments. Each script run ends at once when there is nothing to do, so these are phony:
 # what they compare is the content of pyproject.toml, not its date.
 .venv: needs-run
-	@tools/environment.sh .venv tensorflow,test,lint $$(tools/numpy-for-reticulate.sh)
+	@numpy=$$(tools/numpy-for-reticulate.sh); \
+	  tools/environment.sh .venv tensorflow,test,lint $$numpy
 
 .venv-jax: needs-test
 	@tools/environment.sh .venv-jax jax,test

@@ -24,6 +24,14 @@ fi
 say "Making $folder ($extras${requirements:+, ${requirements[*]}}): a minute or two"
 rm -rf "$folder"
 quietly "${folder#.}" "$python" -m venv "$folder"
-quietly "${folder#.}" "$folder/bin/python" -m pip install --no-input --disable-pip-version-check \
-  --editable ".[$extras]" "${requirements[@]}"
+
+install() {
+  quietly "${folder#.}" "$folder/bin/python" -m pip install --no-input --disable-pip-version-check \
+    --editable ".[$extras]" "${requirements[@]}"
+}
+# Once more, as a registry may be out of reach for a moment; what has come is in pip's cache.
+if ! (install); then
+  say "Trying once more"
+  install
+fi
 printf '%s\n' "$made_from" >"$stamp"

@@ -45,17 +45,14 @@ apt_install() {
 mapfile -t packages < <(missing)
 [[ ${#packages[@]} -gt 0 ]] || exit 0
 
-if ! command -v apt-get >/dev/null; then
-  die "this machine has no apt-get. Install the equivalents of these Debian packages: ${packages[*]}"
-fi
+command -v apt-get >/dev/null ||
+  die "this needs what these Debian packages hold, and here is no apt-get: ${packages[*]}"
 if [[ $EUID -ne 0 ]]; then
-  die "these Debian packages are missing: ${packages[*]}
-
-Install them with
+  die "this needs Debian packages that only root can install. Run
 
   sudo apt-get update && sudo apt-get install --yes --no-install-recommends ${packages[*]}
 
-and run make again."
+(or the same as root, without sudo), then make again."
 fi
 
 say "Installing Debian packages: ${packages[*]}"
