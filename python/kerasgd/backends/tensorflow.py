@@ -8,8 +8,9 @@ to know of the strategy, and conditionals are allowed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -45,18 +46,19 @@ def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: P
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         proceed([(contextlib.nullcontext(), _on_device(state, _native), list(gradients))])
     else:
+        # Arguments of the merged call come together from all replicas; state is the same for all.
         tf.distribute.get_replica_context().merge_call(
-            _sum_and_proceed, args=(state, list(gradients), proceed)
+            partial(_sum_and_proceed, state, proceed), args=(list(gradients),)
         )
 
 
 def _sum_and_proceed(
-    strategy: tf.distribute.Strategy,
     state: State,
-    gradients: list[Tensor | None],
     proceed: Proceed,
+    strategy: tf.distribute.Strategy,
+    gradients: list[Tensor | None],
 ) -> None:
-    sums = _sum(strategy, gradients, [_native(slot.variable) for slot in state.slots])
+    sums = _sum(strategy, state.slots, gradients)
     copies = []
     for replica in range(strategy.num_replicas_in_sync):
 
@@ -64,25 +66,35 @@ def _sum_and_proceed(
             return _copies(strategy, variable)[replica]
 
         on_device = _on_device(state, local)
-        its_sums = [
-            None if s is None else strategy.experimental_local_results(s)[replica] for s in sums
-        ]
+        its_sums = [None if s is None else s[replica] for s in sums]
         copies.append((tf.device(on_device.iterations.device), on_device, its_sums))
     proceed(copies)
 
 
 def _sum(
-    strategy: tf.distribute.Strategy,
-    gradients: list[Tensor | None],
-    variables: list[Variable],
-) -> list[Tensor | None]:
+    strategy: tf.distribute.Strategy, slots: Sequence[Slot], gradients: Sequence[Tensor | None]
+) -> list[Sequence[Tensor] | None]:
+    """For each gradient its sum over the replicas, once for each device."""
     present = [
-        (gradient, variable)
-        for gradient, variable in zip(gradients, variables, strict=True)
-        if gradient is not None
+        (gradient, _native(slot.variable))
+        for gradient, slot in zip(gradients, slots, strict=True)
+        if gradient is not None and not slot.takes_gradient_as_value
     ]
     sums = iter(strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, present))
-    return [None if gradient is None else next(sums) for gradient in gradients]
+
+    def on_devices(gradient: Tensor | None, slot: Slot) -> Sequence[Tensor] | None:
+        if gradient is None:
+            return None
+        if slot.takes_gradient_as_value:  # a value is no share of a sum: the largest counts
+            values = strategy.experimental_local_results(gradient)
+            return [tf.reduce_max(tf.stack(values), axis=0)] * len(values)
+        # Rows of several replicas come side by side.
+        return [
+            _each_row_once(s) if isinstance(s, tf.IndexedSlices) else s
+            for s in strategy.experimental_local_results(next(sums))
+        ]
+
+    return [on_devices(gradient, slot) for gradient, slot in zip(gradients, slots, strict=True)]
 
 
 def _copies(strategy: tf.distribute.Strategy, variable: Variable) -> tuple[tf.Variable, ...]:
@@ -148,13 +160,12 @@ def is_eager() -> bool:
     return bool(tf.executing_eagerly())
 
 
-def beside(optimizer: Any, variable: Variable) -> contextlib.AbstractContextManager[Any]:
-    """As `Backend.beside`: under the strategy that the optimizer was made in."""
+@contextlib.contextmanager
+def beside(optimizer: Any, variable: Variable) -> Iterator[None]:
+    """As `Backend.beside`: outside of any graph, under the strategy of the optimizer."""
     strategy: tf.distribute.Strategy = optimizer._distribution_strategy
-    context: contextlib.AbstractContextManager[Any] = strategy.extended.colocate_vars_with(
-        _native(variable)
-    )
-    return context
+    with tf.init_scope(), strategy.extended.colocate_vars_with(_native(variable)):
+        yield
 
 
 def _native(variable: Variable) -> tf.Variable:
