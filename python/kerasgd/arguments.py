@@ -56,7 +56,7 @@ class Rule(Generic[Value]):
 def as_number(value: object) -> float:
     """A Python, NumPy or R number, or a 0-d array of any backend, as a `float`."""
     if _is_array(value) and getattr(value, "shape", None) == ():
-        value = np.asarray(value)[()]
+        value = _only_element(value)
     if isinstance(value, bool | np.bool_) or not _is_real(value):
         raise TypeError
     return float(value)  # type: ignore[arg-type]
@@ -64,6 +64,15 @@ def as_number(value: object) -> float:
 
 def _is_array(value: object) -> bool:
     return hasattr(value, "__array__") and not isinstance(value, type)
+
+
+def _only_element(array: Any) -> object:
+    if keras.ops.is_tensor(array) or isinstance(array, keras.Variable):
+        if keras.backend.standardize_dtype(array.dtype) == "bfloat16":
+            array = keras.ops.cast(array, "float32")  # NumPy has no bfloat16
+        array = keras.ops.convert_to_numpy(array)
+    element: object = np.asarray(array)[()]
+    return element
 
 
 def _is_real(value: object) -> bool:

@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from kerasgd import reference
 from kerasgd.reference import ReferenceLossScale, ReferenceSGD, Schedule, SparseRows
 
