@@ -3,8 +3,8 @@
 
 #' Where a condition comes from: the user's call, its frame (the backtrace ends there), its caller
 #'
-#' Where the function came under another name (`FUN` in `lapply()`) or as itself (`do.call(f, ...)`),
-#' its own name takes the place, so that the error says which function refused.
+#' Where the function came under another name (`FUN` in `lapply()`) or as itself (`do.call(f,
+#' ...)`), its own name takes the place, so that the error says which function refused.
 #' @noRd
 origin_of_call <- function(name) {
   call <- sys.call(sys.parent())
@@ -39,8 +39,8 @@ given_arguments <- function(origin) {
 #' The argument names as typed, "" where there was none
 #'
 #' Inside the function R has already completed partial names, so they are read off the call. Matched
-#' against a function of `...` alone, the call keeps its names, and a `...` in it is replaced by what
-#' the caller's dots hold.
+#' against a function of `...` alone, the call keeps its names, and a `...` in it is replaced by
+#' what the caller's dots hold.
 #' @noRd
 typed_names <- function(origin) {
   names(match.call(function(...) NULL, origin$call, envir = origin$caller))[-1]

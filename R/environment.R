@@ -46,8 +46,8 @@ ask_python <- function(python) {
 
 #' Run `code`, and in it Python, with the shared libraries that were found before R started
 #'
-#' R puts the system's libraries first. A Python from elsewhere (pyenv) would start with the system's
-#' libpython: another version, without the modules (`ssl`) that were built for its own.
+#' R puts the system's libraries first. A Python from elsewhere (pyenv) would start with the
+#' system's libpython: another version, without the modules (`ssl`) that were built for its own.
 #' @noRd
 without_libraries_of_r <- function(code) {
   path <- Sys.getenv("LD_LIBRARY_PATH")
@@ -72,8 +72,7 @@ libraries_of_r <- function() {
 
 #' The backend that Keras has loaded, or will: the configured one, unless only another is there
 #' @noRd
-expected_backend <- function(installed) {
-  loaded <- loaded_backend()
+expected_backend <- function(installed, loaded = loaded_backend()) {
   if (!is.null(loaded)) {
     return(loaded)
   }

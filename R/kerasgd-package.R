@@ -18,16 +18,16 @@
 #'   `kerasgd_unknown_argument_error` as well, and the field `suggestion`.
 #' * `kerasgd_environment_error`: Python, Keras or its backend is missing or does not fit; field
 #'   `facts`, as [kerasgd_sitrep()] returns them.
-#' * `kerasgd_python_error`: any other error of Python; fields `type` (the Python class), `traceback`
-#'   and `exception`, and the whole message as the parent.
+#' * `kerasgd_python_error`: any other error of Python; fields `type` (the Python class),
+#'   `traceback` and `exception`, and the whole message as the parent.
 #'
 #' Warnings have the class `kerasgd_warning`.
 #'
 #' @keywords internal
 "_PACKAGE"
 
-# reticulate takes most of a second to load (with Matrix and its methods); `library(kerasgd)` need not
-# wait for it, and tells it what it has to say once it is there.
+# reticulate takes most of a second to load (with Matrix and its methods); `library(kerasgd)` need
+# not wait for it, and tells it what it has to say once it is there.
 .onLoad <- function(libname, pkgname) {
   if (isNamespaceLoaded("reticulate")) {
     prepare_reticulate()

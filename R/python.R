@@ -117,16 +117,17 @@ running_python <- function() {
 
 #' The Python that is running, or that reticulate would start now, and why this one
 #'
-#' @return A list of `python` (a path, or `NULL` for none), `source` (words), `started`, and `managed`:
-#'   whether reticulate will make an environment of its own instead.
+#' @return A list of `python` (a path, or `NULL` for none), `source` (words), `started`, and
+#'   `managed`: whether reticulate will make an environment of its own instead.
 #' @noRd
 find_python <- function() {
+  of_reticulate <- "an environment that reticulate makes at the first use"
   started <- reticulate::py_available(initialize = FALSE)
   config <- if (started) reticulate::py_config() else discover_python()
   managed <- !started && is_managed(config)
   list(
     python = if (!managed) config$python,
-    source = if (managed) "an environment that reticulate makes at the first use" else source_of(config),
+    source = if (managed) of_reticulate else source_of(config),
     started = started,
     managed = managed
   )
@@ -271,8 +272,9 @@ foreign_function <- function(fn) {
 }
 
 required_formals <- function(fn) {
-  formals <- as.list(formals(args(fn)))
-  has_no_default <- vapply(formals, identical, NA, quote(expr = ))
+  signature <- args(fn) # none for `[` and its like
+  formals <- if (!is.null(signature)) as.list(formals(signature))
+  has_no_default <- vapply(formals, identical, NA, rlang::missing_arg())
   setdiff(names(formals)[has_no_default], "...")
 }
 

@@ -19,10 +19,10 @@
 #' has Keras use the other.
 #'
 #' @return `kerasgd_sitrep()` returns, invisibly, a list of class `kerasgd_sitrep` with a print
-#'   method: `version` (of kerasgd), `r`, `reticulate`, `python` (the path), `python_version`, `source`
-#'   (why this one), `started`, `keras`, `tensorflow`, `jax`, `torch`, `numpy` (versions, each only
-#'   if installed), `backend`, `fits` (`TRUE` or `FALSE`), and `problems`, a list of `problem` and
-#'   `advice` each. `kerasgd_available()` returns `TRUE` or `FALSE`.
+#'   method: `version` (of kerasgd), `r`, `reticulate`, `python` (the path), `python_version`,
+#'   `source` (why this one), `started`, `keras`, `tensorflow`, `jax`, `torch`, `numpy` (versions,
+#'   each only if installed), `backend`, `fits` (`TRUE` or `FALSE`), and `problems`, a list of
+#'   `problem` and `advice` each. `kerasgd_available()` returns `TRUE` or `FALSE`.
 #' @export
 #' @examples
 #' kerasgd_sitrep()
@@ -80,7 +80,8 @@ format_python <- function(x) {
     return(x$source)
   }
   if (is.null(x$python)) {
-    return(paste(c("not found", if (!is.null(x$source)) paste0("(", x$source, ")")), collapse = " "))
+    reason <- if (!is.null(x$source)) sprintf("(%s)", x$source)
+    return(paste(c("not found", reason), collapse = " "))
   }
   state <- if (x$started) "running" else "not started yet"
   sprintf(

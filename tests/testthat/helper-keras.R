@@ -42,3 +42,20 @@ fit_one_weight <- function(optimizer, x, y, steps) {
     weight = as.numeric(model$get_weights()[[1]])
   )
 }
+
+# Do a step with each of `gradients`, from `start`; the weights at the end
+apply_gradients <- function(optimizer, gradients, start) {
+  keras <- reticulate::import("keras")
+  tensor <- function(x) keras$ops$convert_to_tensor(as.list(x), dtype = "float32")
+  weights <- keras$Variable(tensor(start))
+  for (gradient in gradients) {
+    optimizer$apply(list(tensor(gradient)), list(weights))
+  }
+  as.numeric(keras$ops$convert_to_numpy(weights))
+}
+
+# contract 8.2: the bound for float32
+expect_close <- function(actual, expected) {
+  testthat::expect_length(actual, length(expected))
+  testthat::expect_lte(max(abs(actual - expected)), 2e-6 * max(abs(expected)))
+}

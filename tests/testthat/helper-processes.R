@@ -4,8 +4,8 @@ environment_at_start <- Sys.getenv(
   names = TRUE
 )
 
-# Runs `code` in an R process of its own that has the package loaded as this one has, and returns what
-# it prints. `env` are environment variables; NA unsets one.
+# Runs `code` in an R process of its own that has the package loaded as this one has, and returns
+# what it prints. `env` are environment variables; NA unsets one.
 run_r <- function(code, env = character()) {
   script <- withr::local_tempfile(
     lines = c(load_package_code(), deparse(substitute(code))),
@@ -40,4 +40,9 @@ load_package_code <- function() {
 # By pkgload::load_all() the package is loaded from its sources, whose folder R has files of code.
 is_loaded_from_source <- function() {
   length(Sys.glob(file.path(find.package("kerasgd"), "R", "*.R"))) > 0
+}
+
+# A Python with NumPy 2 or later: the one that is named, or that of JAX in the sources
+numpy_2_python <- function() {
+  Sys.getenv("KERASGD_NUMPY_2_PYTHON", test_path("..", "..", ".venv-jax", "bin", "python"))
 }

@@ -15,7 +15,7 @@ test_that("values are described in R's words", {
   expect_equal(describe("a\"b\n"), "the string \"a\\\"b\\n\"")
   expect_equal(describe(strrep("x", 50)), paste0("the string \"", strrep("x", 37), "...\""))
   expect_equal(describe(""), "the empty string \"\"")
-  expect_equal(describe(1+2i), "the complex number 1+2i")
+  expect_equal(describe(complex(real = 1, imaginary = 2)), "the complex number 1+2i")
   expect_equal(describe(as.raw(10)), "the raw byte 0a")
   expect_equal(describe(c(1, 2)), "a numeric vector of length 2")
   expect_equal(describe(1:3), "an integer vector of length 3")

@@ -1,0 +1,141 @@
+origin <- list(call = quote(f()), frame = globalenv(), caller = globalenv())
+
+# What Python sees of an R value
+seen <- function(x) reticulate::py_eval("repr")(as_python(x))
+
+test_that("values that Python can say arrive exactly", {
+  skip_if_no_keras()
+  optimizer_sgd()
+  expect_equal(seen(NULL), "None")
+  expect_equal(seen(TRUE), "True")
+  expect_equal(seen(2), "2.0")
+  expect_equal(seen(2L), "2")
+  expect_equal(seen(0.1), "0.1")
+  expect_equal(seen(NaN), "nan")
+  expect_equal(seen(-Inf), "-inf")
+  expect_equal(seen("a"), "'a'")
+  expect_equal(seen("\u00e4"), "'\u00e4'")
+  expect_equal(seen(iconv("\u00e4", "UTF-8", "latin1")), "'\u00e4'")
+  expect_equal(seen(c(a = 1)), "1.0")
+  expect_equal(seen(matrix(0.5)), "0.5")
+  expect_equal(seen(c(a = 1, b = 2)), "[1.0, 2.0]")
+  expect_equal(seen(c("a", "b")), "['a', 'b']")
+  expect_equal(seen(integer()), "[]")
+  expect_equal(seen(list()), "[]")
+  expect_equal(seen(list(1, "a", NULL)), "[1.0, 'a', None]")
+  expect_equal(seen(list(b = 1, a = NULL)), "{'b': 1.0, 'a': None}")
+})
+
+test_that("what Python would take for something else arrives as what it is", {
+  skip_if_no_keras()
+  optimizer_sgd()
+  expect_unrepresentable <- function(x) {
+    expect_s3_class(as_python(x), "kerasgd.foreign.Unrepresentable")
+    expect_equal(seen(x), describe(x))
+  }
+  expect_unrepresentable(NA)
+  expect_unrepresentable(NA_integer_)
+  expect_unrepresentable(NA_real_)
+  expect_unrepresentable(NA_character_)
+  expect_unrepresentable(c(1, NA))
+  expect_unrepresentable(complex(real = 1, imaginary = 2))
+  expect_unrepresentable(as.raw(1))
+  expect_unrepresentable(factor("a"))
+  expect_unrepresentable(Sys.Date())
+  expect_unrepresentable(iris)
+  expect_unrepresentable(quote(x))
+  expect_unrepresentable(globalenv())
+  expect_unrepresentable(list(a = 1, 2))
+  expect_equal(seen(list(1, NA)), "[1.0, `NA`]")
+})
+
+test_that("a function arrives with the arguments that it cannot do without", {
+  skip_if_no_keras()
+  optimizer_sgd()
+  expect_equal(seen(function() 1), "<R function()>")
+  expect_equal(seen(function(a, b = 1, ...) 1), "<R function(a)>")
+  expect_equal(seen(function(a, b) 1), "<R function(a, b)>")
+  expect_equal(seen(sum), "<R function()>")
+  expect_equal(seen(`[`), "<R function()>")
+
+  # what it returns is converted in the same way
+  repr_of_result <- reticulate::py_eval("lambda f: repr(f())")
+  expect_equal(repr_of_result(as_python(function() 0.1)), "0.1")
+  expect_equal(repr_of_result(as_python(function() NA)), "`NA`")
+})
+
+test_that("Python objects arrive as themselves, but none of an earlier session", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  expect_identical(as_python(optimizer), optimizer)
+
+  file <- withr::local_tempfile()
+  saveRDS(optimizer, file)
+  expect_equal(seen(readRDS(file)), "a Python object of an earlier session")
+})
+
+test_that("an error of Python is one of R, with the user's call", {
+  skip_if_no_keras()
+  # its arguments are missing, which is nobody's argument error
+  error <- tryCatch(call_python("ArgumentError", list(), origin), error = identity)
+  expect_s3_class(
+    error, c("kerasgd_python_error", "kerasgd_error", "rlang_error", "error", "condition"),
+    exact = TRUE
+  )
+  expect_equal(conditionCall(error), quote(f()))
+  expect_equal(error$type, "TypeError")
+  expect_match(conditionMessage(error), "missing 3 required positional arguments")
+  expect_match(error$traceback, "^Traceback")
+  expect_s3_class(error$exception, "python.builtin.TypeError")
+})
+
+test_that("reticulate before 1.38 with NumPy 2 is refused before Python starts", {
+  python <- numpy_2_python()
+  skip_if_not(file.exists(python), "no Python with NumPy 2: KERASGD_NUMPY_2_PYTHON can name one")
+  output <- run_r(
+    {
+      error <- tryCatch(optimizer_sgd(), error = identity)
+      cat("\n", class(error)[[1]], "\n", sep = "")
+      cat(strsplit(conditionMessage(error), "\n")[[1]][[1]], "\n", sep = "")
+      cat("started:", reticulate::py_available(initialize = FALSE))
+    },
+    c(RETICULATE_PYTHON = python, KERAS_BACKEND = NA)
+  )
+  skip_if(packageVersion("reticulate") >= "1.38", "this reticulate works with NumPy 2")
+  expect_equal(output[length(output) - 2], "kerasgd_environment_error")
+  expect_match(
+    output[length(output) - 1],
+    "^reticulate [0-9.]+ does not work with NumPy [2-9][0-9.]+: arrays do not convert\\.$"
+  )
+  expect_equal(tail(output, 1), "started: FALSE")
+})
+
+test_that("a Keras without its backend is a classed error before Python starts", {
+  skip_if_no_keras()
+  missing <- setdiff(c("jax", "torch"), names(environment_facts()))
+  skip_if(length(missing) == 0, "all backends are installed")
+  output <- eval(bquote(run_r(
+    {
+      error <- tryCatch(optimizer_sgd(), error = identity)
+      cat("\n", class(error)[[1]], "\n", sep = "")
+      cat(strsplit(conditionMessage(error), "\n")[[1]][[1]], "\n", sep = "")
+      cat("started:", reticulate::py_available(initialize = FALSE))
+    },
+    c(KERAS_BACKEND = .(missing[[1]]))
+  )))
+  expect_equal(output[length(output) - 2], "kerasgd_environment_error")
+  expect_match(
+    output[length(output) - 1],
+    sprintf("^%s, the backend that Keras is to use, is not installed", backends[[missing[[1]]]])
+  )
+  expect_equal(tail(output, 1), "started: FALSE")
+})
+
+test_that("a Python that another package has started is used", {
+  skip_if_no_keras()
+  output <- run_r({
+    reticulate::py_run_string("x = 1")
+    cat("\n", class(optimizer_sgd())[[1]], "\n", kerasgd:::find_python()$started, sep = "")
+  })
+  expect_equal(tail(output, 2), c("kerasgd.SGD", "TRUE"))
+})
