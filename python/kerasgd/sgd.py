@@ -9,8 +9,9 @@ from typing import Any
 
 import keras
 
-from kerasgd import arguments, backends, rule, state, update
+from kerasgd import arguments, backends, rule, update
 from kerasgd import learning_rate as rates
+from kerasgd import state as saved_state
 from kerasgd.backends import DynamicScale, Slot, State, Tensor
 from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError
 from kerasgd.keras_internals import no_automatic_dependency_tracking
@@ -242,7 +243,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         grads = list(grads)
         if grads:
             aligned = self._aligned(grads, trainable_variables)
-            update.step(self, replace(self.state(), dynamic_scale=dynamic_scale), aligned)
+            state = replace(self.state(), dynamic_scale=dynamic_scale)
+            self.backend.as_is(update.step)(self, state, aligned)
 
     def _aligned(self, grads: list[Any], variables: Iterable[Any] | None) -> list[Any]:
         """The gradients in the order of `build()`, None where a variable has none."""
@@ -421,7 +423,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Write all state into `store` (see `state.py`)."""
-        state.save(self, state.by_role(self), store)
+        saved_state.save(self, saved_state.by_role(self), store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Set all state from `store`, or none of it.
@@ -429,7 +431,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         Raises:
             StateError: the state does not fit; the error names what differs.
         """
-        state.load(self, state.by_role(self), store)
+        saved_state.load(self, saved_state.by_role(self), store)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `variables`, in their order.

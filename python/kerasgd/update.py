@@ -27,8 +27,12 @@ def step(optimizer: SGD, state: State, gradients: Sequence[Tensor | None]) -> No
     """Do one step with one gradient, or None, for each variable."""
     backend = optimizer.backend
     summed = [
-        None if g is None else backend.sum_rows(g, keep_sparse=_only_touches_rows(optimizer, slot))
-        for g, slot in zip(gradients, state.slots, strict=True)
+        None
+        if gradient is None
+        else backend.sum_rows(
+            gradient, slot.variable.shape, keep_sparse=_only_touches_rows(optimizer, slot)
+        )
+        for gradient, slot in zip(gradients, state.slots, strict=True)
     ]
     backend.across_replicas(state, summed, partial(_on_each_device, optimizer))
 

@@ -109,8 +109,11 @@ class Move:
 class Backend(Protocol):
     """The operations that a backend provides."""
 
-    def sum_rows(self, gradient: Tensor, keep_sparse: bool) -> Tensor:
-        """The gradient as a tensor of at least float32, duplicate rows summed.
+    def as_is(self, function: Callable[..., None]) -> Callable[..., None]:
+        """`function`, not to be rewritten where the backend's compiler rewrites Python code."""
+
+    def sum_rows(self, gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tensor:
+        """The gradient, of this shape, as a tensor of at least float32, duplicate rows summed.
 
         With `keep_sparse` a sparse gradient stays sparse, each row once.
         """

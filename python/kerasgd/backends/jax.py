@@ -16,7 +16,12 @@ from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
 
 
-def sum_rows(gradient: Tensor, keep_sparse: bool) -> Tensor:
+def as_is(function: Callable[..., None]) -> Callable[..., None]:
+    """As `Backend.as_is`."""
+    return function
+
+
+def sum_rows(gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tensor:
     """As `Backend.sum_rows`; JAX's sparse gradients are made dense."""
     if hasattr(gradient, "todense"):
         gradient = gradient.todense()

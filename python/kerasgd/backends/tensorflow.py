@@ -23,11 +23,19 @@ from kerasgd.errors import StateError
 Proceed = Callable[[list[tuple[Any, State, list[Tensor | None]]]], None]
 
 
-def sum_rows(gradient: Tensor, keep_sparse: bool) -> Tensor:
+def as_is(function: Callable[..., None]) -> Callable[..., None]:
+    """As `Backend.as_is`: AutoGraph would make it slow to trace, and has nothing to do here."""
+    unconverted: Callable[..., None] = tf.autograph.experimental.do_not_convert(function)
+    return unconverted
+
+
+def sum_rows(gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tensor:
     """As `Backend.sum_rows`."""
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
-    gradient = tf.IndexedSlices(_widened(gradient.values), gradient.indices, gradient.dense_shape)
+    gradient = tf.IndexedSlices(
+        _widened(gradient.values), gradient.indices, tf.constant(list(shape))
+    )
     return _each_row_once(gradient) if keep_sparse else tf.convert_to_tensor(gradient)
 
 

@@ -18,7 +18,12 @@ from kerasgd.backends import Move, Slot, State, Tensor, Variable
 from kerasgd.keras_internals import in_stateless_scope
 
 
-def sum_rows(gradient: Tensor, keep_sparse: bool) -> Tensor:
+def as_is(function: Callable[..., None]) -> Callable[..., None]:
+    """As `Backend.as_is`."""
+    return function
+
+
+def sum_rows(gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tensor:
     """As `Backend.sum_rows`; PyTorch's sparse gradients are made dense."""
     gradient = keras.ops.convert_to_tensor(gradient).detach()
     if gradient.is_sparse:
