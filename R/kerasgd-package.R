@@ -39,6 +39,8 @@
 prepare_reticulate <- function() {
   prefer_our_environment()
   declare_python_requirements()
+  # Others may start Python and import Keras before our first call
+  setHook("reticulate.onPyInit", function(...) choose_backend_at_start())
 }
 
 `%||%` <- function(x, y) if (is.null(x)) y else x

@@ -208,6 +208,12 @@ choose_backend <- function(facts) {
   }
 }
 
+choose_backend_at_start <- function() {
+  if (!nzchar(Sys.getenv("KERAS_BACKEND"))) {
+    choose_backend(environment_facts())
+  }
+}
+
 # Converting --------------------------------------------------------------------------------------
 
 #' An R value as Python is to see it
