@@ -140,7 +140,7 @@ test_that("a Python that another package has started is used", {
   expect_equal(tail(output, 2), c("kerasgd.SGD", "TRUE"))
 })
 
-test_that("Keras uses the backend that is installed, also if it is imported before our first call", {
+test_that("the installed backend is used, also if Keras is imported before our first call", {
   python <- numpy_2_python()
   skip_if_not(file.exists(python), "no Python with NumPy 2: KERASGD_NUMPY_2_PYTHON can name one")
   installed <- intersect(names(backends), names(ask_python(python)))
