@@ -80,6 +80,8 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         )
         settings["name"] = settings["name"] or "loss_scale_optimizer"
         super().__init__(inner_optimizer, **settings)
+        # State that came with a pickle, until the variables are known.
+        self._pending: dict[str, Any] | None = None
 
     @no_automatic_dependency_tracking  # type: ignore[untyped-decorator]
     def build(self, variables: Iterable[Any]) -> None:
@@ -99,6 +101,9 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._trainable_variables = inner._trainable_variables
         self._trainable_variables_indices = inner._trainable_variables_indices
         self.built = True
+        if self._pending is not None:
+            self.load_own_variables(self._pending)
+            self._pending = None
 
     def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         """Do one step with gradients of the scaled loss, or skip it; see `SGD.apply()`."""
@@ -122,6 +127,16 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         """As `SGD.finalize_variable_values()`."""
         self.inner_optimizer.finalize_variable_values(var_list)
 
+    def swap_ema_weights(self) -> None:
+        """As `SGD.swap_ema_weights()`."""
+        self.inner_optimizer.swap_ema_weights()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        store: dict[str, Any] = {}
+        self.save_own_variables(store)
+        settings = (self.inner_optimizer, self.initial_scale, self.dynamic_growth_steps, self.name)
+        return (_unpickled, (type(self), settings, self._pending or store))
+
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Write the scale into `store`; Keras saves the inner optimizer by itself."""
         state.save(self, self._by_role(), store)
@@ -138,6 +153,14 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         if not self.built:
             return {}
         return {"dynamic_scale": self.dynamic_scale, "step_counter": self.step_counter}
+
+
+def _unpickled(
+    cls: type[LossScaleOptimizer], settings: tuple[Any, ...], store: dict[str, Any]
+) -> LossScaleOptimizer:
+    optimizer = cls(*settings)
+    optimizer._pending = store
+    return optimizer
 
 
 def _check_inner(inner_optimizer: Any) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 
-from kerasgd import arguments, backends, rule, update
+from kerasgd import arguments, backends, ema, rule, update
 from kerasgd import learning_rate as rates
 from kerasgd import state as saved_state
 from kerasgd.backends import DynamicScale, Slot, State, Tensor
@@ -131,6 +132,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._exclusions = Exclusions()
         self._excluded_indices: list[int] = []
         self._state: State | None = None
+        # The averages as numbers, while the weights and they are exchanged.
+        self._swapped: list[Any] | None = None
+        # State that came with a pickle, until the variables are known.
+        self._pending: dict[str, Any] | None = None
         for argument, value in settings.items():
             setattr(self, argument, value)
         self._set_rate(rate)
@@ -157,32 +162,43 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._trainable_variables_indices = {
             self._var_key(variable): i for i, variable in enumerate(variables)
         }
-        # Keras' name for the velocities, and the one that `SwapEMAWeights` looks for.
+        # Keras' name for the velocities.
         self.momentums = [slot.velocity for slot in slots] if self.momentum else []
-        if self.use_ema:
-            self._model_variables_moving_average = [slot.average for slot in slots]
         self.built = True
+        if self._pending is not None:
+            self.load_own_variables(self._pending)
+            self._pending = None
 
     def _slot(self, variable: Any, exclusions: Exclusions) -> Slot:
         takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
         dtype = keras.backend.standardize_dtype(variable.dtype)
         wide = rule.wide(dtype)  # 8.1: sums and averages in half precision would stall
         moves = not takes_value
+
+        def beside(role: str, dtype: str, initializer: Any = "zeros") -> Any:
+            return self._beside(variable, role, dtype, initializer)
+
+        def first_average(shape: Any, dtype: str) -> Tensor:
+            # To exchange weights and averages before the first update must change nothing. The copy
+            # is needed: the two must not share memory.
+            return np.array(keras.ops.convert_to_numpy(variable), dtype)
+
         return Slot(
             variable=variable,
-            velocity=self._beside(variable, "velocity", dtype) if moves and self.momentum else None,
-            average=self._beside(variable, "average", wide) if moves and self.use_ema else None,
-            accumulator=self._beside(variable, "accumulator", wide) if self.window > 1 else None,
+            velocity=beside("velocity", dtype) if moves and self.momentum else None,
+            average=beside("average", wide, first_average) if moves and self.use_ema else None,
+            accumulator=beside("accumulator", wide) if self.window > 1 else None,
             constraint=getattr(variable, "constraint", None) if moves else None,
             decays=moves and not exclusions.cover(variable),
             takes_gradient_as_value=takes_value,
         )
 
-    def _beside(self, variable: Any, role: str, dtype: str) -> Any:
-        """A variable of zeros for `variable`, on its devices."""
+    def _beside(self, variable: Any, role: str, dtype: str, initializer: Any) -> Any:
+        """A variable for `variable`, of its shape and on its devices."""
         with self.backend.beside(self, variable):
             return self.add_variable(
                 shape=variable.shape,
+                initializer=initializer,
                 dtype=dtype,
                 layout=getattr(variable, "_layout", None),
                 name=f"{path_of(variable).replace('/', '_').replace(':', '_')}_{role}",
@@ -242,6 +258,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """As `apply()`, for a loss that was multiplied by a dynamic scale if there is one."""
         grads = list(grads)
         if grads:
+            ema.check_not_swapped(self)
             aligned = self._aligned(grads, trainable_variables)
             state = replace(self.state(), dynamic_scale=dynamic_scale)
             self.backend.as_is(update.step)(self, state, aligned)
@@ -361,21 +378,20 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         Raises:
             StateError: none of the variables has an average.
         """
-        if not (self.use_ema and self.built) or not self._averages_exist():
-            return
-        variables = self._trainable_variables if var_list is None else list(var_list)
-        indices = [self._trainable_variables_indices.get(self._var_key(v)) for v in variables]
-        slots = [None if i is None else self.state().slots[i] for i in indices]
-        averages = [None if slot is None else slot.average for slot in slots]
-        _report_missing(
-            [v for v, i in zip(variables, indices, strict=True) if i is None], variables
-        )
-        for variable, average in zip(variables, averages, strict=True):
-            if average is not None:
-                variable.assign(average)
+        ema.finalize(self, var_list)
 
-    def _averages_exist(self) -> bool:
-        return bool(keras.ops.convert_to_numpy(self.state().averaging) > 0)
+    def swap_ema_weights(self) -> None:
+        """Exchange the weights and their averages, to evaluate with these; again: swap back.
+
+        Both come back exactly. Without `use_ema`, and before the first update, this changes
+        nothing. While they are exchanged the optimizer cannot be trained or saved.
+        """
+        ema.swap(self)
+
+    @property
+    def _model_variables_moving_average(self) -> list[Any]:
+        """The averages under Keras' name, by which its callback `SwapEMAWeights` finds them."""
+        return ema.for_callback(self)
 
     # -- configuration and state ---------------------------------------------------------------
 
@@ -421,8 +437,19 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         optimizer._excluded_indices = list(exclusions["indices"])
         return optimizer
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        store: dict[str, Any] = {}
+        if self._pending is None:
+            self.save_own_variables(store)
+        return (_unpickled, (type(self), self.get_config(), self._pending or store))
+
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Write all state into `store` (see `state.py`)."""
+        """Write all state into `store` (see `state.py`).
+
+        Raises:
+            StateError: weights and averages are exchanged.
+        """
+        ema.check_not_swapped(self)
         saved_state.save(self, saved_state.by_role(self), store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
@@ -448,6 +475,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             )
         for variable, weight in zip(self.variables, weights, strict=True):
             variable.assign(weight)
+
+
+def _unpickled(cls: type[SGD], config: dict[str, Any], store: dict[str, Any]) -> SGD:
+    """An optimizer from a pickle; it takes its state when `build()` tells it the variables."""
+    optimizer = cls.from_config(config)
+    optimizer._pending = store
+    return optimizer
 
 
 class Count:
@@ -488,14 +522,6 @@ def _check_some_gradient(grads: Sequence[Any], variables: Sequence[Any], window:
             "Does the loss depend on them?",
             stacklevel=5,
         )
-
-
-def _report_missing(missing: Sequence[Any], asked: Sequence[Any]) -> None:
-    names = ", ".join(f"`{path_of(variable)}`" for variable in missing)
-    if missing and len(missing) == len(asked):
-        raise StateError(f"There is no average for {names}: the optimizer was built with others.")
-    if missing:
-        warnings.warn(f"There is no average for {names}: left alone.", KerasgdWarning, stacklevel=3)
 
 
 # The class is known by its package: R registers its methods for `kerasgd.SGD`, and a file names

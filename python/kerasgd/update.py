@@ -18,6 +18,7 @@ import keras
 
 from kerasgd import clipping, loss_scale
 from kerasgd.backends import Move, Slot, State, Tensor
+from kerasgd.errors import StateError
 
 if TYPE_CHECKING:
     from kerasgd.sgd import SGD
@@ -113,7 +114,17 @@ def _descend(optimizer: SGD, moves: Sequence[Move], rate: Tensor) -> None:
         decaying = [slot for slot in slots if slot.decays]
         optimizer.backend.decay(decaying, rate, optimizer.weight_decay)
     optimizer.backend.descend(moves, rate, optimizer.momentum, optimizer.nesterov)
-    optimizer.backend.constrain(slots)
+    _constrain(optimizer, slots)
+
+
+def _constrain(optimizer: SGD, slots: Sequence[Slot]) -> None:
+    try:
+        optimizer.backend.constrain(slots)
+    except Exception as error:
+        raise StateError(
+            f"A constraint failed with {type(error).__name__}: {error} It failed in the middle of "
+            "a step, when weights may have changed already: go back to a saved state."
+        ) from error
 
 
 def _average(optimizer: SGD, state: State) -> None:

@@ -26,7 +26,7 @@ def sum_rows(gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tenso
     if hasattr(gradient, "todense"):
         gradient = gradient.todense()
     gradient = jnp.asarray(gradient)
-    return gradient.astype("float32") if gradient.dtype.itemsize < 4 else gradient
+    return gradient if gradient.dtype in ("float32", "float64") else gradient.astype("float32")
 
 
 def across_replicas(

@@ -40,7 +40,7 @@ def sum_rows(gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tenso
 
 
 def _widened(values: Tensor) -> Tensor:
-    return tf.cast(values, "float32") if values.dtype.size < 4 else values
+    return values if values.dtype in (tf.float32, tf.float64) else tf.cast(values, "float32")
 
 
 def _each_row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:

@@ -28,7 +28,7 @@ def sum_rows(gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tenso
     gradient = keras.ops.convert_to_tensor(gradient).detach()
     if gradient.is_sparse:
         gradient = gradient.to_dense()
-    return gradient.float() if gradient.dtype in (torch.float16, torch.bfloat16) else gradient
+    return gradient if gradient.dtype in (torch.float32, torch.float64) else gradient.float()
 
 
 def across_replicas(

@@ -1,0 +1,107 @@
+"""Writing the averages of the weights into the weights (contract 5.4, 5.6).
+
+How averages follow the weights is part of a step: `update.py`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from kerasgd.backends import Variable
+from kerasgd.errors import KerasgdWarning, StateError
+from kerasgd.weight_decay import path_of
+
+if TYPE_CHECKING:
+    from kerasgd.sgd import SGD
+
+
+def finalize(optimizer: SGD, variables: Iterable[Any] | None) -> None:
+    """Write the averages into these variables, or into all (None)."""
+    if not averages_exist(optimizer):
+        return
+    check_not_swapped(optimizer)
+    slots = {optimizer._var_key(slot.variable): slot for slot in optimizer.state().slots}
+    asked = [s.variable for s in slots.values()] if variables is None else list(variables)
+    missing = [v for v in asked if optimizer._var_key(v) not in slots]
+    _report(missing, asked)
+    for variable in asked:
+        slot = slots.get(optimizer._var_key(variable))
+        if slot is not None and slot.average is not None:
+            variable.assign(slot.average)
+
+
+def averages_exist(optimizer: SGD) -> bool:
+    """Whether there has been an update since the averages were made."""
+    if not (optimizer.use_ema and optimizer.built):
+        return False
+    return bool(keras.ops.convert_to_numpy(optimizer.state().averaging) > 0)
+
+
+def _report(missing: Sequence[Any], asked: Sequence[Any]) -> None:
+    names = ", ".join(f"`{path_of(variable)}`" for variable in missing)
+    if missing and len(missing) == len(asked):
+        raise StateError(
+            f"There is no average for {names}: the optimizer was built with other variables. "
+            "A new set of variables needs a new optimizer."
+        )
+    if missing:
+        warnings.warn(f"There is no average for {names}: left alone.", KerasgdWarning, stacklevel=4)
+
+
+def swap(optimizer: SGD) -> None:
+    """Exchange weights and averages; a second time: bring both back, exactly."""
+    if not averages_exist(optimizer):
+        return
+    slots = optimizer.state().slots
+    pairs: list[tuple[Variable, Variable]] = [
+        (slot.variable, slot.average) for slot in slots if slot.average is not None
+    ]
+    if optimizer._swapped is None:
+        # Weights in half precision cannot hold an average exactly: it is kept.
+        kept = [keras.ops.convert_to_numpy(average) for _, average in pairs]
+        for (variable, average), value in zip(pairs, kept, strict=True):
+            average.assign(variable)
+            variable.assign(value)
+        optimizer._swapped = kept
+    else:
+        for (variable, average), value in zip(pairs, optimizer._swapped, strict=True):
+            variable.assign(average)
+            average.assign(value)
+        optimizer._swapped = None
+
+
+def check_not_swapped(optimizer: SGD) -> None:
+    """Refuse what would mix up weights and averages.
+
+    Raises:
+        StateError: they are exchanged.
+    """
+    if optimizer._swapped is not None:
+        raise StateError(
+            f"The weights and the averages of `{optimizer.name}` are exchanged. "
+            "Call `swap_ema_weights()` again to bring them back."
+        )
+
+
+def for_callback(optimizer: SGD) -> list[Any]:
+    """The averages, in the order of the variables, for Keras' `SwapEMAWeights`.
+
+    Raises:
+        AttributeError: there are none, which the callback asks by `hasattr()`.
+        StateError: the callback cannot exchange these (TensorFlow's way adds up the two).
+    """
+    if not (optimizer.use_ema and optimizer.built):
+        raise AttributeError("There are no averages.")
+    slots = optimizer.state().slots
+    differing = [s for s in slots if s.average is None or s.average.dtype != s.variable.dtype]
+    if differing and keras.config.backend() == "tensorflow":
+        raise StateError(
+            f"`SwapEMAWeights` cannot exchange `{path_of(differing[0].variable)}` "
+            f"({differing[0].variable.dtype}) and its float32 average on TensorFlow. "
+            "Use `swap_ema_weights()` of the optimizer before and after evaluating: it is exact."
+        )
+    return [slot.average for slot in slots]
