@@ -31,9 +31,20 @@ given_arguments <- function(origin) {
 
   is_given <- function(name) !eval(call("missing", as.name(name)), frame)
   given <- Filter(is_given, setdiff(known, "..."))
-  extra <- eval(quote(list(...)), frame)
+  extra <- with_users_call(eval(quote(list(...)), frame), origin)
   check_all_named(extra, after = known[match("...", known) - 1], origin)
-  c(mget(given, envir = frame), extra)
+  c(with_users_call(mget(given, envir = frame), origin), extra)
+}
+
+#' Evaluate what the user wrote for arguments; an error in it is one of the user's call, not of ours
+#' @noRd
+with_users_call <- function(code, origin) {
+  withCallingHandlers(code, error = function(error) {
+    if (rlang::is_call(conditionCall(error), c("mget", "eval"))) {
+      error$call <- origin$call
+      stop(error)
+    }
+  })
 }
 
 #' The argument names as typed, "" where there was none

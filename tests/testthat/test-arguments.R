@@ -98,6 +98,14 @@ test_that("a typing error leads to the argument, and a name like no other to non
   expect_null(meant_argument("epsilon", known))
 })
 
+test_that("an error in what the user wrote for an argument has the user's call", {
+  call_of <- function(expr) deparse(conditionCall(tryCatch(expr, error = identity)))
+  expect_equal(call_of(optimizer_sgd(no_such_rate)), "optimizer_sgd(no_such_rate)")
+  expect_equal(call_of(optimizer_sgd(extra = no_such)), "optimizer_sgd(extra = no_such)")
+  expect_equal(call_of(optimizer_sgd(stop("mine"))), "optimizer_sgd(stop(\"mine\"))")
+  expect_equal(call_of(optimizer_sgd(log("a"))), "log(\"a\")")
+})
+
 test_that("exactly the arguments that the user gave are handed over", {
   f <- function(a = 1, b = 2, ..., c = 3) given_arguments(origin_of_call("f"))
   expect_equal(f(), list())
