@@ -14,7 +14,7 @@ case $1 in
   check)
     fields+=(Suggests)
     r_packages+=(lintr roxygen2)
-    programs+=(pandoc:pandoc shellcheck:shellcheck tidy:tidy)
+    programs+=(pandoc:pandoc qpdf:qpdf shellcheck:shellcheck tidy:tidy)
     ;;
   *) die "tools/require.sh knows run, test and check, not '$1'" ;;
 esac

@@ -44,5 +44,6 @@ is_loaded_from_source <- function() {
 
 # A Python with NumPy 2 or later: the one that is named, or that of JAX in the sources
 numpy_2_python <- function() {
-  Sys.getenv("KERASGD_NUMPY_2_PYTHON", test_path("..", "..", ".venv-jax", "bin", "python"))
+  sources <- normalizePath(test_path("..", "..")) # run_r() works in another folder
+  Sys.getenv("KERASGD_NUMPY_2_PYTHON", file.path(sources, ".venv-jax", "bin", "python"))
 }
