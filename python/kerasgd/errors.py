@@ -88,7 +88,13 @@ class StateError(KerasgdError, ValueError):
 
 
 class LearningRateError(ArgumentValueError):
-    """A learning-rate function failed or returned something that is no rate."""
+    """A learning-rate function failed or returned something that is no rate.
+
+    Attributes:
+        original: the error it failed with, or `None`. (`fit()` of Keras removes the `__cause__`.)
+    """
+
+    original: Exception | None = None
 
 
 def in_python(template: str) -> str:

@@ -53,7 +53,9 @@ def value_of(function: Callable[[], object]) -> float:
     try:
         value = function()
     except Exception as error:
-        raise _refused(f"one that fails with {type(error).__name__}: {error}") from error
+        refusal = _refused(f"one that fails with {type(error).__name__}: {error}")
+        refusal.original = error
+        raise refusal from error
     try:
         return arguments.RATE.convert(value)
     except (TypeError, ValueError):

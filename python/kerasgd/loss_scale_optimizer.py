@@ -132,10 +132,11 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self.inner_optimizer.swap_ema_weights()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        store: dict[str, Any] = {}
-        self.save_own_variables(store)
+        store = dict(self._pending or {})
+        if not store:
+            self.save_own_variables(store)
         settings = (self.inner_optimizer, self.initial_scale, self.dynamic_growth_steps, self.name)
-        return (_unpickled, (type(self), settings, self._pending or store))
+        return (_unpickled, (type(self), settings, store))
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Write the scale into `store`; Keras saves the inner optimizer by itself."""

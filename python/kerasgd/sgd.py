@@ -339,9 +339,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         )
         if before is not None and factor is None:
             warnings.warn(
-                f"`loss_scale_factor = {before:g}` no longer applies: a loss-scale optimizer has "
-                "taken its place, as `compile()` does under the policy mixed_float16. "
-                "To keep the factor, call `compile()` with `auto_scale_loss` off.",
+                f"`loss_scale_factor = {before:g}` no longer applies: a dynamic loss scale has "
+                "taken its place, as `compile()` puts it there under the policy mixed_float16. "
+                "To keep the factor, call `compile()` with `auto_scale_loss` off. To choose the "
+                "dynamic scale yourself, wrap the optimizer in kerasgd's `LossScaleOptimizer` "
+                "(`optimizer_loss_scale()` in R), which is right on several devices too.",
                 KerasgdWarning,
                 stacklevel=4,
             )
@@ -438,10 +440,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
-        store: dict[str, Any] = {}
-        if self._pending is None:
+        store = dict(self._pending or {})
+        if not store:
             self.save_own_variables(store)
-        return (_unpickled, (type(self), self.get_config(), self._pending or store))
+        return (_unpickled, (type(self), self.get_config(), store))
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Write all state into `store` (see `state.py`).

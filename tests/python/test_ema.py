@@ -1,0 +1,102 @@
+"""Exchanging weights and averages, and finalising them (contract 5.4, 5.6)."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND
+
+import kerasgd
+
+
+def trained(dtype="float32", steps=3, **arguments):
+    variables = [keras.Variable([1.0, 2.0], dtype=dtype, name="w")]
+    optimizer = kerasgd.SGD(0.3, use_ema=True, ema_momentum=0.5, **arguments)
+    optimizer.build(variables)
+    for _ in range(steps):
+        optimizer.apply([keras.ops.ones(2, dtype)], variables)
+    return optimizer, variables
+
+
+def numbers(variable):
+    return keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32")).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_exchanging_twice_changes_nothing(dtype):  # contract 5.6
+    optimizer, (w,) = trained(dtype)
+    average = optimizer.state().slots[0].average
+    before = numbers(w), numbers(average)
+    optimizer.swap_ema_weights()
+    assert numbers(average) == before[0]
+    np.testing.assert_allclose(numbers(w), before[1], rtol=2.0**-8)
+    optimizer.swap_ema_weights()
+    assert (numbers(w), numbers(average)) == before
+
+
+def test_exchanged_weights_are_the_averages():  # contract 5.1: .5*(.5*(w1)+.5*w2)+.5*w3
+    optimizer, (w,) = trained()
+    first, second, third = (np.array([1.0, 2.0]) - 0.3 * k for k in (1, 2, 3))
+    optimizer.swap_ema_weights()
+    np.testing.assert_allclose(numbers(w), (first / 2 + second / 2) / 2 + third / 2, rtol=1e-6)
+
+
+def test_before_the_first_update_there_is_nothing_to_exchange():  # contract 5.4
+    optimizer, (w,) = trained(steps=1, gradient_accumulation_steps=2)
+    optimizer.swap_ema_weights()
+    optimizer.finalize_variable_values()
+    assert numbers(w) == [1.0, 2.0]
+    kerasgd.SGD(use_ema=True).finalize_variable_values()
+    kerasgd.SGD(use_ema=True).swap_ema_weights()
+
+
+def test_an_exchanged_optimizer_is_neither_trained_nor_saved():  # contract 5.6
+    optimizer, (w,) = trained()
+    optimizer.swap_ema_weights()
+    before = numbers(w)
+    with pytest.raises(kerasgd.StateError, match="are exchanged"):
+        optimizer.apply([keras.ops.ones(2)], [w])
+    with pytest.raises(kerasgd.StateError, match="are exchanged"):
+        optimizer.save_own_variables({})
+    with pytest.raises(kerasgd.StateError, match="are exchanged"):
+        optimizer.finalize_variable_values()
+    assert numbers(w) == before
+
+
+def test_the_callback_of_keras_exchanges_too():  # contract 5.6
+    keras.utils.set_random_seed(1)
+    x = np.random.default_rng(1).normal(size=(32, 3)).astype("float32")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(kerasgd.SGD(0.1, use_ema=True, ema_momentum=0.9), loss="mse")
+    model.optimizer.build(model.trainable_variables)
+    swap = keras.callbacks.SwapEMAWeights()
+    before = model.get_weights()
+    model.evaluate(x, x[:, :1], callbacks=[swap], verbose=0)
+    for was, now in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_allclose(now, was, rtol=1e-6)
+    model.fit(x, x[:, :1], epochs=2, verbose=0)
+    raw = [numbers(slot.variable) for slot in model.optimizer.state().slots]
+    model.evaluate(x, x[:, :1], callbacks=[swap], verbose=0)
+    for slot, weights in zip(model.optimizer.state().slots, raw, strict=True):
+        np.testing.assert_allclose(numbers(slot.variable), weights, rtol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the callback works on other backends")
+def test_the_callback_is_refused_where_it_cannot_exchange():  # contract 5.6
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, dtype="float16")])
+    model.compile(kerasgd.SGD(0.1, use_ema=True), loss="mse", auto_scale_loss=False)
+    x = np.ones((4, 3), "float16")
+    model.fit(x, x[:, :1], verbose=0)
+    with pytest.raises(kerasgd.StateError, match=r"Use `swap_ema_weights\(\)`"):
+        model.evaluate(x, x[:, :1], callbacks=[keras.callbacks.SwapEMAWeights()], verbose=0)
+
+
+def test_unknown_variables_are_left_alone_with_one_warning():  # contract 5.4
+    optimizer, (w,) = trained()
+    other = keras.Variable([7.0], name="other")
+    average = numbers(optimizer.state().slots[0].average)
+    with pytest.warns(kerasgd.KerasgdWarning, match="`other`") as caught:
+        optimizer.finalize_variable_values([other, w])
+    assert len([c for c in caught if c.category is kerasgd.KerasgdWarning]) == 1
+    assert (numbers(w), numbers(other)) == (average, [7.0])
+    with pytest.raises(kerasgd.StateError, match="`other`"):
+        optimizer.finalize_variable_values([other])

@@ -1,0 +1,207 @@
+"""Rates that are functions, and rates that are replaced (contract 2)."""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND
+
+import kerasgd
+from kerasgd.callbacks import LearningRateFunction
+
+
+def model_of_one_weight(optimizer, **options):
+    """The gradient of the weight is the input."""
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile(optimizer, loss=lambda y, output: output[..., 0], **options)
+    return model
+
+
+def fit_ones(model, steps, **options):
+    ones = np.ones((steps, 1))
+    model.fit(ones, ones, batch_size=1, shuffle=False, verbose=0, **options)
+    return float(keras.ops.convert_to_numpy(model.layers[0].kernel)[0, 0])
+
+
+def halving(calls):
+    def rate():
+        assert threading.current_thread() is threading.main_thread()
+        calls.append(1)
+        return 0.5 ** len(calls)
+
+    return rate
+
+
+compiled = [{}] if BACKEND != "tensorflow" else [{"jit_compile": False}, {"jit_compile": True}]
+not_on_jax = pytest.mark.skipif(BACKEND == "jax", reason="a compiled JAX step calls no function")
+
+
+@not_on_jax
+@pytest.mark.parametrize("options", compiled)
+def test_a_function_is_called_once_a_step(options):  # contract 2.3, D2
+    calls = []
+    model = model_of_one_weight(kerasgd.SGD(halving(calls)), **options)
+    # Sum of 2^-k, k = 1 to 4.
+    assert fit_ones(model, 4) == pytest.approx(-(1 - 0.5**4), rel=1e-6)
+    assert len(calls) == 4
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="one step an execution on this backend")
+@pytest.mark.parametrize("options", compiled)
+def test_several_steps_an_execution_share_a_value(options):  # contract 2.3
+    calls = []
+    model = model_of_one_weight(kerasgd.SGD(halving(calls)), steps_per_execution=2, **options)
+    assert fit_ones(model, 4) == pytest.approx(-(2 * 0.5 + 2 * 0.25), rel=1e-6)
+    assert len(calls) == 2
+
+
+def test_eager_steps_call_once_whatever_else_is_done():  # contract 2.3, D2
+    calls = []
+    variables = [keras.Variable([1.0, 2.0]) for _ in range(3)]
+    optimizer = kerasgd.SGD(halving(calls), momentum=0.9, weight_decay=0.1, clipnorm=1)
+    for _ in range(3):
+        optimizer.apply([keras.ops.ones(2)] * 3, variables)
+    assert len(calls) == 3
+    assert optimizer.learning_rate == 0.5**4
+    assert int(optimizer.iterations) == 3
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX cannot call a function")
+def test_a_compiled_step_of_jax_refuses_functions():  # contract 2.3
+    model = model_of_one_weight(kerasgd.SGD(lambda: 0.5))
+    with pytest.raises(kerasgd.LearningRateError, match="LearningRateFunction") as caught:
+        fit_ones(model, 1)
+    assert caught.value.argument == "learning_rate"
+
+
+@pytest.mark.parametrize("options", compiled)
+def test_the_callback_sets_the_rate_before_each_batch(options):  # contract 2.3
+    calls = []
+    model = model_of_one_weight(kerasgd.SGD(0.1), **options)
+    assert fit_ones(model, 4, callbacks=[LearningRateFunction(halving(calls))]) == pytest.approx(
+        -(1 - 0.5**4), rel=1e-6
+    )
+    assert len(calls) == 4
+
+
+def test_the_callback_reaches_through_a_loss_scale():  # contract 2.3, 6.3
+    calls = []
+    optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.1), 4)
+    model = model_of_one_weight(optimizer)
+    weight = fit_ones(model, 2, callbacks=[LearningRateFunction(halving(calls))])
+    assert weight == pytest.approx(-0.75, rel=1e-6)
+
+
+def test_the_callback_wants_a_number_to_begin_with():  # contract 2.3
+    model = model_of_one_weight(kerasgd.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)))
+    with pytest.raises(kerasgd.StateError, match="must be a number"):
+        fit_ones(model, 1, callbacks=[LearningRateFunction(lambda: 0.1)])
+    for wrong in (0.1, None, lambda step: step, dict):
+        with pytest.raises(kerasgd.ArgumentTypeError, match="`function` must be"):
+            LearningRateFunction(wrong)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "a", None, [1, 2], True])
+def test_what_a_function_returns_is_checked(value):  # contract 2.4
+    w = keras.Variable([1.0])
+    optimizer = kerasgd.SGD(lambda: value)
+    with pytest.raises(kerasgd.LearningRateError, match="`learning_rate` must be") as caught:
+        optimizer.apply([keras.ops.ones(1)], [w])
+    assert caught.value.argument == "learning_rate"
+    assert keras.ops.convert_to_numpy(w).tolist() == [1.0]
+    assert int(optimizer.iterations) == 0
+
+
+def failing():
+    raise OSError("the file is gone")
+
+
+@not_on_jax
+@pytest.mark.parametrize("options", compiled)
+def test_a_failing_function_stops_training(options):  # contract 2.4
+    model = model_of_one_weight(kerasgd.SGD(failing), **options)
+    with pytest.raises(kerasgd.LearningRateError, match="the file is gone") as caught:
+        fit_ones(model, 2)
+    assert isinstance(caught.value.original, OSError)
+
+
+def test_a_failing_function_of_the_callback_stops_training():  # contract 2.4
+    model = model_of_one_weight(kerasgd.SGD(0.1))
+    with pytest.raises(kerasgd.LearningRateError, match="the file is gone") as caught:
+        fit_ones(model, 2, callbacks=[LearningRateFunction(failing)])
+    assert isinstance(caught.value.original, OSError)
+
+
+class SetRate(keras.callbacks.Callback):
+    """Set the rate after the second step, as a user's callback might."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            if BACKEND == "jax":
+                self.model.jax_state_sync()
+            self.model.optimizer.learning_rate = self.rate
+
+
+@pytest.mark.parametrize("options", compiled)
+def test_a_number_takes_effect_at_once(options):  # contract 2.1, 2.7
+    model = model_of_one_weight(kerasgd.SGD(0.5), **options)
+    assert fit_ones(model, 4, callbacks=[SetRate(0.25)]) == pytest.approx(-1.5, rel=1e-6)
+    assert model.optimizer.get_config()["learning_rate"] == 0.25
+
+
+SCHEDULE = keras.optimizers.schedules.PiecewiseConstantDecay([1], [1.0, 0.25])
+
+
+@pytest.mark.parametrize("first", [0.5, SCHEDULE, lambda: 0.5], ids=["number", "schedule", "fn"])
+@pytest.mark.parametrize(
+    ("second", "rate"), [(0.125, 0.125), (SCHEDULE, 0.25), (lambda: 0.375, 0.375)]
+)
+def test_any_rate_can_take_the_place_of_any_other(first, second, rate):  # contract 2.7
+    w = keras.Variable([0.0])
+    optimizer = kerasgd.SGD(first)
+    for _ in range(3):
+        optimizer.apply([keras.ops.ones(1)], [w])
+    before = float(keras.ops.convert_to_numpy(w)[0])
+    optimizer.learning_rate = second
+    optimizer.apply([keras.ops.ones(1)], [w])
+    assert before - float(keras.ops.convert_to_numpy(w)[0]) == pytest.approx(rate, rel=1e-6)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="nothing is compiled")
+def test_a_compiled_step_keeps_the_old_rate_and_the_setter_warns():  # contract 2.7
+    model = model_of_one_weight(kerasgd.SGD(0.5))
+    fit_ones(model, 1)
+    with pytest.warns(kerasgd.KerasgdWarning, match=r"Call the model's `compile\(\)` again"):
+        model.optimizer.learning_rate = SCHEDULE
+
+
+def test_the_configuration_has_the_number_that_was_given():  # contract 2.6
+    for rate in (0.1, 1 / 3, 1e-7, 3e38, 0):
+        optimizer = kerasgd.SGD(rate)
+        assert optimizer.get_config()["learning_rate"] == rate
+        assert float(keras.ops.convert_to_numpy(optimizer.learning_rate)) == np.float32(rate)
+    optimizer = kerasgd.SGD(0.5)
+    optimizer.learning_rate.assign(0.1)
+    assert optimizer.get_config()["learning_rate"] == 0.1
+
+
+def test_a_schedule_sees_steps_also_under_accumulation():  # contract 2.2, 7.2
+    seen = []
+
+    class Noting(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            seen.append(int(step))
+            return 0.1
+
+    w = keras.Variable([0.0])
+    optimizer = kerasgd.SGD(Noting(), gradient_accumulation_steps=2)
+    for _ in range(4):
+        optimizer.apply([keras.ops.ones(1)], [w])
+    assert seen == [0, 1, 2, 3]
+    assert int(optimizer.iterations) == 2
