@@ -9,7 +9,7 @@ import keras
 
 from kerasgd import arguments, state
 from kerasgd.backends import DynamicScale
-from kerasgd.errors import ArgumentTypeError
+from kerasgd.errors import ArgumentTypeError, UnknownArgumentError
 from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.sgd import SGD
 
@@ -67,9 +67,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         **kwargs: Any,
     ) -> None:
         _check_inner(inner_optimizer)
-        arguments.check_no_unknown(
-            kwargs, "LossScaleOptimizer", ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
-        )
+        _check_no_unknown(kwargs)
         settings = arguments.check_all(
             {
                 "initial_scale": initial_scale,
@@ -162,6 +160,15 @@ def _unpickled(
     optimizer = cls(*settings)
     optimizer._pending = store
     return optimizer
+
+
+def _check_no_unknown(extra: Mapping[str, Any]) -> None:
+    for name, value in extra.items():
+        if name in arguments.RULES:
+            hint = "Give it to the inner optimizer."
+            raise UnknownArgumentError(name, value, "LossScaleOptimizer", None, hint)
+    known = ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
+    arguments.check_no_unknown(extra, "LossScaleOptimizer", known)
 
 
 def _check_inner(inner_optimizer: Any) -> None:
