@@ -15,9 +15,9 @@ test_that("the signatures in R and Python are the same", {
   skip_if_no_keras()
   signature <- reticulate::import("inspect")$signature(optimizer_sgd()$`__class__`)
   parameters <- reticulate::iterate(signature$parameters$values())
-  of_each <- function(field) lapply(parameters, field)
   names <- vapply(parameters, function(parameter) parameter$name, "")
-  kinds <- vapply(parameters, function(parameter) parameter$kind$name, "")
+  kind <- reticulate::py_eval("lambda parameter: parameter.kind.name")
+  kinds <- vapply(parameters, kind, "")
 
   in_r <- as.list(formals(optimizer_sgd))
   dots <- match("...", names(in_r))
@@ -397,5 +397,6 @@ test_that("the optimizer is one of Keras, named as documented", {
 
   named <- optimizer_sgd(momentum = 0.9, name = "mine")
   named$build(list(keras$Variable(1)))
-  expect_match(named$momentums[[0]]$path, "^mine/")
+  paths <- reticulate::py_eval("lambda optimizer: [v.path for v in optimizer.momentums]")
+  expect_match(paths(named), "^mine/")
 })

@@ -90,6 +90,7 @@ test_that("an error of Python is one of R, with the user's call", {
 })
 
 test_that("reticulate before 1.38 with NumPy 2 is refused before Python starts", {
+  skip_if(packageVersion("reticulate") >= "1.38", "this reticulate works with NumPy 2")
   python <- numpy_2_python()
   skip_if_not(file.exists(python), "no Python with NumPy 2: KERASGD_NUMPY_2_PYTHON can name one")
   output <- run_r(
@@ -101,7 +102,6 @@ test_that("reticulate before 1.38 with NumPy 2 is refused before Python starts",
     },
     c(RETICULATE_PYTHON = python, KERAS_BACKEND = NA)
   )
-  skip_if(packageVersion("reticulate") >= "1.38", "this reticulate works with NumPy 2")
   expect_equal(output[length(output) - 2], "kerasgd_environment_error")
   expect_match(
     output[length(output) - 1],
