@@ -20,7 +20,7 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
     once every n batches. The optimizer's own `learning_rate` must be a number.
 
     Args:
-        function: a function without arguments that returns a finite number >= 0.
+        learning_rate: a function without arguments that returns a finite number >= 0.
 
     Raises:
         ArgumentTypeError: it is no function, or needs arguments.
@@ -40,9 +40,11 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
         0.25
     """
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, learning_rate: Any) -> None:
         super().__init__()
-        self.function: Any = arguments.check("function", function, arguments.RATE_FUNCTION)
+        self.learning_rate: Any = arguments.check(
+            "learning_rate", learning_rate, arguments.RATE_FUNCTION
+        )
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Make sure that a number set on the optimizer has an effect."""
@@ -56,7 +58,7 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the rate of this batch."""
-        rate = rates.value_of(self.function)
+        rate = rates.value_of(self.learning_rate)
         if hasattr(self.model, "jax_state_sync"):
             # The JAX trainer holds the values of all variables; they have to come back first.
             self.model.jax_state_sync()

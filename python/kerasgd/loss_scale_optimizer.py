@@ -175,6 +175,8 @@ def _check_inner(inner_optimizer: Any) -> None:
     if isinstance(inner_optimizer, SGD):
         return
     hint = None
+    if callable(inner_optimizer):
+        hint = "A function or class makes an optimizer when it is called, with `()`."
     if isinstance(inner_optimizer, keras.optimizers.Optimizer):
         hint = "Keras' own optimizers go into `keras.optimizers.LossScaleOptimizer`."
     raise ArgumentTypeError("inner_optimizer", "an optimizer of kerasgd", inner_optimizer, hint)

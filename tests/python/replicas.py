@@ -2,7 +2,7 @@
 
 Usage: python replicas.py eager|graph|fit. TensorFlow takes its devices before it starts, and an
 eager MirroredStrategy does not work after a compiled one: each way has its process. Prints one
-JSON object: for each configuration the largest distance from the reference, over steps and replicas.
+JSON object: how far each configuration is off at most, over steps and replicas.
 """
 
 import json

@@ -99,7 +99,7 @@ def test_the_callback_wants_a_number_to_begin_with():  # contract 2.3
     with pytest.raises(kerasgd.StateError, match="must be a number"):
         fit_ones(model, 1, callbacks=[LearningRateFunction(lambda: 0.1)])
     for wrong in (0.1, None, lambda step: step, dict):
-        with pytest.raises(kerasgd.ArgumentTypeError, match="`function` must be"):
+        with pytest.raises(kerasgd.ArgumentTypeError, match="`learning_rate` must be"):
             LearningRateFunction(wrong)
 
 
