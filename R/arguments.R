@@ -77,6 +77,14 @@ check_all_named <- function(extra, after, origin) {
   }
 }
 
+#' Refuse a call without an argument that has no default
+#' @noRd
+check_given <- function(given, argument, requirement, origin) {
+  if (!argument %in% names(given)) {
+    abort_missing_argument(argument, requirement, origin)
+  }
+}
+
 #' Which argument a wrong name stands for, if any
 #'
 #' The names that users are known to try come first; then a name that was cut short; then one that

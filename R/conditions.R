@@ -48,6 +48,15 @@ abort_repeated_argument <- function(argument, origin) {
   )
 }
 
+abort_missing_argument <- function(argument, requirement, origin) {
+  abort_kerasgd(
+    sprintf("`%s` must be given: %s.", argument, requirement),
+    class = "kerasgd_argument_error",
+    argument = argument, requirement = requirement, received = NULL, hint = NULL,
+    origin = origin
+  )
+}
+
 abort_unnamed_argument <- function(received, after, origin) {
   requirement <- "named arguments"
   hint <- sprintf("Write `argument = value` for whatever comes after `%s`.", after)

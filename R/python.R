@@ -9,7 +9,7 @@ session <- new.env(parent = emptyenv())
 #'
 #' Nothing is raised through reticulate: `kerasgd.bridge` brings errors and warnings back as data.
 #'
-#' @param name The name of the function in Python.
+#' @param name The name of the function in Python, as in `callbacks.LearningRateFunction`.
 #' @param arguments A named list of R values.
 #' @param origin Where conditions come from, see `origin_of_call()`.
 #' @noRd
@@ -17,7 +17,8 @@ call_python <- function(name, arguments, origin) {
   force(arguments) # what R itself refuses is refused before Python starts
   kerasgd <- python_package(origin)
   keywords <- reticulate::py_dict(names(arguments), lapply(unname(arguments), as_python))
-  outcome <- kerasgd$bridge$call(reticulate::py_get_attr(kerasgd, name), list(), keywords)
+  callable <- Reduce(reticulate::py_get_attr, strsplit(name, ".", fixed = TRUE)[[1]], kerasgd)
+  outcome <- kerasgd$bridge$call(callable, list(), keywords)
 
   for (warning in outcome$warnings) {
     warn_kerasgd(warning, origin)

@@ -66,6 +66,8 @@ make_environment <- function(envname, python, origin) {
   } else {
     check_starter(python, origin)
   }
+  # The program itself: pyenv puts a script in its place, which reticulate 1.41 cannot deal with
+  python <- ask_python(python)$executable
   cli::cli_alert_info("Making the virtual environment {.path {envname}} with {.file {python}}")
   tryCatch(
     without_libraries_of_r(

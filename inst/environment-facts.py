@@ -66,6 +66,7 @@ def can_make_environments():
     return bool(util.find_spec("venv") and util.find_spec("ensurepip"))
 
 
+print("executable\t%s" % sys.executable)
 print("shared_library\t%s" % str(has_shared_library()).upper())
 print("venv\t%s" % str(can_make_environments()).upper())
 for module in DISTRIBUTIONS:

@@ -104,17 +104,18 @@ test_that("a failure of pip is an error that says where to look", {
     {
       envname <- file.path(tempdir(), "r-test")
       error <- tryCatch(install_kerasgd(envname = envname), error = identity)
-      cat("", class(error)[[1]], deparse(conditionCall(error)), sep = "\n")
-      cat(strsplit(conditionMessage(error), "\n")[[1]][[1]])
+      message <- strsplit(conditionMessage(error), "\n")[[1]][[1]]
+      cat("", class(error)[[1]], deparse(conditionCall(error)), dir.exists(envname), sep = "\n")
+      cat(gsub(envname, "<envname>", message, fixed = TRUE))
     },
     c(PIP_NO_INDEX = "1", PIP_FIND_LINKS = "", PIP_CONFIG_FILE = nullfile())
   )
-  expect_equal(output[length(output) - 2:1], c(
+  expect_equal(tail(output, 4), c(
     "kerasgd_environment_error",
-    "install_kerasgd(envname = envname)"
+    "install_kerasgd(envname = envname)",
+    "TRUE",
+    "pip could not install into the environment \"<envname>\"."
   ))
-  # newer versions of reticulate call pip when they make an environment, too
-  expect_match(tail(output, 1), "^(pip could not install into|The virtual environment) .*r-test")
 })
 
 test_that("it says how to have an environment used", {
