@@ -1,0 +1,42 @@
+#' Set the learning rate by a function, before each batch
+#'
+#' A callback for `fit()`. It does what a function given as `learning_rate` of [optimizer_sgd()]
+#' does, on every backend: JAX cannot call a function in the middle of its compiled training step,
+#' and there this callback is the way.
+#'
+#' The function is called once a batch; with `steps_per_execution = n` once every n batches. The
+#' optimizer's own `learning_rate` must be a number.
+#'
+#' @param learning_rate A function without arguments that returns a finite number >= 0.
+#' @param ... Not used.
+#'
+#' @return A Keras callback, for the argument `callbacks` of `fit()`.
+#'
+#' @section Errors:
+#' `kerasgd_argument_error` if `learning_rate` is anything else. During training, what fails or is
+#' no rate stops `fit()` with an error that names `learning_rate`.
+#'
+#' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
+#'
+#' @seealso [optimizer_sgd()]
+#' @export
+#' @examplesIf kerasgd_available()
+#' keras <- reticulate::import("keras")
+#' layer <- keras$layers$Dense(1L)
+#' model <- keras$Sequential(list(keras$Input(shape = list(1L)), layer))
+#' model$compile(optimizer = optimizer_sgd(), loss = "mse")
+#'
+#' # 1/2, 1/4, 1/8, ...
+#' rate <- 1
+#' halving <- callback_learning_rate_function(function() rate <<- rate / 2)
+#'
+#' x <- matrix(cars$speed / 10)
+#' y <- matrix(cars$dist / 10)
+#' history <- model$fit(x, y, batch_size = 10L, callbacks = list(halving), verbose = 0L)
+#' rate
+callback_learning_rate_function <- function(learning_rate, ...) {
+  origin <- origin_of_call("callback_learning_rate_function")
+  given <- given_arguments(origin)
+  check_given(given, "learning_rate", "a function without arguments", origin)
+  call_python("callbacks.LearningRateFunction", given, origin)
+}
