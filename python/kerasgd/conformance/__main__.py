@@ -1,0 +1,106 @@
+"""The command: `python -m kerasgd.conformance [--subject module:Class] [--clause 5] [--json FILE]`.
+
+One line for each clause; it exits with 1 if one fails, and with 2 if it is called wrongly. The
+backend is the one that `KERAS_BACKEND` names. Set `TF_CPP_MIN_LOG_LEVEL=3` to keep TensorFlow
+silent while it is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
+
+import keras
+
+from kerasgd.conformance import runner, subjects
+from kerasgd.conformance.clauses import selected
+from kerasgd.conformance.runner import FAILS, HOLDS, NOT_TESTED, Result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the result is its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        subject = subjects.find(options.subject, _interpreters(options.python_for))
+        clauses = selected(options.clause)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"There is no folder {str(options.json.parent)!r} for --json.")
+    print(f"{subject.name} on Keras {keras.__version__} with {keras.config.backend()}")
+    results = []
+    for clause in clauses:
+        with runner.silence():
+            results.append(runner.run_clause(clause, subject))
+        print(_in_words(results[-1]), flush=True)
+    print(_sum(results))
+    if options.json:
+        records = [result.as_record() for result in results]
+        options.json.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    return int(any(result.status == FAILS for result in results))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kerasgd.conformance",
+        description="Run the contract of optimizer_sgd() against the installed Keras.",
+    )
+    parser.add_argument(
+        "--subject", default="kerasgd:SGD", help="the optimizer class to judge, module:Class"
+    )
+    parser.add_argument("--clause", help="a section (5) or one clause (5.2); default: all")
+    parser.add_argument(
+        "--python-for",
+        action="append",
+        default=[],
+        metavar="BACKEND=PYTHON",
+        help="an interpreter with kerasgd and Keras on another backend, for 9.2; can be repeated",
+    )
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results here")
+    return parser
+
+
+def _interpreters(given: Sequence[str]) -> dict[str, str]:
+    """Backends and the interpreters for them.
+
+    Raises:
+        ValueError: something is not written 'backend=python', or is no program.
+    """
+    interpreters = {}
+    for item in given:
+        backend, _, python = item.partition("=")
+        if backend not in ("tensorflow", "jax", "torch") or not python:
+            raise ValueError(f"An interpreter is written 'jax=/path/to/python', not {item!r}.")
+        if shutil.which(python) is None:
+            raise ValueError(f"There is no program {python!r}.")
+        interpreters[backend] = python
+    return interpreters
+
+
+def _in_words(result: Result) -> str:
+    line = f"{result.clause:<5} {result.sentence}: {result.status}"
+    if result.status == NOT_TESTED:
+        return f"{line} ({result.actual})"
+    if result.status == FAILS:
+        found = f" [{', '.join(result.deviations)}]" if result.deviations else ""
+        return (
+            f"{line}{found}\n      {result.where}: expected {result.expected}, "
+            f"actual {result.actual}"
+        )
+    return line
+
+
+def _sum(results: Sequence[Result]) -> str:
+    holding = sum(result.status == HOLDS for result in results)
+    tested = sum(result.status != NOT_TESTED for result in results)
+    untested = f" ({len(results) - tested} not tested here)" if tested < len(results) else ""
+    return f"{holding} of {tested} clauses hold{untested}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""The clauses of the contract that can be tested, each in one short sentence."""
+
+from __future__ import annotations
+
+CLAUSES = {
+    "0": "the parts of a step follow their order: clip, decay, rule, constrain, average",
+    "1.1": "without momentum w <- w - learning_rate * g",
+    "1.2": "with momentum the velocity is kept and added",
+    "1.3": "nesterov looks ahead; with momentum 0 it changes nothing",
+    "1.4": "a gradient of another float dtype is cast last of all",
+    "1.5": "momentum is any finite number >= 0; above 1 it warns once",
+    "1.6": "all gradients None is an error; one None leaves its variable alone",
+    "2.1": "a rate is a finite number >= 0 of any kind, can be read and set",
+    "2.2": "a schedule is called with the number of steps, also under accumulation",
+    "2.3": "a rate function is called exactly once a step, on the main thread",
+    "2.4": "what a rate function returns must be one finite number >= 0",
+    "2.5": "a function that wants arguments, or a class, is refused as a rate",
+    "2.6": "the configuration gives back exactly the rate that was set",
+    "2.7": "number, schedule and function can replace each other",
+    "3.1": "weight decay is decoupled, before the rule, at updates only",
+    "3.2": "variables are excluded from decay by object or path, until the optimizer is built",
+    "3.3": "exclusions are saved and restored",
+    "3.4": "every variable can be excluded",
+    "4.1": "each clip keeps its limit, limits are > 0, and at most one is set",
+    "4.2": "the gradient of the update is clipped, not its parts",
+    "4.3": "norms neither overflow nor underflow, in every dtype and mix of dtypes",
+    "4.4": "at or below the limit a clip changes not one bit",
+    "4.5": "inf and NaN in a gradient are never hidden by a clip",
+    "5.1": "the average of the weights follows updates, and begins at the first",
+    "5.2": "weights are overwritten after every f-th update and at no other time",
+    "5.3": "the average is of the weights after their constraints",
+    "5.4": "finalize_variable_values() writes each variable's own average, and no other",
+    "5.5": "the arguments of the EMA are checked even without use_ema",
+    "5.6": "Keras' SwapEMAWeights works",
+    "6.1": "the loss scale is divided out again, of dense and sparse gradients alike",
+    "6.2": "compile() under mixed_float16 warns once when it replaces loss_scale_factor",
+    "6.3": "a dynamic loss scale skips a non-finite step, halves and doubles",
+    "7.1": "with accumulation only every n-th step changes anything, by the mean gradient",
+    "7.2": "iterations counts updates, a schedule steps",
+    "7.3": "constraints, decay and EMA act at updates only",
+    "7.4": "None counts as zero in a window; in all of it, the variable is left alone",
+    "7.5": "a window may span epochs, fit() calls, and save and load",
+    "8.1": "sums and averages of half-precision variables are kept in float32",
+    "8.2": "50 steps stay within rounding of the float64 reference",
+    "9.1": "save, load and continue equals an uninterrupted run, bit for bit",
+    "9.2": "a file of one backend continues under the others",
+    "9.3": "the configuration round trips; an unregistered function is refused when saving",
+    "9.4": "state that does not fit is an error that names what differs",
+    "9.5": "pickle works",
+    "10.1": "on two replicas the result is that of one device on the whole batch",
+    "11.1": "a sparse gradient gives the same as the dense one",
+    "11.2": "plain descent writes only the touched rows",
+    "12": "each argument refuses what its rule does not accept, by name",
+    "12.1": "whole numbers may be floats; 2.5 and numbers beyond 2^31 - 1 are refused",
+    "12.2": "numbers may be integers",
+    "12.3": "None means not set, and NaN is never accepted",
+    "12.4": "flags are True or False only",
+    "12.5": "name is one non-empty string without '/', and begins the velocities' paths",
+    "12.6": "an unknown argument is an error that suggests the closest",
+    "12.7": "an error leaves nothing behind",
+    "13.1": "it is a keras.optimizers.SGD wherever Keras takes one",
+    "13.2": "its registered name and module name no backend",
+}
+
+
+def selected(clause: str | None) -> list[str]:
+    """The clauses of a section (`"5"`), one clause (`"5.2"`), or all (None), in order.
+
+    Raises:
+        ValueError: there is no such section or clause.
+    """
+    if clause is None:
+        return list(CLAUSES)
+    chosen = [number for number in CLAUSES if f"{number}.".startswith(f"{clause}.")]
+    if not chosen:
+        raise ValueError(f"The contract has no clause {clause!r}; it has {', '.join(CLAUSES)}.")
+    return chosen

@@ -1,0 +1,30 @@
+"""Saving and loading, as the checks need it."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[pathlib.Path]:
+    """A folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="kerasgd-conformance-") as path:
+        yield pathlib.Path(path)
+
+
+def unchanged(model: Any) -> Any:
+    """The model, without a file in between."""
+    return model
+
+
+def saved_and_loaded(model: Any) -> Any:
+    """The model, as a `.keras` file gives it back."""
+    with folder() as path:
+        model.save(path / "model.keras")
+        return keras.saving.load_model(path / "model.keras")

@@ -1,0 +1,334 @@
+"""Checks of contract 2: the learning rate."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+import kerasgd
+from kerasgd.conformance.checks import (
+    Comparison,
+    Comparisons,
+    check,
+    close,
+    equal,
+    only_on,
+    refused,
+    unexpected,
+    warned,
+)
+from kerasgd.conformance.subjects import Subject
+from kerasgd.conformance.training import (
+    APPLY,
+    Problem,
+    Rate,
+    Recorder,
+    Way,
+    all_ways,
+    compiled,
+    fit,
+    fit_options,
+    follows_reference,
+    scalar,
+    synchronise,
+    tensor,
+    value,
+    values,
+    variables_of,
+    ways_of_fit,
+)
+from kerasgd.reference import Schedule
+
+
+class Halving:
+    """1, 1/2, 1/4, ...: a rate function that counts its calls and notes their threads."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.threads: set[threading.Thread] = set()
+
+    def __call__(self) -> float:
+        """The next rate."""
+        self.threads.add(threading.current_thread())
+        self.calls += 1
+        return 0.5 ** (self.calls - 1)
+
+
+HALVING = scalar(0.0, [1.0] * 4)
+HALVED = [-1.0, -1.5, -1.75, -1.875]
+
+
+def halving_schedule() -> Any:
+    """The schedule 1, 1/2, 1/4, ..."""
+    return keras.optimizers.schedules.ExponentialDecay(1.0, decay_steps=1, decay_rate=0.5)
+
+
+HALVING_SCHEDULE = Rate(halving_schedule, lambda: Schedule(lambda t: 0.5**t))
+
+
+def history(way: Way, optimizer: Any, problem: Problem) -> list[float]:
+    """The weight after each step."""
+    return [float(weights[0][0]) for weights in way.train(optimizer, problem).weights]
+
+
+def ways_with_functions() -> list[Way]:
+    """The ways in which a rate function can be called; a compiled JAX step has none."""
+    return [APPLY] if keras.config.backend() == "jax" else all_ways()
+
+
+# Numbers and schedules -------------------------------------------------------------------------
+
+
+@check("2.1")
+def numbers_of_all_kinds(subject: Subject) -> Comparisons:
+    """An integer or a NumPy scalar is a number too."""
+    one = keras.ops.ones(())
+    for rate in (1, 1.0, np.float32(1), np.int64(1), np.float64(1), np.array(1.0), one):
+        kind = f"{type(rate).__name__} 1"
+        try:
+            run = APPLY.train(subject(learning_rate=rate), scalar(0.0, [1.0]))
+        except Exception as error:
+            yield unexpected(kind, error)
+            return
+        yield close(kind, [-1.0], run.final[0])
+    yield close("0", [0.0], APPLY.train(subject(learning_rate=0), scalar(0.0, [1.0])).final[0])
+    for rate in (-0.1, np.nan, np.inf, None, "1", True, [0.1, 0.2]):
+        yield refused(repr(rate), partial(subject, learning_rate=rate), "learning_rate")
+
+
+@check("2.1")
+def read_and_set(subject: Subject) -> Comparisons:
+    """By attribute, at any time."""
+    optimizer = subject(learning_rate=0.5)
+    variables = variables_of(scalar(0.0, []))
+    yield close("read", 0.5, value(optimizer.learning_rate))
+    optimizer.apply([tensor([1.0])], variables)
+    optimizer.learning_rate = 0.25
+    optimizer.apply([tensor([1.0])], variables)
+    yield close("read again", 0.25, value(optimizer.learning_rate))
+    yield close("weight", [-0.75], value(variables[0]))
+
+
+@check("2.2")
+def schedules_count_steps(subject: Subject) -> Comparisons:
+    """With accumulation a schedule still sees every step."""
+    for steps in (None, 2):
+        yield from follows_reference(
+            subject,
+            HALVING,
+            learning_rate=HALVING_SCHEDULE,
+            gradient_accumulation_steps=steps,
+        )
+
+
+# Functions -------------------------------------------------------------------------------------
+
+
+@check("2.3", deviations=("D2",))
+def never_frozen(subject: Subject) -> Comparisons:
+    """The function's value now, not the one at compilation."""
+    for way in ways_with_functions():
+        yield close(way.name, HALVED, history(way, subject(learning_rate=Halving()), HALVING))
+    if keras.config.backend() == "jax":
+        yield _refused_in_compiled_jax(subject)
+
+
+def _refused_in_compiled_jax(subject: Subject) -> Comparison:
+    [way] = ways_of_fit()
+    expected = "an error that names LearningRateFunction"
+    try:
+        weights = history(way, subject(learning_rate=Halving()), HALVING)
+    except Exception as error:
+        words = unexpected(way.name, error).actual
+        return Comparison(way.name, expected, words, "LearningRateFunction" in str(error))
+    return Comparison(way.name, expected, f"trained, to weights {weights}", False)
+
+
+@check("2.3", deviations=("D2",))
+def once_a_step(subject: Subject) -> Comparisons:
+    """With two variables and weight decay too."""
+    problem = Problem([[1.0], [1.0]], [[[1.0], [1.0]]] * 4)
+    for way in ways_with_functions():
+        rate = Halving()
+        way.train(subject(learning_rate=rate, weight_decay=0.5), problem)
+        yield equal(f"{way.name}, calls in 4 steps", 4, rate.calls)
+        main_only = rate.threads == {threading.main_thread()}
+        yield equal(f"{way.name}, only on the main thread", True, main_only)
+
+
+@check("2.3")
+def once_an_execution(subject: Subject) -> Comparisons:
+    """With `steps_per_execution=2` steps share a rate in pairs."""
+    only_on("tensorflow", "elsewhere there are no functions in executions of several steps")
+    for name, options in fit_options().items():
+        rate = Halving()
+        model = compiled(subject(learning_rate=rate), HALVING, steps_per_execution=2, **options)
+        fit(model, HALVING)
+        yield equal(f"{name}, calls in 4 steps", 2, rate.calls)
+        yield close(f"{name}, weight", [-3.0], value(model.trainable_variables[0]))
+
+
+@check("2.3")
+def reading_calls_too(subject: Subject) -> Comparisons:
+    """Reading the attribute is no step, but a call."""
+    rate = Halving()
+    optimizer = subject(learning_rate=rate)
+    yield close("read", 1.0, value(optimizer.learning_rate))
+    yield close("read again", 0.5, value(optimizer.learning_rate))
+    yield equal("iterations", 0, int(value(optimizer.iterations)))
+
+
+@check("2.3")
+def skipped_steps_call_too(subject: Subject) -> Comparisons:
+    """A step that a dynamic loss scale skips."""
+    rate = Halving()
+    optimizer = subject.loss_scale_optimizer(subject(learning_rate=rate), initial_scale=1.0)
+    APPLY.train(optimizer, scalar(0.0, [1.0, np.inf, 1.0]))
+    yield equal("calls in 3 steps", 3, rate.calls)
+
+
+@check("2.3")
+def callback(subject: Subject) -> Comparisons:
+    """The callback does the same on every backend."""
+    for name, options in fit_options().items():
+        recorder = Recorder()
+        model = compiled(subject(learning_rate=1.0), HALVING, **options)
+        rate = kerasgd.callbacks.LearningRateFunction(Halving())
+        fit(model, HALVING, [rate, recorder])
+        yield close(name, HALVED, [weights[0][0] for weights in recorder.weights])
+
+
+@check("2.4")
+def what_a_function_returns(subject: Subject) -> Comparisons:
+    """Anything but one number is refused when it comes."""
+    for bad in (None, "a", np.nan, np.inf, -1.0, True, [0.1, 0.2], np.array([0.1])):
+        optimizer = subject(learning_rate=lambda bad=bad: bad)
+        step = partial(APPLY.train, optimizer, scalar(0.0, [1.0]))
+        yield refused(f"apply(), returns {bad!r}", step, "learning_rate")
+    for way in ways_with_functions()[1:]:
+        optimizer = subject(learning_rate=lambda: np.nan)
+        yield _fails_with(way, optimizer, naming="learning_rate")
+    for good in (1, np.float32(1), np.array(1.0)):
+        optimizer = subject(learning_rate=lambda good=good: good)
+        run = APPLY.train(optimizer, scalar(0.0, [1.0]))
+        yield close(f"apply(), returns {type(good).__name__} 1", [-1.0], run.final[0])
+
+
+def _fails_with(way: Way, optimizer: Any, naming: str) -> Comparison:
+    """Compiled functions wrap an error in others of their own, so that its class is free."""
+    where, expected = f"{way.name}, returns nan", f"an error that names {naming}"
+    try:
+        run = way.train(optimizer, scalar(0.0, [1.0]))
+    except Exception as error:
+        return Comparison(where, expected, unexpected(where, error).actual, naming in str(error))
+    return Comparison(where, expected, f"trained, to {run.final[0]}", False)
+
+
+@check("2.5")
+def functions_that_want_arguments(subject: Subject) -> Comparisons:
+    """They are refused at construction; arguments with defaults are no matter."""
+
+    def of_step(step: int) -> float:
+        return 0.1
+
+    schedule = keras.optimizers.schedules.ExponentialDecay
+    yield refused(
+        "a function of the step", partial(subject, learning_rate=of_step), "learning_rate"
+    )
+    yield refused("a schedule class", partial(subject, learning_rate=schedule), "learning_rate")
+    accepted: dict[str, Callable[..., float]] = {
+        "a default": lambda rate=1.0: rate,
+        "partial": partial(of_step, 1),
+        "*args": lambda *args: 0.1,
+    }
+    for name, function in accepted.items():
+        expected = 1.0 if name == "a default" else 0.1
+        yield close(name, expected, value(subject(learning_rate=function).learning_rate))
+
+
+# Configuration and replacement -----------------------------------------------------------------
+
+
+@check("2.6")
+def exact_configuration(subject: Subject) -> Comparisons:
+    """The rate as it was given, though a float32 holds it."""
+    for rate in (0.1, 1 / 3, 0.01, 1e-7, 3):
+        yield equal(
+            f"{rate}", float(rate), subject(learning_rate=rate).get_config()["learning_rate"]
+        )
+    optimizer = subject(learning_rate=1.0)
+    optimizer.learning_rate = 0.1
+    yield equal("set to 0.1", 0.1, optimizer.get_config()["learning_rate"])
+
+
+@check("2.7")
+def replaced_in_eager_code(subject: Subject) -> Comparisons:
+    """Each kind by each other, at once."""
+    optimizer = subject(learning_rate=1.0)
+    variables = variables_of(scalar(0.0, []))
+    for rate, moved in (
+        (lambda: 2.0, 2.0),
+        (3.0, 3.0),
+        (keras.optimizers.schedules.PiecewiseConstantDecay([100], [4.0, 0.0]), 4.0),
+        (5.0, 5.0),
+        (keras.optimizers.schedules.PiecewiseConstantDecay([100], [6.0, 0.0]), 6.0),
+        (lambda: 7.0, 7.0),
+        (keras.optimizers.schedules.PiecewiseConstantDecay([100], [8.0, 0.0]), 8.0),
+    ):
+        before = value(variables[0])
+        optimizer.learning_rate = rate
+        optimizer.apply([tensor([1.0])], variables)
+        yield close(f"moved by {moved}", before - moved, value(variables[0]))
+
+
+class RateByBatch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Sets the optimizer's rate before each batch."""
+
+    def __init__(self, rates: list[float]) -> None:
+        super().__init__()
+        self.rates = rates
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Set it."""
+        synchronise(self.model)
+        self.model.optimizer.learning_rate = self.rates[batch]
+
+
+@check("2.7")
+def number_by_number_in_fit(subject: Subject) -> Comparisons:
+    """At once, also inside `fit()`."""
+    for name, options in fit_options().items():
+        recorder = Recorder()
+        model = compiled(subject(learning_rate=9.0), HALVING, **options)
+        fit(model, HALVING, [RateByBatch([1.0, 0.5, 0.25, 0.125]), recorder])
+        yield close(name, HALVED, [weights[0][0] for weights in recorder.weights])
+
+
+@check("2.7")
+def number_by_schedule_after_compiling(subject: Subject) -> Comparisons:
+    """A compiled step keeps the old rate, and the setter says so; PyTorch's is not compiled."""
+    for name, options in fit_options().items():
+        is_compiled = keras.config.backend() != "torch"
+        problem = scalar(0.0, [1.0])
+        optimizer = subject(learning_rate=1.0)
+        model = compiled(optimizer, problem, **options)
+        fit(model, problem)
+
+        def replace(optimizer: Any = optimizer) -> None:
+            optimizer.learning_rate = halving_schedule()
+
+        yield warned(
+            f"{name}, setting a schedule", replace, "learning_rate", times=int(is_compiled)
+        )
+        fit(model, problem)
+        expected = -2.0 if is_compiled else -1.5
+        yield close(f"{name}, next", [expected], values(model.trainable_variables)[0])
+        model.compile(optimizer=optimizer, loss=model.loss, **options)
+        before = value(model.trainable_variables[0])
+        fit(model, problem)
+        yield close(f"{name}, compiled again", before - 0.25, value(model.trainable_variables[0]))

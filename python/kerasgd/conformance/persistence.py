@@ -1,0 +1,288 @@
+"""Checks of contract 9: saving and loading."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgd.conformance import child, subjects
+from kerasgd.conformance.checks import (
+    Comparison,
+    Comparisons,
+    NotTestedHere,
+    check,
+    close,
+    describe,
+    equal,
+    refused,
+    same_bits,
+    warned,
+)
+from kerasgd.conformance.files import folder, saved_and_loaded, unchanged
+from kerasgd.conformance.subjects import Subject
+from kerasgd.conformance.training import (
+    APPLY,
+    Problem,
+    Rate,
+    compiled,
+    fit,
+    fit_options,
+    random_problem,
+    reference_run,
+    scalar,
+    tensor,
+    value,
+    values,
+    variables_of,
+)
+from kerasgd.reference import ReferenceSGD, Schedule
+
+
+def shrinking_schedule() -> Any:
+    """0.5, 0.45, 0.405, ..."""
+    return keras.optimizers.schedules.ExponentialDecay(0.5, decay_steps=1, decay_rate=0.9)
+
+
+SHRINKING = Rate(shrinking_schedule, lambda: Schedule(lambda t: 0.5 * 0.9**t))
+ARGUMENTS: dict[str, Any] = {
+    "momentum": 0.5,
+    "nesterov": True,
+    "weight_decay": 0.25,
+    "clipnorm": 1.0,
+    "use_ema": True,
+    "ema_momentum": 0.5,
+    "gradient_accumulation_steps": 4,
+}
+
+# Interrupted after six of ten steps, in the middle of a window of four.
+WHOLE = random_problem(steps=10)
+FIRST = Problem(WHOLE.weights, WHOLE.gradients[:6])
+SECOND = Problem(WHOLE.weights, WHOLE.gradients[6:])
+
+
+def optimizer_to_save(subject: Subject) -> Any:
+    """An optimizer with all kinds of state."""
+    optimizer = subject(learning_rate=shrinking_schedule(), **ARGUMENTS)
+    optimizer.exclude_from_weight_decay(var_names=["w0"])
+    return optimizer
+
+
+# Files -----------------------------------------------------------------------------------------
+
+
+@check("9.1")
+def continued_from_a_file(subject: Subject) -> Comparisons:
+    """All weights and all state of the optimizer are equal in the end."""
+    for name, options in fit_options().items():
+        outcomes = []
+        for between in (unchanged, saved_and_loaded):
+            keras.utils.clear_session(free_memory=False)
+            model = compiled(optimizer_to_save(subject), WHOLE, **options)
+            fit(model, FIRST)
+            model = between(model)
+            fit(model, SECOND)
+            outcomes.append((model.trainable_variables, model.optimizer.variables))
+        for what, expected, actual in zip(("weight", "state"), *outcomes, strict=True):
+            yield equal(f"{name}, {what}s", len(expected), len(actual))
+            for one, other in zip(expected, actual, strict=True):
+                yield same_bits(f"{name}, {what} {one.path}", value(one), value(other))
+
+
+def write_file(subject: str, path: str) -> str:
+    """Train the first part on this backend, and save; the answer is the backend's name."""
+    model = compiled(optimizer_to_save(subjects.find(subject)), WHOLE)
+    fit(model, FIRST)
+    model.save(path)
+    return str(keras.config.backend())
+
+
+def continue_file(path: str) -> list[list[float]]:
+    """Train the second part on this backend; the answer is the weights."""
+    model = keras.saving.load_model(path)
+    fit(model, SECOND)
+    return [np.ravel(weights).tolist() for weights in values(model.trainable_variables)]
+
+
+@check("9.2", deviations=("D16",))
+def continued_under_another_backend(subject: Subject) -> Comparisons:
+    """From here to there, and from there to here."""
+    if not subject.interpreters:
+        raise NotTestedHere("name other interpreters with --python-for BACKEND=PATH")
+    here = keras.config.backend()
+    expected = _reference_of_both_parts()
+    for there, python in subject.interpreters.items():
+        elsewhere = partial(child.call, python=python, KERAS_BACKEND=there)
+        with folder() as path:
+            file = str(path / "here.keras")
+            write_file(subject.name, file)
+            yield from _each_close(f"{here} to {there}", expected, elsewhere(continue_file, file))
+            file = str(path / "there.keras")
+            yield equal(
+                "backend of the other interpreter", there, elsewhere(write_file, subject.name, file)
+            )
+            yield from _each_close(f"{there} to {here}", expected, continue_file(file))
+
+
+def _each_close(where: str, expected: list[Any], actual: list[Any]) -> Comparisons:
+    for i, (wanted, got) in enumerate(zip(expected, actual, strict=True)):
+        yield close(f"{where}, w{i}", np.ravel(wanted), np.ravel(got))
+
+
+def _reference_of_both_parts() -> list[Any]:
+    """Each `fit()` ends with the averages in the weights; the second goes on from them."""
+    sgd = ReferenceSGD(learning_rate=SHRINKING.of_reference(), **ARGUMENTS)
+    sgd.build(WHOLE.weights, exclude_from_weight_decay=[0])
+    for part in (FIRST, SECOND):
+        for gradients in part.gradients:
+            sgd.step(gradients)
+        sgd.finalize_variable_values()
+    return list(sgd.weights)
+
+
+# Configuration ---------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("kerasgd.conformance")  # type: ignore[untyped-decorator]
+def registered_rate() -> float:
+    """A rate function that Keras knows by name."""
+    return 0.25
+
+
+@check("9.3")
+def configuration_round_trips(subject: Subject) -> Comparisons:
+    """Every argument, through JSON."""
+    arguments: dict[str, Any] = {
+        "learning_rate": 0.1,
+        "momentum": 0.3,
+        "nesterov": True,
+        "weight_decay": 0.7,
+        "clipnorm": None,
+        "clipvalue": 1 / 3,
+        "global_clipnorm": None,
+        "use_ema": True,
+        "ema_momentum": 0.9,
+        "ema_overwrite_frequency": 3,
+        "name": "mine",
+        "loss_scale_factor": 1.1,
+        "gradient_accumulation_steps": 5,
+    }
+    config = json.loads(json.dumps(subject(**arguments).get_config()))
+    again = subject.optimizer.from_config(config).get_config()
+    for argument, given in arguments.items():
+        yield equal(f"config, {argument}", given, config[argument])
+        yield equal(f"from_config(), {argument}", given, again[argument])
+
+
+@check("9.3")
+def rates_round_trip(subject: Subject) -> Comparisons:
+    """Schedules, and functions that are registered; others are refused when they are saved."""
+    for name, rate, expected in (
+        ("schedule", shrinking_schedule(), 0.5),
+        ("registered function", registered_rate, 0.25),
+    ):
+        config = subject(learning_rate=rate).get_config()
+        again = subject.optimizer.from_config(json.loads(json.dumps(config)))
+        yield close(name, expected, value(again.learning_rate))
+    model = compiled(subject(learning_rate=lambda: 0.5), WHOLE)
+    with folder() as path:
+        save = partial(model.save, path / "model.keras")
+        yield refused("unregistered function, save()", save, "register")
+
+
+# State -----------------------------------------------------------------------------------------
+
+
+def stepped(subject: Subject, problem: Problem = WHOLE, **arguments: Any) -> Any:
+    """An optimizer that has done the steps of a problem."""
+    optimizer = subject(learning_rate=0.5, **arguments)
+    APPLY.train(optimizer, problem)
+    return optimizer
+
+
+def state_of(optimizer: Any) -> dict[str, Any]:
+    """What it saves."""
+    store: dict[str, Any] = {}
+    optimizer.save_own_variables(store)
+    return store
+
+
+@check("9.4")
+def state_that_does_not_fit(subject: Subject) -> Comparisons:
+    """The error names what differs, and nothing has changed."""
+    vector, longer, two = (
+        random_problem(steps=2, shapes=shapes) for shapes in (((3,),), ((4,),), ((3,), (3,)))
+    )
+    momentum = {"momentum": 0.5}
+    for name, saved, other, naming in (
+        ("momentum, saved only", stepped(subject, vector, **momentum), {}, "momentum"),
+        ("momentum, not saved", stepped(subject, vector), momentum, "momentum"),
+        ("EMA for momentum", stepped(subject, vector, use_ema=True), momentum, "use_ema"),
+        ("shape", stepped(subject, longer, **momentum), momentum, "shape"),
+        ("number", stepped(subject, two, **momentum), momentum, "variables"),
+    ):
+        optimizer = stepped(subject, vector, **other)
+        before = values(optimizer.variables)
+        yield refused(name, partial(optimizer.load_own_variables, state_of(saved)), naming)
+        for one, now in zip(before, values(optimizer.variables), strict=True):
+            yield same_bits(f"{name}, unchanged", one, now)
+
+
+@check("9.4")
+def state_belongs_to_a_variable(subject: Subject) -> Comparisons:
+    """The same two variables in another order: each its own velocity, or an error."""
+    problem = Problem([[0.0], [0.0]], [[[1.0], [2.0]]])
+    saved, variables = subject(learning_rate=1.0, momentum=0.5), variables_of(problem)
+    saved.apply([tensor(gradient) for gradient in problem.gradients[0]], variables)
+    other = subject(learning_rate=1.0, momentum=0.5)
+    other.build(variables[::-1])
+    try:
+        other.load_own_variables(state_of(saved))
+    except ValueError as error:
+        yield Comparison("other order", "an error, or", describe(error), True)
+        return
+    other.apply([tensor([0.0]), tensor([0.0])], variables[::-1])
+    yield close("other order", [-1.5, -3.0], np.ravel(values(variables)))
+
+
+@check("9.4")
+def state_of_an_unbuilt_optimizer(subject: Subject) -> Comparisons:
+    """It restores the rate and the count, and the optimizer trains on."""
+    saved = subject(learning_rate=0.25, momentum=0.5)
+    optimizer = stepped(subject, scalar(0.0, [1.0, 1.0]), momentum=0.5)
+    optimizer.load_own_variables(state_of(saved))
+    yield close("rate", 0.25, value(optimizer.learning_rate))
+    yield equal("iterations", 0, int(value(optimizer.iterations)))
+
+
+@check("9.4")
+def skipped_on_request(subject: Subject) -> Comparisons:
+    """`skip_mismatch=True` makes a warning of the error."""
+    saved = compiled(subject(momentum=0.5), WHOLE)
+    fit(saved, FIRST)
+    model = compiled(subject(use_ema=True), WHOLE)
+    fit(model, FIRST)
+    with folder() as path:
+        saved.save_weights(path / "model.weights.h5")
+        load = partial(model.load_weights, path / "model.weights.h5", skip_mismatch=True)
+        yield warned("load_weights()", load, "SGD")
+    for one, other in zip(saved.trainable_variables, model.trainable_variables, strict=True):
+        yield same_bits("the weights are loaded", value(one), value(other))
+
+
+@check("9.5")
+def pickled(subject: Subject) -> Comparisons:
+    """An optimizer keeps its configuration; a model with one continues as if nothing had been."""
+    optimizer = subject(learning_rate=0.1, momentum=0.5, gradient_accumulation_steps=3)
+    again = pickle.loads(pickle.dumps(optimizer))
+    yield equal("configuration", optimizer.get_config(), again.get_config())
+    expected = reference_run(WHOLE, learning_rate=0.25, momentum=0.5)
+    model = compiled(subject(learning_rate=0.25, momentum=0.5), WHOLE)
+    fit(model, FIRST)
+    model = pickle.loads(pickle.dumps(model))
+    fit(model, SECOND)
+    yield from _each_close("model", list(expected.final), values(model.trainable_variables))

@@ -1,0 +1,369 @@
+"""Checks of contract 10: two replicas under `tf.distribute.MirroredStrategy`.
+
+They run in child processes, since virtual devices must be set up before TensorFlow starts; eager
+and compiled replicas in one each, since TensorFlow's collectives do not take both in one.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kerasgd.conformance import child, subjects
+from kerasgd.conformance.checks import (
+    Comparison,
+    Comparisons,
+    check,
+    close,
+    equal,
+    only_on,
+    unexpected,
+)
+from kerasgd.conformance.learning_rate import Halving
+from kerasgd.conformance.subjects import Subject
+from kerasgd.conformance.training import (
+    Problem,
+    Recorder,
+    Run,
+    agree,
+    compiled,
+    fit,
+    non_negative,
+    sparse_tensor,
+    tensor,
+    times,
+    value,
+    values,
+    variables_of,
+)
+from kerasgd.reference import ReferenceLossScale, ReferenceSGD, SparseRows
+
+REPLICAS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training on two replicas.
+
+    Attributes:
+        shows: what it is for; the checks below choose their cases by it.
+        arguments: of the optimizer.
+        gradients: for each step, for each replica, a gradient for each variable.
+        weights: the first weights.
+        non_negative: the indices of the variables that must not become negative.
+        scale: the first dynamic loss scale, None for none; it doubles after two steps.
+    """
+
+    shows: str
+    arguments: dict[str, Any]
+    gradients: Sequence[Sequence[Sequence[Any]]]
+    weights: Sequence[Any] = ([0.5],)
+    non_negative: tuple[int, ...] = ()
+    scale: float | None = None
+
+    def optimizer(self, subject: Subject) -> Any:
+        """The subject, with a dynamic scale if there is one."""
+        inner = subject(**self.arguments)
+        if self.scale is None:
+            return inner
+        return subject.loss_scale_optimizer(inner, initial_scale=self.scale, dynamic_growth_steps=2)
+
+    def expected(self) -> Run:
+        """What the reference does with the sums over the replicas."""
+        inner = ReferenceSGD(**self.arguments).build(
+            self.weights,
+            constraints=[
+                non_negative if i in self.non_negative else None for i in range(len(self.weights))
+            ],
+        )
+        judge = inner if self.scale is None else ReferenceLossScale(inner, self.scale, 2)
+        history = []
+        for replicas in self.gradients:
+            scale = judge.scale_loss(1.0)
+            history.append(judge.step_replicas([[times(scale, g) for g in gs] for gs in replicas]))
+        inner.finalize_variable_values()
+        return Run(history, inner.weights)
+
+    def problem(self) -> Problem:
+        """One row of the batch for each replica.
+
+        `fit()` takes the mean over the batch, and the sum is wanted: so each row is doubled.
+        """
+        rows = [[REPLICAS * np.asarray(g) for g in gs] for rs in self.gradients for gs in rs]
+        return Problem(self.weights, rows, self.non_negative)
+
+
+def random_gradients(steps: int) -> list[list[list[Any]]]:
+    """Of two variables."""
+    generator = np.random.default_rng(0)
+    return [
+        [[generator.normal(size=3), generator.normal(size=(2, 2))] for _ in range(REPLICAS)]
+        for _ in range(steps)
+    ]
+
+
+TWO_WEIGHTS = ([0.5, -0.25, 1.0], [[1.0, 2.0], [-1.0, 0.5]])
+ONES = [[[[1.0]], [[1.0]]]]
+
+CASES = {
+    "plain": Case("order", {"learning_rate": 0.25}, random_gradients(3), TWO_WEIGHTS),
+    "clipvalue": Case("clip", {"learning_rate": 1.0, "clipvalue": 1.0}, ONES, weights=([0.0],)),
+    "clipnorm": Case(
+        "clip",
+        {"learning_rate": 1.0, "clipnorm": 1.0},
+        [[[[3.0, 0.0]], [[0.0, 4.0]]]],
+        weights=([0.0, 0.0],),
+    ),
+    "global_clipnorm": Case(
+        "clip", {"learning_rate": 1.0, "global_clipnorm": 1.0}, random_gradients(3), TWO_WEIGHTS
+    ),
+    "accumulation": Case(
+        "merge",
+        {"learning_rate": 0.25, "momentum": 0.5, "gradient_accumulation_steps": 2},
+        random_gradients(5),
+        TWO_WEIGHTS,
+    ),
+    "EMA with overwriting": Case(
+        "merge",
+        {"learning_rate": 0.25, "use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2},
+        random_gradients(5),
+        TWO_WEIGHTS,
+    ),
+    "everything": Case(
+        "order",
+        {
+            "learning_rate": 0.25,
+            "momentum": 0.5,
+            "nesterov": True,
+            "weight_decay": 0.125,
+            "clipnorm": 1.0,
+            "use_ema": True,
+            "ema_momentum": 0.5,
+            "ema_overwrite_frequency": 2,
+            "gradient_accumulation_steps": 2,
+            "loss_scale_factor": 8.0,
+        },
+        random_gradients(8),
+        TWO_WEIGHTS,
+        non_negative=(0,),
+    ),
+    "dynamic scale, infinity on one replica": Case(
+        "scale",
+        {"learning_rate": 0.25, "momentum": 0.5},
+        [*ONES, [[[1.0]], [[np.inf]]], [[[np.nan]], [[1.0]]], *ONES, *ONES],
+        scale=8.0,
+    ),
+    "dynamic scale with accumulation": Case(
+        "scale",
+        {"learning_rate": 0.25, "clipnorm": 1.0, "gradient_accumulation_steps": 2},
+        [*ONES, [[[1.0]], [[np.inf]]], *ONES, *ONES, *ONES],
+        scale=8.0,
+    ),
+}
+
+
+# In the child process --------------------------------------------------------------------------
+
+
+@dataclass
+class Comparer:
+    """Collects comparisons of cases; a case that fails with an error is compared with none."""
+
+    done: dict[str, list[Comparison]] = field(default_factory=dict)
+
+    def compare(self, shows: str, name: str, comparisons: Callable[[], Comparisons]) -> None:
+        """Add what `comparisons` yields."""
+        collected = self.done.setdefault(shows, [])
+        try:
+            collected.extend(comparisons())
+        except Exception as error:
+            collected.append(unexpected(name, error))
+
+    def compare_all(self, where: str, train: Callable[[Case], Run]) -> None:
+        """Add all cases, and how often a rate function is called."""
+        for title, case in CASES.items():
+            name = f"{where}, {title}"
+            self.compare(case.shows, name, partial(_as_expected, name, case, train))
+        self.compare("rate", where, partial(_rate_is_called, where, train))
+
+    def as_records(self) -> dict[str, list[dict[str, Any]]]:
+        """For JSON."""
+        return {shows: [asdict(c) for c in found] for shows, found in self.done.items()}
+
+
+def _as_expected(where: str, case: Case, train: Callable[[Case], Run]) -> Comparisons:
+    yield from agree(where, case.expected(), train(case))
+
+
+def two_replicas() -> Any:
+    """A strategy over two virtual devices; TensorFlow must not have started yet."""
+    import tensorflow as tf
+
+    [cpu] = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * REPLICAS
+    )
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
+
+
+def compare_eager(name: str) -> dict[str, list[dict[str, Any]]]:
+    """All cases with `apply()` in eager replicas."""
+    subject, strategy = subjects.find(name), two_replicas()
+    comparer = Comparer()
+    comparer.compare_all("apply() on two replicas", partial(_eager_run, strategy, subject))
+    comparer.compare("sparse", "sparse gradients", partial(_eager_sparse, strategy, subject))
+    return comparer.as_records()
+
+
+def compare_compiled(name: str) -> dict[str, list[dict[str, Any]]]:
+    """All cases with `fit()`."""
+    subject, strategy = subjects.find(name), two_replicas()
+    comparer = Comparer()
+    comparer.compare_all("fit() on two replicas", partial(_compiled_run, strategy, subject))
+    return comparer.as_records()
+
+
+def _each(strategy: Any, of_replica: Sequence[Any]) -> Any:
+    """A value for each replica."""
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: of_replica[context.replica_id_in_sync_group]
+    )
+
+
+def _eager_run(strategy: Any, subject: Subject, case: Case) -> Run:
+    with strategy.scope():
+        variables = variables_of(case.problem())
+        optimizer = case.optimizer(subject)
+        optimizer.build(variables)
+
+    def step(*gradients: Any) -> None:
+        optimizer.apply(list(gradients), variables)
+
+    history = []
+    for replicas in case.gradients:
+        scale = float(value(optimizer.scale_loss(1.0)))
+        columns = zip(*([tensor(times(scale, g)) for g in gs] for gs in replicas), strict=True)
+        strategy.run(step, args=tuple(_each(strategy, column) for column in columns))
+        history.append(values(variables))
+    with strategy.scope():
+        optimizer.finalize_variable_values(variables)
+    _require_equal_copies(strategy, variables)
+    return Run(history, values(variables))
+
+
+def _compiled_run(strategy: Any, subject: Subject, case: Case) -> Run:
+    recorder, problem = Recorder(), case.problem()
+    with strategy.scope():
+        model = compiled(case.optimizer(subject), problem)
+    fit(model, problem, [recorder], batch_size=REPLICAS)
+    _require_equal_copies(strategy, model.trainable_variables)
+    return Run(recorder.weights, values(model.trainable_variables))
+
+
+def _require_equal_copies(strategy: Any, variables: Sequence[Any]) -> None:
+    for variable in variables:
+        copies = [copy.numpy() for copy in strategy.experimental_local_results(variable.value)]
+        if not all(np.array_equal(copies[0], copy, equal_nan=True) for copy in copies):
+            raise AssertionError(f"The replicas' copies of {variable.path} differ: {copies}")
+
+
+def _rate_is_called(where: str, train: Callable[[Case], Run]) -> Comparisons:
+    rate = Halving()
+    train(Case("rate", {"learning_rate": rate, "weight_decay": 0.5}, ONES * 4))
+    yield equal(f"{where}, calls of the rate function in 4 steps", 4, rate.calls)
+    main_only = rate.threads == {threading.main_thread()}
+    yield equal(f"{where}, calls on the main thread only", True, main_only)
+
+
+def _apply_rows(optimizer: Any, variables: list[Any], values: Any, indices: Any) -> None:
+    import tensorflow as tf
+
+    shape = tf.constant(variables[0].shape)
+    optimizer.apply([tf.IndexedSlices(values, indices, shape)], variables)
+
+
+def _eager_sparse(strategy: Any, subject: Subject) -> Comparisons:
+    """Both replicas look up row 0, and each another one."""
+    shape = (3, 1)
+    rows = [SparseRows([[3.0], [1.0]], [0, 1]), SparseRows([[2.0], [4.0]], [0, 2])]
+    for arguments in ({}, {"clipnorm": 1.0}, {"clipvalue": 4.5}, {"momentum": 0.5}):
+        case = Case(
+            "sparse", {"learning_rate": 1.0, **arguments}, [[[r] for r in rows]], [np.ones(shape)]
+        )
+        with strategy.scope():
+            variables = variables_of(Problem([np.ones(shape)], []))
+            optimizer = case.optimizer(subject)
+            optimizer.build(variables)
+
+        step = partial(_apply_rows, optimizer, variables)
+        tables = [sparse_tensor(r, shape) for r in rows]
+        strategy.run(
+            step,
+            args=(
+                _each(strategy, [table.values for table in tables]),
+                _each(strategy, [table.indices for table in tables]),
+            ),
+        )
+        _require_equal_copies(strategy, variables)
+        where = f"apply() on two replicas, sparse, {arguments}"
+        yield close(where, case.expected().final[0], value(variables[0]))
+
+
+# The checks ------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _records(function: Callable[[str], Any], subject: str) -> dict[str, list[dict[str, Any]]]:
+    """All cases of one kind of replica, of one child process."""
+    records: dict[str, list[dict[str, Any]]] = child.call(function, subject)
+    return records
+
+
+def _on_two_replicas(subject: Subject, *shows: str) -> Comparisons:
+    only_on("tensorflow", "MirroredStrategy is TensorFlow's")
+    for function in (compare_eager, compare_compiled):
+        records = _records(function, subject.name)
+        for kind in shows:
+            yield from (Comparison(**record) for record in records.get(kind, []))
+
+
+@check("10.1", deviations=("D3",))
+def clips(subject: Subject) -> Comparisons:
+    """What is clipped is the sum over replicas."""
+    yield from _on_two_replicas(subject, "clip")
+
+
+@check("10.1", deviations=("D4",))
+def accumulation_and_overwriting(subject: Subject) -> Comparisons:
+    """Conditionals work on replicas."""
+    yield from _on_two_replicas(subject, "merge")
+
+
+@check("10.1")
+def order_of_a_step(subject: Subject) -> Comparisons:
+    """Plain, and with everything switched on."""
+    yield from _on_two_replicas(subject, "order")
+
+
+@check("10.1")
+def dynamic_loss_scale(subject: Subject) -> Comparisons:
+    """One replica's infinity skips the step on both."""
+    yield from _on_two_replicas(subject, "scale")
+
+
+@check("10.1")
+def rate_function(subject: Subject) -> Comparisons:
+    """It is called once a step, not once a replica."""
+    yield from _on_two_replicas(subject, "rate")
+
+
+@check("10.1")
+def sparse_gradients(subject: Subject) -> Comparisons:
+    """Rows of several replicas are one row."""
+    yield from _on_two_replicas(subject, "sparse")

@@ -1,0 +1,127 @@
+"""Runs checks, and sums them up clause by clause."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+
+from kerasgd.conformance.checks import CHECKS, Check, NotTestedHere, unexpected
+from kerasgd.conformance.clauses import CLAUSES
+from kerasgd.conformance.subjects import Subject
+
+HOLDS, FAILS, NOT_TESTED = "holds", "fails", "not tested here"
+
+SECTIONS = (
+    "update_rule",
+    "learning_rate",
+    "weight_decay",
+    "clipping",
+    "ema",
+    "loss_scale",
+    "accumulation",
+    "precision",
+    "persistence",
+    "replicas",
+    "sparse",
+    "argument_rules",
+    "keras_citizen",
+)
+for _section in SECTIONS:
+    importlib.import_module(f"kerasgd.conformance.{_section}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a check, or a clause, came out.
+
+    Attributes:
+        clause: its number.
+        sentence: what it says.
+        status: `"holds"`, `"fails"` or `"not tested here"`.
+        where: on failure, what was compared.
+        expected: on failure, what was expected.
+        actual: on failure, what happened; if it was not tested, why.
+        deviations: on failure, the deviations of stock Keras that show like this.
+    """
+
+    clause: str
+    sentence: str
+    status: str
+    where: str | None = None
+    expected: str | None = None
+    actual: str | None = None
+    deviations: tuple[str, ...] = ()
+
+    def as_record(self) -> dict[str, Any]:
+        """The fields, for JSON."""
+        return asdict(self)
+
+
+def run_check(check: Check, subject: Subject) -> Result:
+    """How one check comes out; a check that raises an error fails with it."""
+    clause, sentence = check.clause, CLAUSES[check.clause]
+    try:
+        with _clean_state():
+            failure = next((c for c in check.compare(subject) if not c.holds), None)
+    except NotTestedHere as reason:
+        return Result(clause, sentence, NOT_TESTED, actual=str(reason))
+    except Exception as error:
+        failure = unexpected(check.name, error)
+    if failure is None:
+        return Result(clause, sentence, HOLDS)
+    return Result(
+        clause, sentence, FAILS, failure.where, failure.expected, failure.actual, check.deviations
+    )
+
+
+@contextlib.contextmanager
+def _clean_state() -> Iterator[None]:
+    """No check sees what another left behind: names of layers, policy, warning filters."""
+    keras.utils.clear_session(free_memory=False)
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            keras.config.set_floatx(floatx)
+            keras.config.set_dtype_policy(policy)
+
+
+def run_clause(clause: str, subject: Subject) -> Result:
+    """How a clause comes out: it holds if all of its checks do."""
+    return in_one([run_check(check, subject) for check in CHECKS if check.clause == clause])
+
+
+def in_one(results: Sequence[Result]) -> Result:
+    """The results of a clause's checks as one: the first failure, with all their deviations."""
+    for status in (FAILS, HOLDS, NOT_TESTED):
+        found = [result for result in results if result.status == status]
+        if found:
+            deviations = sorted({d for r in found for d in r.deviations}, key=lambda d: int(d[1:]))
+            return Result(**{**found[0].as_record(), "deviations": tuple(deviations)})
+    raise LookupError("No check, no result.")
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Send what libraries print on the standard error stream nowhere, also what C++ prints."""
+    sys.stderr.flush()
+    stream = sys.__stderr__.fileno() if sys.__stderr__ else 2
+    kept = os.dup(stream)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, stream)
+        os.close(kept)

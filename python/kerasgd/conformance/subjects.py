@@ -1,0 +1,58 @@
+"""The optimizer class that is judged."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+import kerasgd
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged, and what there is to judge it with.
+
+    Attributes:
+        name: the name that the class was found by, and that a child process finds it by.
+        optimizer: the class.
+        interpreters: for other backends, a Python that has kerasgd and Keras with that backend.
+    """
+
+    name: str
+    optimizer: type[Any]
+    interpreters: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """An optimizer with these arguments."""
+        return self.optimizer(*args, **kwargs)
+
+    @property
+    def loss_scale_optimizer(self) -> Callable[..., Any]:
+        """The class that scales the loss dynamically around this one."""
+        package = kerasgd if issubclass(self.optimizer, kerasgd.SGD) else keras.optimizers
+        found: Callable[..., Any] = package.LossScaleOptimizer
+        return found
+
+
+def find(name: str, interpreters: Mapping[str, str] | None = None) -> Subject:
+    """The class called `name`, as in `"kerasgd:SGD"`.
+
+    Raises:
+        ValueError: there is no such class, or it is no optimizer.
+    """
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise ValueError(f"A subject is written 'module:Class', as 'kerasgd:SGD', not {name!r}.")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"There is no module {error.name!r} for the subject {name!r}.") from None
+    except AttributeError:
+        raise ValueError(f"The module {module!r} has no {attribute!r}.") from None
+    if not (isinstance(found, type) and issubclass(found, keras.optimizers.Optimizer)):
+        raise ValueError(f"{name!r} is not a class of Keras optimizers.")
+    return Subject(name, found, interpreters or {})

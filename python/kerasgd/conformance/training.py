@@ -1,0 +1,398 @@
+"""Problems whose gradients are known, and the ways to train on them.
+
+A `Problem` says what the gradients are, step by step. Each `Way` hands them to an optimizer: in
+eager `apply()`, traced or jitted, or in compiled `fit()`, where a layer whose output is the sum of
+weight times input makes the batch itself the gradient. The reference is run on the same problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgd.conformance.checks import FLOAT32_BOUND, Comparisons, close, unexpected
+from kerasgd.conformance.subjects import Subject
+from kerasgd.reference import Array, Gradient, ReferenceSGD, SparseRows
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is trained.
+
+    Attributes:
+        weights: the first weights, an array a variable.
+        gradients: for each step a gradient, or None, for each variable.
+        non_negative: the indices of the variables that must not become negative.
+        dtype: of variables and gradients.
+    """
+
+    weights: Sequence[Any]
+    gradients: Sequence[Sequence[Gradient]]
+    non_negative: Collection[int] = ()
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The weights after each step, and in the end, when averages have been written into them."""
+
+    weights: Sequence[Sequence[Array]]
+    final: Sequence[Array]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train: what it is called, and how an optimizer is trained on a problem."""
+
+    name: str
+    train: Callable[[Any, Problem], Run]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A learning rate, made anew for the subject and for the reference."""
+
+    of_subject: Callable[[], object]
+    of_reference: Callable[[], Any]
+
+
+def scalar(weight: float, gradients: Iterable[float | None], **others: Any) -> Problem:
+    """One variable with one element."""
+    return Problem([[weight]], [[None if g is None else [g]] for g in gradients], **others)
+
+
+def constant(weights: Sequence[Any], gradient: Sequence[Any], steps: int, **others: Any) -> Problem:
+    """The same gradients at every step."""
+    return Problem(weights, [gradient] * steps, **others)
+
+
+def random_problem(
+    steps: int, shapes: Sequence[tuple[int, ...]] = ((3,), (2, 2)), seed: int = 0, **others: Any
+) -> Problem:
+    """Normally distributed weights and gradients, exact in float16 and wider."""
+    generator = np.random.default_rng(seed)
+
+    def draw() -> list[Any]:
+        return [generator.normal(size=shape).astype("float16") for shape in shapes]
+
+    return Problem(draw(), [draw() for _ in range(steps)], **others)
+
+
+# Variables and tensors -------------------------------------------------------------------------
+
+
+def variables_of(problem: Problem) -> list[Any]:
+    """Variables with the first weights of a problem."""
+    variables = [
+        keras.Variable(np.asarray(w, np.float64), dtype=problem.dtype, name=f"w{i}")
+        for i, w in enumerate(problem.weights)
+    ]
+    for i in problem.non_negative:
+        variables[i].constraint = keras.constraints.NonNeg()
+    return variables
+
+
+def value(variable: Any) -> Array:
+    """The numbers that a variable or tensor holds."""
+    return np.asarray(keras.ops.convert_to_numpy(variable)).astype(np.float64)
+
+
+def values(variables: Iterable[Any]) -> list[Array]:
+    """The numbers that each of them holds."""
+    return [value(variable) for variable in variables]
+
+
+def tensor(gradient: Any, dtype: str = "float32") -> Any:
+    """A dense gradient, or None, as the backend has it."""
+    if gradient is None:
+        return None
+    with np.errstate(over="ignore"):
+        return keras.ops.convert_to_tensor(np.asarray(gradient, np.float64), dtype=dtype)
+
+
+def sparse_tensor(rows: SparseRows, shape: Sequence[int] | None, dtype: str = "float32") -> Any:
+    """A sparse gradient of TensorFlow; of a variable of this shape, if that is told."""
+    import tensorflow as tf
+
+    indices = tf.constant(rows.indices)
+    return tf.IndexedSlices(tensor(rows.values, dtype), indices, shape and tf.constant(shape))
+
+
+def tensors(optimizer: Any, gradients: Sequence[Gradient], problem: Problem) -> list[Any]:
+    """The gradients of the loss as the optimizer scales it."""
+    scale = float(value(optimizer.scale_loss(1.0)))
+    scaled = [times(scale, gradient) for gradient in gradients]
+    return [
+        sparse_tensor(gradient, np.shape(weights), problem.dtype)
+        if isinstance(gradient, SparseRows)
+        else tensor(gradient, problem.dtype)
+        for gradient, weights in zip(scaled, problem.weights, strict=True)
+    ]
+
+
+def times(scale: float, gradient: Gradient) -> Gradient:
+    """A gradient of the scaled loss."""
+    if gradient is None:
+        return None
+    if isinstance(gradient, SparseRows):
+        return replace(gradient, values=np.asarray(gradient.values, np.float64) * scale)
+    return np.asarray(gradient, np.float64) * scale
+
+
+# Ways ------------------------------------------------------------------------------------------
+
+
+def train_eagerly(optimizer: Any, problem: Problem) -> Run:
+    """By `apply()`."""
+    variables = variables_of(problem)
+
+    def step(gradients: list[Any]) -> None:
+        optimizer.apply(gradients, variables)
+
+    return _train_by(step, optimizer, variables, problem)
+
+
+def train_in_tf_function(optimizer: Any, problem: Problem) -> Run:
+    """By `apply()` in a graph of TensorFlow, one for each set of variables with a gradient."""
+    import tensorflow as tf
+
+    variables = variables_of(problem)
+    optimizer.build(variables)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def step(gradients: list[Any]) -> None:
+        optimizer.apply(gradients, variables)
+
+    return _train_by(step, optimizer, variables, problem)
+
+
+def train_statelessly(optimizer: Any, problem: Problem) -> Run:
+    """By `stateless_apply()`, jitted on JAX."""
+    variables = variables_of(problem)
+    optimizer.build(variables)
+    apply = _jitted(optimizer.stateless_apply)
+
+    def step(gradients: list[Any]) -> None:
+        own = [variable.value for variable in optimizer.variables]
+        weights = [variable.value for variable in variables]
+        new_weights, new_own = apply(own, gradients, weights)
+        for variable, new in zip(
+            [*variables, *optimizer.variables], [*new_weights, *new_own], strict=True
+        ):
+            variable.assign(new)
+
+    return _train_by(step, optimizer, variables, problem)
+
+
+def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    if keras.config.backend() != "jax":
+        return function
+    import jax
+
+    jitted: Callable[..., Any] = jax.jit(function)
+    return jitted
+
+
+def _train_by(
+    step: Callable[[list[Any]], None], optimizer: Any, variables: list[Any], problem: Problem
+) -> Run:
+    weights = []
+    for gradients in problem.gradients:
+        step(tensors(optimizer, gradients, problem))
+        weights.append(values(variables))
+    optimizer.finalize_variable_values(variables)
+    return Run(weights, values(variables))
+
+
+@keras.saving.register_keras_serializable("kerasgd.conformance")
+class WeightTimesInput(keras.layers.Layer):  # type: ignore[misc]
+    """The sum of weight times input: the gradient of the weights is the input."""
+
+    def __init__(
+        self, shapes: Sequence[Sequence[int]], non_negative: Sequence[int] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.non_negative = tuple(non_negative)
+
+    def build(self, input_shape: Any) -> None:
+        """Create the weights."""
+        self.parts = [
+            self.add_weight(
+                shape=shape,
+                name=f"w{i}",
+                initializer="zeros",
+                constraint=keras.constraints.NonNeg() if i in self.non_negative else None,
+            )
+            for i, shape in enumerate(self.shapes)
+        ]
+
+    def call(self, inputs: Any) -> Any:
+        """Multiply and sum."""
+        weights = keras.ops.concatenate([keras.ops.reshape(part, (-1,)) for part in self.parts])
+        return keras.ops.sum(inputs * weights, axis=-1, keepdims=True)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        own = {"shapes": self.shapes, "non_negative": self.non_negative}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("kerasgd.conformance")  # type: ignore[untyped-decorator]
+def output_as_loss(y_true: Any, y_pred: Any) -> Any:
+    """What the model says is what is minimised."""
+    return y_pred[..., 0]
+
+
+def model_of(problem: Problem) -> Any:
+    """A model with the weights of a problem."""
+    shapes = [np.shape(w) for w in problem.weights]
+    size = sum(int(np.prod(shape)) for shape in shapes)
+    layer = WeightTimesInput(shapes, tuple(problem.non_negative), dtype=problem.dtype)
+    model = keras.Sequential([keras.Input((size,), dtype=problem.dtype), layer])
+    for part, weights in zip(layer.parts, problem.weights, strict=True):
+        part.assign(np.asarray(weights, np.float64))
+    return model
+
+
+def compiled(optimizer: Any, problem: Problem, **options: Any) -> Any:
+    """A model with the weights of a problem, compiled with the optimizer."""
+    model = model_of(problem)
+    model.compile(optimizer=optimizer, loss=output_as_loss, **options)
+    return model
+
+
+def fit(model: Any, problem: Problem, callbacks: Sequence[Any] = (), **options: Any) -> None:
+    """Train with the gradients of a problem, one step for each."""
+    inputs = np.stack([_flat(gradients) for gradients in problem.gradients])
+    options = {"batch_size": 1, "shuffle": False, "verbose": 0, **options}
+    model.fit(inputs, np.zeros(len(inputs)), callbacks=list(callbacks), **options)
+
+
+def _flat(gradients: Sequence[Gradient]) -> Array:
+    """What the layer must be given for its weights to have these gradients."""
+    return np.concatenate([np.ravel(np.asarray(gradient)) for gradient in gradients])
+
+
+class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
+    """Notes the weights after each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: list[list[Array]] = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Note them."""
+        synchronise(self.model)
+        self.weights.append(values(self.model.trainable_variables))
+
+
+def synchronise(model: Any) -> None:
+    """In the middle of a JAX `fit()`, bring the variables up to date."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+
+
+def _way_of_fit(name: str, **options: Any) -> Way:
+    def train(optimizer: Any, problem: Problem) -> Run:
+        recorder = Recorder()
+        model = compiled(optimizer, problem, **options)
+        fit(model, problem, [recorder])
+        return Run(recorder.weights, values(model.trainable_variables))
+
+    return Way(name, train)
+
+
+APPLY = Way("apply()", train_eagerly)
+# What `compile()` is given for each kind of compiled `fit()` that a backend has.
+FIT_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "tensorflow": {
+        "fit(jit_compile=False)": {"jit_compile": False},
+        "fit(jit_compile=True)": {"jit_compile": True},
+    },
+    "jax": {"fit()": {}},
+    "torch": {"fit()": {}},
+}
+TRACED = {
+    "tensorflow": Way("apply() in a tf.function", train_in_tf_function),
+    "jax": Way("jitted stateless_apply()", train_statelessly),
+    "torch": Way("stateless_apply()", train_statelessly),
+}
+
+
+def fit_options() -> dict[str, dict[str, Any]]:
+    """The kinds of compiled `fit()` of this backend, and what each gives to `compile()`."""
+    return FIT_OPTIONS[keras.config.backend()]
+
+
+def ways_of_fit() -> list[Way]:
+    """Compiled `fit()`, in each kind."""
+    return [_way_of_fit(name, **options) for name, options in fit_options().items()]
+
+
+def ways_of_apply() -> list[Way]:
+    """Eager and traced; these can leave out a gradient."""
+    return [APPLY, TRACED[keras.config.backend()]]
+
+
+def all_ways() -> list[Way]:
+    """Eager `apply()` and compiled `fit()`."""
+    return [APPLY, *ways_of_fit()]
+
+
+# The reference ---------------------------------------------------------------------------------
+
+
+def non_negative(weights: Array) -> Array:
+    """The constraint in NumPy."""
+    return np.maximum(weights, 0.0)
+
+
+def reference_run(problem: Problem, **arguments: Any) -> Run:
+    """The problem as the reference trains on it."""
+    sgd = ReferenceSGD(**arguments).build(
+        problem.weights,
+        constraints=[
+            non_negative if i in problem.non_negative else None for i in range(len(problem.weights))
+        ],
+    )
+    scale = sgd.scale_loss(1.0)
+    weights = [sgd.step([times(scale, g) for g in gs]) for gs in problem.gradients]
+    sgd.finalize_variable_values()
+    return Run(weights, sgd.weights)
+
+
+def agree(where: str, expected: Run, actual: Run, bound: float = FLOAT32_BOUND) -> Comparisons:
+    """Whether two runs agree, variable by variable, at every step and in the end."""
+    for i in range(len(expected.final)):
+        name = f"{where}, w{i}" if len(expected.final) > 1 else where
+        yield close(name, _history(expected, i), _history(actual, i), bound)
+        yield close(f"{name} in the end", expected.final[i], actual.final[i], bound)
+
+
+def _history(run: Run, index: int) -> Array:
+    return np.stack([weights[index] for weights in run.weights])
+
+
+def follows_reference(
+    subject: Subject,
+    problem: Problem,
+    ways: Sequence[Way] | None = None,
+    bound: float = FLOAT32_BOUND,
+    **arguments: Any,
+) -> Comparisons:
+    """Whether the subject does what the reference does, in each way."""
+    judge = {k: v.of_reference() if isinstance(v, Rate) else v for k, v in arguments.items()}
+    expected = reference_run(problem, **judge)
+    for way in ways or all_ways():
+        own = {k: v.of_subject() if isinstance(v, Rate) else v for k, v in arguments.items()}
+        try:
+            run = way.train(subject(**own), problem)
+        except Exception as error:
+            yield unexpected(way.name, error)
+            return
+        yield from agree(way.name, expected, run, bound)
