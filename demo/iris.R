@@ -58,12 +58,12 @@ cat(sprintf("\naccuracy %.3f\n", mean(predicted == actual)))
 
 # Picture
 png("iris-training.png", width = 1600, height = 1000, res = 200)
-par(mar = c(4.2, 4.6, 3, 1), las = 1)
+par(mar = c(4, 4.2, 2.5, 1), las = 1)
 matplot(
   cbind(training_loss, validation_loss),
   type = "l", lty = c(1, 2), lwd = 2.5, col = c("#1b6ca8", "#d1495b"),
   log = "y",
-  mgp = c(3, 0.7, 0), xlab = "Epoch", ylab = "Loss (cross-entropy, log scale)",
+  mgp = c(2.7, 0.6, 0), xlab = "Epoch", ylab = "Loss (cross-entropy, log scale)",
   main = "Training curve: iris, SGD with momentum 0.9"
 )
 legend(
