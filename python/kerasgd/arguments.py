@@ -290,7 +290,8 @@ def suggest(argument: str, known: Collection[str]) -> tuple[str | None, str | No
     meant, hint = hints().get(argument.lower(), (None, None))
     if meant in known:
         return meant, hint
-    close = difflib.get_close_matches(argument.lower(), known, n=1)
+    cut_short = [name for name in known if name.startswith(argument.lower())]
+    close = cut_short or difflib.get_close_matches(argument.lower(), known, n=1)
     return (close[0] if close else None), None
 
 

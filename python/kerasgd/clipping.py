@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import keras
 
+from kerasgd import rule
 from kerasgd.backends import Backend, Move, Tensor
 
 # Below this sum of squares, squares of single elements may have vanished: float32 ends at 1.2e-38.
@@ -20,17 +22,21 @@ TINY = 1e-20
 SMALLEST_UNIT, LARGEST_UNIT = 2.0**-126, 2.0**126
 
 
-def clip_values(moves: Sequence[Move], limit: float) -> list[Move]:
+def clip_values(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
     """Each element of each gradient into [-limit, limit]; NaN stays NaN (4.5)."""
-    ops = keras.ops
 
     def clipped(move: Move) -> Tensor:
-        gradient = ops.cast(move.coefficient, move.gradient.dtype) * move.gradient
-        # Two comparisons, since min and max of some kernels lose a NaN.
-        gradient = ops.where(gradient > limit, ops.cast(limit, gradient.dtype), gradient)
-        return ops.where(gradient < -limit, ops.cast(-limit, gradient.dtype), gradient)
+        # The limit of what is yet to be multiplied by the coefficient.
+        its_limit = limit / rule.scalar(move.coefficient, move.gradient.dtype)
+        return backend.map_numbers(partial(_clip_between, its_limit), move.gradient)
 
-    return [replace(move, gradient=clipped(move), coefficient=1.0) for move in moves]
+    return [replace(move, gradient=clipped(move)) for move in moves]
+
+
+def _clip_between(limit: Tensor, values: Tensor) -> Tensor:
+    # Two comparisons, since min and max of some kernels lose a NaN.
+    values = keras.ops.where(values > limit, limit, values)
+    return keras.ops.where(values < -limit, -limit, values)
 
 
 def clip_each_norm(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
@@ -52,7 +58,7 @@ def _clip_norms(backend: Backend, groups: Sequence[Sequence[Move]], limit: float
     ops = keras.ops
     squares = ops.stack([_in_common_dtype(backend, group) for group in groups])
     unclipped = ops.stack(
-        [ops.cast(group[0].coefficient, squares.dtype) for group in groups]
+        [rule.scalar(group[0].coefficient, squares.dtype) for group in groups]
     )  # the members of a group share it
     careful = ops.any(ops.logical_or(ops.logical_not(ops.isfinite(squares)), squares < TINY))
     factors = backend.choose(
@@ -73,7 +79,8 @@ def _clip_norms(backend: Backend, groups: Sequence[Sequence[Move]], limit: float
 
 def _in_common_dtype(backend: Backend, group: Sequence[Move]) -> Tensor:
     squares = backend.squared_norms([move.gradient for move in group])
-    dtype = keras.backend.result_type(*(s.dtype for s in squares))
+    dtypes = [keras.backend.standardize_dtype(square.dtype) for square in squares]
+    dtype = "float64" if "float64" in dtypes else "float32"
     return sum(keras.ops.cast(s, dtype) for s in squares)
 
 
@@ -111,7 +118,7 @@ def _careful_factors(
 
 def _largest(backend: Backend, group: Sequence[Move], dtype: str) -> Tensor:
     values = [backend.numbers(move.gradient) for move in group]
-    maxima = [keras.ops.cast(keras.ops.max(keras.ops.abs(v)), dtype) for v in values]
+    maxima = [keras.ops.cast(keras.ops.max(keras.ops.abs(v), initial=0), dtype) for v in values]
     return keras.ops.max(keras.ops.stack(maxima))
 
 

@@ -13,6 +13,7 @@ import keras
 
 from kerasgd.backends import Variable
 from kerasgd.errors import KerasgdWarning, StateError
+from kerasgd.keras_internals import is_taken_away
 from kerasgd.weight_decay import path_of
 
 if TYPE_CHECKING:
@@ -31,12 +32,16 @@ def finalize(optimizer: SGD, variables: Iterable[Any] | None) -> None:
     for variable in asked:
         slot = slots.get(optimizer._var_key(variable))
         if slot is not None and slot.average is not None:
-            variable.assign(slot.average)
+            # A copy, since on JAX the two would else share memory, which `fit()` gives away.
+            variable.assign(keras.ops.copy(slot.average))
 
 
 def averages_exist(optimizer: SGD) -> bool:
     """Whether there has been an update since the averages were made."""
     if not (optimizer.use_ema and optimizer.built):
+        return False
+    if is_taken_away(optimizer.state().averaging):
+        # An error in the first step of JAX's `fit()`: there is nothing to write with.
         return False
     return bool(keras.ops.convert_to_numpy(optimizer.state().averaging) > 0)
 

@@ -7,7 +7,19 @@ Besides these, `sgd.py` keeps the attributes of the base class that Keras' own c
 supported Keras to that.
 """
 
+from typing import Any
+
 from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
-__all__ = ["get_stateless_scope", "in_stateless_scope", "no_automatic_dependency_tracking"]
+__all__ = [
+    "get_stateless_scope",
+    "in_stateless_scope",
+    "is_taken_away",
+    "no_automatic_dependency_tracking",
+]
+
+
+def is_taken_away(variable: Any) -> bool:
+    """Whether JAX's trainer holds the value of this variable, and the variable none."""
+    return hasattr(variable, "_value") and variable._value is None

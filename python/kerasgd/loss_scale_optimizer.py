@@ -11,7 +11,7 @@ from kerasgd import arguments, state
 from kerasgd.backends import DynamicScale
 from kerasgd.errors import ArgumentTypeError, UnknownArgumentError
 from kerasgd.keras_internals import no_automatic_dependency_tracking
-from kerasgd.sgd import SGD
+from kerasgd.sgd import SGD, check_number
 
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="LossScaleOptimizer")
@@ -114,8 +114,15 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             DynamicScale(self.dynamic_scale, self.step_counter, self.dynamic_growth_steps),
         )
 
-    # Keras' own version takes the step apart; the general one runs `apply()`.
-    stateless_apply = keras.optimizers.Optimizer.stateless_apply
+    def stateless_apply(
+        self, optimizer_variables: Any, grads: Any, trainable_variables: Any
+    ) -> tuple[list[Any], list[Any]]:
+        """As `SGD.stateless_apply()`."""
+        check_number(self, trainable_variables)
+        # Keras' own wrapper takes the step apart; the general way runs `apply()`.
+        return keras.optimizers.Optimizer.stateless_apply(  # type: ignore[no-any-return]
+            self, optimizer_variables, grads, trainable_variables
+        )
 
     def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
         """As `SGD.exclude_from_weight_decay()`."""

@@ -16,16 +16,21 @@ def wide(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
+def scalar(value: Tensor | float, dtype: str) -> Tensor:
+    """A scalar in `dtype`. (A cast of TensorFlow rounds a Python number to float32 first.)"""
+    return keras.ops.convert_to_tensor(value, dtype=dtype)
+
+
 def learning_rate_times_gradient(
     gradient: Tensor, coefficient: Tensor | float, rate: Tensor, dtype: str
 ) -> Tensor:
     """``learning_rate * g`` for a variable of `dtype`, in `wide(dtype)`."""
     ops = keras.ops
     if dtype == wide(dtype) == keras.backend.standardize_dtype(gradient.dtype):
-        return (ops.cast(rate, dtype) * ops.cast(coefficient, dtype)) * gradient
+        return (scalar(rate, dtype) * scalar(coefficient, dtype)) * gradient
     # Contract 1.4: the cast comes last of all. A scaled gradient that is cast first may overflow.
-    gradient = ops.cast(ops.cast(coefficient, gradient.dtype) * gradient, dtype)
-    return ops.cast(rate, wide(dtype)) * ops.cast(gradient, wide(dtype))
+    gradient = ops.cast(scalar(coefficient, gradient.dtype) * gradient, dtype)
+    return scalar(rate, wide(dtype)) * ops.cast(gradient, wide(dtype))
 
 
 def without_momentum(weights: Tensor, step: Tensor) -> Tensor:

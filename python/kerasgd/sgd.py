@@ -263,20 +263,34 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             state = replace(self.state(), dynamic_scale=dynamic_scale)
             self.backend.as_is(update.step)(self, state, aligned)
 
+    def stateless_apply(
+        self, optimizer_variables: Any, grads: Any, trainable_variables: Any
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """`apply()` as a function of values: the new `trainable_variables` and the new state.
+
+        Args:
+            optimizer_variables: the values of `variables`.
+            grads: a gradient, or None, for each variable.
+            trainable_variables: the values of the variables of `build()`.
+
+        Raises:
+            StateError: the optimizer was built with another number of variables.
+        """
+        check_number(self, trainable_variables)
+        return super().stateless_apply(  # type: ignore[no-any-return]
+            optimizer_variables, grads, trainable_variables
+        )
+
     def _aligned(self, grads: list[Any], variables: Iterable[Any] | None) -> list[Any]:
         """The gradients in the order of `build()`, None where a variable has none."""
-        given = self.state().slots if variables is None else variables
-        known = [slot.variable for slot in given] if variables is None else list(given)
-        self.build(known)
-        if len(grads) != len(known):
-            raise ArgumentValueError(
-                "grads", f"one gradient for each of the {len(known)} variables", Count(len(grads))
-            )
+        if variables is None:
+            variables = [slot.variable for slot in self.state().slots]
+        variables = list(variables)
+        _check_gradients(grads, variables, self.window)
+        self.build(variables)
         aligned: list[Any] = [None] * len(self.state().slots)
-        for gradient, variable in zip(grads, known, strict=True):
-            _check_shape(gradient, variable)
+        for gradient, variable in zip(grads, variables, strict=True):
             aligned[self._index_of(variable)] = gradient
-        _check_some_gradient(grads, known, self.window)
         return aligned
 
     def _index_of(self, variable: Any) -> int:
@@ -479,6 +493,20 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             variable.assign(weight)
 
 
+def check_number(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Refuse values of more or fewer variables than the optimizer was built with.
+
+    Raises:
+        StateError: there are more or fewer.
+    """
+    built = len(optimizer._trainable_variables) if optimizer.built else len(variables)
+    if len(variables) != built:
+        raise StateError(
+            f"`{optimizer.name}` was built with {built} trainable variables, and gets "
+            f"{len(variables)}. A new set of variables needs a new optimizer: give `compile()` one."
+        )
+
+
 def _unpickled(cls: type[SGD], config: dict[str, Any], store: dict[str, Any]) -> SGD:
     """An optimizer from a pickle; it takes its state when `build()` tells it the variables."""
     optimizer = cls.from_config(config)
@@ -491,6 +519,29 @@ class Count:
 
     def __init__(self, count: int) -> None:
         self.description = str(count)
+
+
+def _check_gradients(grads: Sequence[Any], variables: Sequence[Any], window: int) -> None:
+    if len(grads) != len(variables):
+        raise ArgumentValueError(
+            "grads", f"one gradient for each of the {len(variables)} variables", Count(len(grads))
+        )
+    for gradient, variable in zip(grads, variables, strict=True):
+        _check_shape(gradient, variable)
+    missing = [path_of(v) for g, v in zip(grads, variables, strict=True) if g is None]
+    if len(missing) == len(grads):
+        raise ArgumentValueError(
+            "grads",
+            "a gradient for at least one variable",
+            grads,
+            "No gradients provided for any variable: does the loss depend on them?",
+        )
+    if missing and window == 1:
+        warnings.warn(
+            f"There is no gradient for {', '.join(missing)}: left alone in this step. "
+            "Does the loss depend on them?",
+            stacklevel=6,
+        )
 
 
 def _check_shape(gradient: Any, variable: Any) -> None:
@@ -506,23 +557,6 @@ def _check_shape(gradient: Any, variable: Any) -> None:
             "grads",
             f"of shape {tuple(variable.shape)} for `{path_of(variable)}`",
             tuple(shape),
-        )
-
-
-def _check_some_gradient(grads: Sequence[Any], variables: Sequence[Any], window: int) -> None:
-    missing = [path_of(v) for g, v in zip(grads, variables, strict=True) if g is None]
-    if len(missing) == len(grads):
-        raise ArgumentValueError(
-            "grads",
-            "a gradient for at least one variable",
-            grads,
-            "No gradients provided for any variable: does the loss depend on them?",
-        )
-    if missing and window == 1:
-        warnings.warn(
-            f"There is no gradient for {', '.join(missing)}: left alone in this step. "
-            "Does the loss depend on them?",
-            stacklevel=5,
         )
 
 

@@ -8,7 +8,7 @@ variables and says whether the optimizer was built.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -19,6 +19,8 @@ from kerasgd.weight_decay import path_of
 
 if TYPE_CHECKING:
     from kerasgd.sgd import SGD
+
+Array = np.ndarray[Any, Any]
 
 FORMAT = 1
 DESCRIPTION = "description"
@@ -57,13 +59,42 @@ def load(optimizer: Any, roles: Mapping[str, Any], store: Mapping[str, Any]) -> 
         StateError: the state was saved by another class, or for other variables or arguments.
     """
     saved = _read_description(optimizer, store)
+    values = {role: np.asarray(store[role]) for role in store.keys() if role != DESCRIPTION}  # noqa: SIM118
     if saved["built"]:
-        _check_variables(optimizer, saved["variables"])
-        _check_roles(optimizer, set(roles), set(store.keys()) - {DESCRIPTION})
-    values = {role: np.asarray(store[role]) for role in roles if role in store.keys()}  # noqa: SIM118
-    _check_shapes(optimizer, roles, values)
-    for role, value in values.items():
+        values = _reordered(values, _partners(optimizer, saved["variables"]))
+        _check_roles(optimizer, set(roles), set(values))
+    known = {role: value for role, value in values.items() if role in roles}
+    _check_shapes(optimizer, roles, known)
+    for role, value in known.items():
         roles[role].assign(value)
+
+
+def _partners(optimizer: Any, saved: list[tuple[str, list[int]]]) -> list[int]:
+    """For each variable of the optimizer the index of the saved one that its state comes from.
+
+    They are paired by path if both have the same paths, whatever their order. Else, since Keras
+    numbers layers anew in every session, they are paired in their order.
+    """
+    own_paths = [path for path, _ in _describe(optimizer)["variables"]]
+    saved_paths = [path for path, _ in saved]
+    same = sorted(own_paths) == sorted(saved_paths) and len(set(own_paths)) == len(own_paths)
+    partners = [saved_paths.index(path) for path in own_paths] if same else list(range(len(saved)))
+    _check_variables(optimizer, [saved[i] for i in partners])
+    return partners
+
+
+def _reordered(values: Mapping[str, Array], partners: Sequence[int]) -> dict[str, Array]:
+    """The saved values under the names that the optimizer has for them."""
+    own_index = {saved: own for own, saved in enumerate(partners)}
+
+    def own_name(role: str) -> str:
+        kind, _, index = role.rpartition("_")
+        return f"{kind}_{own_index[int(index)]}" if index.isdigit() else role
+
+    reordered = {own_name(role): value for role, value in values.items()}
+    if "in_window" in reordered:
+        reordered["in_window"] = reordered["in_window"][partners]
+    return reordered
 
 
 def _describe(optimizer: Any) -> dict[str, Any]:
@@ -132,9 +163,7 @@ def _check_roles(optimizer: Any, own: set[str], saved: set[str]) -> None:
         )
 
 
-def _check_shapes(
-    optimizer: Any, roles: Mapping[str, Any], values: Mapping[str, np.ndarray[Any, Any]]
-) -> None:
+def _check_shapes(optimizer: Any, roles: Mapping[str, Any], values: Mapping[str, Array]) -> None:
     for role, value in values.items():
         if tuple(value.shape) != tuple(roles[role].shape):
             raise StateError(

@@ -97,7 +97,7 @@ def _clip(optimizer: SGD, moves: Sequence[Move]) -> Sequence[Move]:
     if not moves:
         return moves
     if optimizer.clipvalue is not None:
-        return clipping.clip_values(moves, optimizer.clipvalue)
+        return clipping.clip_values(optimizer.backend, moves, optimizer.clipvalue)
     if optimizer.clipnorm is not None:
         return clipping.clip_each_norm(optimizer.backend, moves, optimizer.clipnorm)
     if optimizer.global_clipnorm is not None:
@@ -146,7 +146,7 @@ def _take_values(optimizer: SGD, moves: Sequence[Move]) -> list[Move]:
     """Give variables that take their gradient as value that value; return the other moves."""
     for move in moves:
         if move.slot.takes_gradient_as_value:
-            value = move.gradient
+            value = keras.ops.copy(move.gradient)  # the caller's own stays the caller's
             if move.present is not True:
                 value = keras.ops.where(
                     move.present, value, optimizer.backend.read(move.slot.variable)

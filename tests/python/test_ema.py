@@ -100,3 +100,16 @@ def test_unknown_variables_are_left_alone_with_one_warning():  # contract 5.4
     assert (numbers(w), numbers(other)) == (average, [7.0])
     with pytest.raises(kerasgd.StateError, match="`other`"):
         optimizer.finalize_variable_values([other])
+
+
+def test_eager_steps_leave_variables_that_fit_can_train():  # contract 5.2, 5.4
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = keras.Sequential([keras.Input((1,)), layer])
+    optimizer = kerasgd.SGD(0.5, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=1)
+    model.compile(optimizer, loss=lambda y, output: output[..., 0])
+    optimizer.apply([keras.ops.ones((1, 1))], model.trainable_variables)
+    optimizer.finalize_variable_values()
+    ones = np.ones((1, 1))
+    model.fit(ones, ones, verbose=0)
+    # 1 - .5 = .5 is weight and average; then (.5 + (.5 - .5)) / 2.
+    assert numbers(layer.kernel) == [[0.25]]

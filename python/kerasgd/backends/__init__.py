@@ -155,6 +155,9 @@ class Backend(Protocol):
     def numbers(self, gradient: Tensor) -> Tensor:
         """The gradient's elements; of a sparse one those of the rows that it has."""
 
+    def map_numbers(self, function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+        """The gradient with `function` applied to its elements."""
+
     def choose(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
     ) -> Tensor:

@@ -105,6 +105,11 @@ def numbers(gradient: Tensor) -> Tensor:
     return gradient
 
 
+def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    """As `Backend.map_numbers`."""
+    return function(gradient)
+
+
 def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
     """As `Backend.rescale`: XLA fuses the product into the update, a conditional would copy."""
     return gradient * factor.astype(gradient.dtype)
@@ -161,12 +166,14 @@ def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
     for slot in slots:
         old = read(slot.average)
-        factor = jnp.where(begun, jnp.asarray(momentum, old.dtype), 0)
         weights = read(slot.variable).astype(old.dtype)
-        assign(slot.average, factor * old + (1 - factor) * weights)
+        # No product by 0 for the first one: weights may be infinite.
+        later = momentum * old + (1 - momentum) * weights
+        assign(slot.average, jnp.where(begun, later, weights))
 
 
 def overwrite(slots: Sequence[Slot]) -> None:
     """As `Backend.overwrite`."""
     for slot in slots:
-        assign(slot.variable, read(slot.average))
+        # Two variables must not share memory: `fit()` gives each one's away.
+        assign(slot.variable, jnp.copy(read(slot.average)))

@@ -201,6 +201,13 @@ def numbers(gradient: Tensor) -> Tensor:
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
+def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    """As `Backend.map_numbers`."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
+    return function(gradient)
+
+
 def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
     """As `Backend.rescale`."""
     return tf.cond(
@@ -212,7 +219,7 @@ def accumulate(moves: Sequence[Move]) -> None:
     """As `Backend.accumulate`."""
     for move in moves:
         accumulator: Variable = move.slot.accumulator
-        gradient = _times(tf.cast(move.coefficient, move.gradient.dtype), move.gradient)
+        gradient = _times(rule.scalar(move.coefficient, move.gradient.dtype), move.gradient)
         accumulator.assign_add(tf.cast(gradient, accumulator.dtype), read_value=False)
 
 
@@ -227,7 +234,7 @@ def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
     for slot in slots:
         weights = read(slot.variable)
         dtype = rule.wide(weights.dtype.name)
-        factor = tf.cast(rate, dtype) * tf.cast(weight_decay, dtype)
+        factor = rule.scalar(rate, dtype) * weight_decay
         assign(slot.variable, tf.cast(weights, dtype) - factor * tf.cast(weights, dtype))
 
 
@@ -279,8 +286,10 @@ def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
     for slot in slots:
         old = read(slot.average)
-        factor = tf.where(begun, tf.cast(momentum, old.dtype), 0)
-        assign(slot.average, factor * old + (1 - factor) * tf.cast(slot.variable, old.dtype))
+        weights = tf.cast(slot.variable, old.dtype)
+        # No product by 0 for the first one: weights may be infinite.
+        later = momentum * old + (1 - momentum) * weights
+        assign(slot.average, tf.where(begun, later, weights))
 
 
 def overwrite(slots: Sequence[Slot]) -> None:
@@ -290,6 +299,4 @@ def overwrite(slots: Sequence[Slot]) -> None:
 
 
 def _times(factor: Tensor, gradient: Tensor) -> Tensor:
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(factor * gradient.values, gradient.indices, gradient.dense_shape)
-    return factor * gradient
+    return map_numbers(lambda values: factor * values, gradient)

@@ -87,6 +87,11 @@ def numbers(gradient: Tensor) -> Tensor:
     return gradient
 
 
+def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    """As `Backend.map_numbers`."""
+    return function(gradient)
+
+
 def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
     """As `Backend.rescale`."""
     return gradient * factor if bool(condition) else gradient
@@ -192,10 +197,14 @@ def constrain(slots: Sequence[Slot]) -> None:
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
-    weight = 1 - momentum if bool(begun) else 1.0
     averages = [_writable(slot.average) for slot in slots]
     weights = [_value(slot.variable).to(a.dtype) for slot, a in zip(slots, averages, strict=True)]
-    torch._foreach_lerp_(averages, weights, weight)
+    if not bool(begun):
+        torch._foreach_copy_(averages, weights)
+        return
+    # Not by lerp, whose difference of two infinite numbers is NaN.
+    torch._foreach_mul_(averages, momentum)
+    torch._foreach_add_(averages, weights, alpha=1 - momentum)
 
 
 def overwrite(slots: Sequence[Slot]) -> None:
