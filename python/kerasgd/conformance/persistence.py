@@ -112,7 +112,7 @@ def continue_file(path: str) -> list[list[float]]:
 def continued_under_another_backend(subject: Subject) -> Comparisons:
     """From here to there, and from there to here."""
     if not subject.interpreters:
-        raise NotTestedHere("name other interpreters with --python-for BACKEND=PATH")
+        raise NotTestedHere("no Python with another backend was named")
     here = keras.config.backend()
     expected = _reference_of_both_parts()
     for there, python in subject.interpreters.items():

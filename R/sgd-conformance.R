@@ -1,0 +1,174 @@
+#' Run the contract of SGD against an installed Keras
+#'
+#' Every sentence of the documentation of [optimizer_sgd()] is a clause of a contract, with checks
+#' that compare what an optimizer does with a reference in NumPy or a closed form.
+#' `sgd_conformance()` runs them, for kerasgd or for another optimizer class, as
+#' `python -m kerasgd.conformance` does.
+#'
+#' The checks run in a Python process of their own, since those of several devices must set them up
+#' before TensorFlow starts. They take a minute or more.
+#'
+#' @param subject The class to judge, as `"module:Class"`. `"keras.optimizers:SGD"` is Keras' own.
+#' @param clause A section such as `"5"`, one clause such as `"5.2"`, or `NULL` for all.
+#' @param ... Not used.
+#' @param backend What Keras is to compute with: `"tensorflow"`, `"jax"`, `"torch"`, or `NULL` for
+#'   what [kerasgd_sitrep()] shows.
+#' @param python_for Paths of other Pythons, named by their backend, as in
+#'   `c(jax = "/path/to/python")`: they are needed to see whether a file of one backend can be
+#'   trained on under another (clause 9.2). `NULL` leaves that out.
+#'
+#' @return A data frame of class `sgd_conformance` with a row a clause: `clause` (its number),
+#'   `sentence` (what it says, in short), `status` (`"holds"`, `"fails"` or `"not tested here"`), and
+#'   for the first check that failed `where`, `expected`, `actual` and `deviations` (the numbers of
+#'   the known departures of Keras from its documentation that it shows). The attributes `subject`
+#'   and `backend` say what was judged.
+#'
+#' @section Errors:
+#' `kerasgd_argument_error` for an argument that is not as described above,
+#' `kerasgd_environment_error` if Python or Keras is missing, `kerasgd_conformance_error` if there
+#' is no such class or clause, or the run broke down.
+#'
+#' @source
+#' The documentation of [`keras.optimizers.SGD`](https://keras.io/api/optimizers/sgd/).
+#'
+#' @export
+#' @examplesIf kerasgd_available()
+#' sgd_conformance(clause = "1")
+#'
+#' stock <- sgd_conformance("keras.optimizers:SGD", clause = "4.1")
+#' stock[c("clause", "status", "expected", "actual")]
+sgd_conformance <- function(subject = "kerasgd:SGD",
+                            clause = NULL,
+                            ...,
+                            backend = NULL,
+                            python_for = NULL) {
+  origin <- origin_of_call("sgd_conformance")
+  given <- given_arguments(origin)
+  check_no_extra(given, names(formals()), origin)
+  check_string(subject, "subject", origin)
+  if (!is.null(clause)) clause <- check_clause(clause, origin)
+  if (!is.null(backend)) check_choice(backend, names(backends), "backend", origin)
+  if (!is.null(python_for)) check_pythons(python_for, "python_for", origin)
+
+  facts <- environment_facts()
+  if (!is.null(backend)) facts$backend <- backend
+  check_environment(facts, origin)
+  results <- run_conformance(facts, subject, clause, python_for, origin)
+  new_sgd_conformance(results, subject, facts$backend)
+}
+
+check_clause <- function(x, origin) {
+  if (rlang::is_scalar_double(x) || rlang::is_scalar_integer(x)) {
+    x <- format(x)
+  }
+  if (!is_string(x)) {
+    requirement <- "a section or clause such as \"5\" or \"5.2\", or {null}"
+    abort_argument("clause", requirement, x, origin = origin)
+  }
+  x
+}
+
+check_pythons <- function(x, argument, origin) {
+  named <- is.character(x) && length(x) > 0 && all(rlang::names2(x) %in% names(backends))
+  if (!named || !all(file.exists(x))) {
+    requirement <- "paths of Pythons, named by their backends, or {null}"
+    abort_argument(argument, requirement, x, origin = origin)
+  }
+}
+
+#' Run the command, and read what it wrote
+#' @noRd
+run_conformance <- function(facts, subject, clause, python_for, origin) {
+  written <- tempfile(fileext = ".json")
+  said <- tempfile()
+  on.exit(unlink(c(written, said)))
+  arguments <- c(
+    "-m", "kerasgd.conformance", "--json", shQuote(written), "--subject", shQuote(subject),
+    if (!is.null(clause)) c("--clause", shQuote(clause)),
+    vapply(names(python_for), function(name) {
+      paste("--python-for", shQuote(paste0(name, "=", python_for[[name]])))
+    }, "")
+  )
+  environment <- c(
+    paste0("PYTHONPATH=", shQuote(system.file("python", package = "kerasgd"))),
+    paste0("KERAS_BACKEND=", facts$backend),
+    "TF_CPP_MIN_LOG_LEVEL=3"
+  )
+  cli::cli_progress_step("Running the contract against {subject}")
+  without_libraries_of_r(
+    suppressWarnings(
+      system2(facts$python, arguments, stdout = FALSE, stderr = said, env = environment)
+    )
+  )
+  if (!file.exists(written)) {
+    abort_conformance(readLines(said, warn = FALSE), origin)
+  }
+  jsonlite::read_json(written)
+}
+
+abort_conformance <- function(lines, origin) {
+  last <- utils::tail(c("Python said nothing.", lines), 1)
+  abort_kerasgd(
+    c("The contract could not be run.", i = sub("^.*: error: ", "", last)),
+    class = "kerasgd_conformance_error",
+    output = lines, origin = origin
+  )
+}
+
+new_sgd_conformance <- function(records, subject, backend) {
+  field <- function(name) {
+    vapply(records, function(record) paste(record[[name]], collapse = ", "), "")
+  }
+  columns <- c("clause", "sentence", "status", "where", "expected", "actual", "deviations")
+  structure(
+    as.data.frame(lapply(stats::setNames(columns, columns), field)),
+    class = c("sgd_conformance", "data.frame"),
+    subject = subject,
+    backend = backend
+  )
+}
+
+#' @export
+format.sgd_conformance <- function(x, ...) {
+  tested <- x$status != "not tested here"
+  c(
+    cli::rule(left = sprintf("%s on %s", attr(x, "subject"), backends[[attr(x, "backend")]])),
+    unlist(lapply(seq_len(nrow(x)), function(i) format_clause(as.list(x[i, ])))),
+    "",
+    sprintf(
+      "%d of %d clauses hold%s", sum(x$status == "holds"), sum(tested),
+      if (all(tested)) "" else sprintf(" (%d not tested here)", sum(!tested))
+    )
+  )
+}
+
+#' @export
+print.sgd_conformance <- function(x, ...) {
+  # A subset of the columns is a plain data frame
+  if (!all(c("clause", "sentence", "status") %in% names(x)) || is.null(attr(x, "subject"))) {
+    return(NextMethod())
+  }
+  cat(format(x, ...), sep = "\n")
+  invisible(x)
+}
+
+format_clause <- function(record) {
+  mark <- switch(record$status,
+    holds = cli::col_green(cli::symbol$tick),
+    fails = cli::col_red(cli::symbol$cross),
+    cli::col_cyan(cli::symbol$info)
+  )
+  line <- paste(mark, format(record$clause, width = 5), record$sentence)
+  if (record$status == "holds") {
+    return(line)
+  }
+  if (record$status == "not tested here") {
+    return(c(line, sprintf("        not tested here: %s", record$actual)))
+  }
+  c(
+    if (nzchar(record$deviations)) sprintf("%s (%s)", line, record$deviations) else line,
+    sprintf("        %s", record$where),
+    sprintf("        expected %s", record$expected),
+    sprintf("        actual   %s", record$actual)
+  )
+}

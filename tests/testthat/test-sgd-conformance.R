@@ -1,0 +1,73 @@
+test_that("it validates its inputs", {
+  skip_if_no_keras()
+  expect_snapshot(error = TRUE, {
+    sgd_conformance(1)
+    sgd_conformance(clause = c("1", "2"))
+    sgd_conformance(clause = NA)
+    sgd_conformance(clause = TRUE)
+    sgd_conformance(backend = "cuda")
+    sgd_conformance(python_for = "python")
+    sgd_conformance(python_for = c(jax = "/no/such/python"))
+    sgd_conformance(section = "5")
+  })
+})
+
+test_that("it says which class or clause there is not", {
+  skip_if_no_keras()
+  expect_refused <- function(message, ...) {
+    error <- expect_error(suppressMessages(sgd_conformance(...)))
+    expect_s3_class(error, c("kerasgd_conformance_error", "kerasgd_error"))
+    expect_equal(as.character(error$call[[1]]), "sgd_conformance")
+    expect_match(conditionMessage(error), message)
+  }
+  expect_refused("no clause '99'", clause = "99")
+  expect_refused("no module 'no_such_module'", "no_such_module:SGD", clause = "4.1")
+})
+
+# contract 4.1, D19: Keras' own class takes a limit of 0 without a word
+test_that("ours holds what Keras' own does not", {
+  skip_if_no_keras()
+  ours <- suppressMessages(sgd_conformance(clause = 4.1))
+  expect_s3_class(ours, c("sgd_conformance", "data.frame"), exact = TRUE)
+  expect_equal(ours$clause, "4.1")
+  expect_equal(ours$status, "holds")
+
+  stock <- suppressMessages(sgd_conformance("keras.optimizers:SGD", clause = "4.1"))
+  expect_equal(stock$status, "fails")
+  expect_equal(stock$deviations, "D19")
+  expect_equal(stock$where, "clipnorm=0")
+})
+
+record <- function(clause, status, ...) {
+  record <- list(
+    clause = clause, sentence = paste("the sentence of", clause), status = status,
+    where = "", expected = "", actual = "", deviations = list()
+  )
+  given <- list(...)
+  record[names(given)] <- given
+  record
+}
+
+results <- new_sgd_conformance(
+  list(
+    record("1.1", "holds"),
+    record("5.1", "fails",
+      where = "fit()", expected = "6.875", actual = "6.533",
+      deviations = list("D1", "D13")
+    ),
+    record("10.1", "not tested here", actual = "MirroredStrategy is TensorFlow's")
+  ),
+  subject = "keras.optimizers:SGD", backend = "jax"
+)
+
+test_that("it prints a line a clause, and what failed", {
+  expect_snapshot(results)
+})
+
+test_that("it is a data frame, of which a part prints as one", {
+  expect_equal(results$status, c("holds", "fails", "not tested here"))
+  expect_equal(results$deviations, c("", "D1, D13", ""))
+  expect_snapshot(results[c("clause", "status")])
+  expect_equal(nrow(results[results$status == "fails", ]), 1)
+  expect_output(print(results[results$status == "fails", ]), "0 of 1 clauses hold")
+})
