@@ -11,12 +11,13 @@ import sys
 import warnings
 
 import keras
-import kerasgd
 import numpy as np
 import pytest
+
+import kerasgd
 from kerasgd.conformance import subjects
 from kerasgd.conformance.__main__ import main
-from kerasgd.conformance.checks import CHECKS, close, equal, refused, same_bits, text, warned
+from kerasgd.conformance.checks import CHECKS, Check, close, equal, refused, same_bits, text, warned
 from kerasgd.conformance.clauses import CLAUSES, selected
 from kerasgd.conformance.runner import (
     FAILS,
@@ -151,6 +152,10 @@ def test_an_error_is_a_failure_and_no_end():
     assert (result.status, result.actual) == (FAILS, "RuntimeError: it is broken")
 
 
+def test_a_check_that_compares_nothing_is_no_success():
+    assert run_check(Check("1.1", lambda subject: iter(()), ()), OURS).status == FAILS
+
+
 def test_checks_leave_keras_as_it_was():
     before = keras.config.floatx(), keras.config.dtype_policy().name
     run_clause("6.2", OURS)
@@ -274,7 +279,7 @@ def test_failing_clauses_exit_with_1(capsys, tmp_path):
 def test_untested_clauses_say_why(capsys):
     assert main(["--clause", "9.2"]) == 0
     _, line, total = capsys.readouterr().out.splitlines()
-    assert line.endswith("not tested here (name other interpreters with --python-for BACKEND=PATH)")
+    assert line.endswith("not tested here (no Python with another backend was named)")
     assert total == "0 of 0 clauses hold (1 not tested here)"
 
 

@@ -199,10 +199,9 @@ def arguments_beyond_ours(subject: Subject) -> Comparisons:
     """What the installed `keras.optimizers.SGD` has more of, passes."""
     parameters = inspect.signature(keras.optimizers.SGD).parameters.values()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    for parameter in parameters:
-        if parameter.kind in named and parameter.name not in ACCEPTED:
-            subject(**{parameter.name: parameter.default})
-            yield equal(parameter.name, "accepted", "accepted")
+    beyond = {p.name: p.default for p in parameters if p.kind in named and p.name not in ACCEPTED}
+    accepted = [name for name, default in beyond.items() if _accepts(subject, name, default)]
+    yield equal("accepted", list(beyond), accepted)
 
 
 @check("12.7")

@@ -13,7 +13,14 @@ from typing import Any
 
 import keras
 
-from kerasgd.conformance.checks import CHECKS, Check, NotTestedHere, unexpected
+from kerasgd.conformance.checks import (
+    CHECKS,
+    Check,
+    Comparison,
+    Comparisons,
+    NotTestedHere,
+    unexpected,
+)
 from kerasgd.conformance.clauses import CLAUSES
 from kerasgd.conformance.subjects import Subject
 
@@ -70,7 +77,7 @@ def run_check(check: Check, subject: Subject) -> Result:
     clause, sentence = check.clause, CLAUSES[check.clause]
     try:
         with _clean_state():
-            failure = next((c for c in check.compare(subject) if not c.holds), None)
+            failure = _first_failure(check.compare(subject))
     except NotTestedHere as reason:
         return Result(clause, sentence, NOT_TESTED, actual=str(reason))
     except Exception as error:
@@ -80,6 +87,17 @@ def run_check(check: Check, subject: Subject) -> Result:
     return Result(
         clause, sentence, FAILS, failure.where, failure.expected, failure.actual, check.deviations
     )
+
+
+def _first_failure(comparisons: Comparisons) -> Comparison | None:
+    compared = False
+    for comparison in comparisons:
+        compared = True
+        if not comparison.holds:
+            return comparison
+    if not compared:
+        raise LookupError("The check compares nothing.")
+    return None
 
 
 @contextlib.contextmanager

@@ -65,11 +65,6 @@ def scalar(weight: float, gradients: Iterable[float | None], **others: Any) -> P
     return Problem([[weight]], [[None if g is None else [g]] for g in gradients], **others)
 
 
-def constant(weights: Sequence[Any], gradient: Sequence[Any], steps: int, **others: Any) -> Problem:
-    """The same gradients at every step."""
-    return Problem(weights, [gradient] * steps, **others)
-
-
 def random_problem(
     steps: int, shapes: Sequence[tuple[int, ...]] = ((3,), (2, 2)), seed: int = 0, **others: Any
 ) -> Problem:

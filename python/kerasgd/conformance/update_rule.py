@@ -10,7 +10,6 @@ from kerasgd.conformance.checks import Comparisons, check, close, equal, refused
 from kerasgd.conformance.subjects import Subject
 from kerasgd.conformance.training import (
     Problem,
-    constant,
     follows_reference,
     random_problem,
     scalar,
@@ -129,6 +128,6 @@ def one_gradient_missing(subject: Subject) -> Comparisons:
             weight_decay=0.25,
         )
     optimizer = subject(learning_rate=1.0, weight_decay=0.5)
-    variables = variables_of(constant([[1.0], [2.0]], [], 0))
+    variables = variables_of(Problem([[1.0], [2.0]], []))
     optimizer.apply([tensor([1.0]), None], variables)
     yield same_bits("the variable without a gradient", [2.0], value(variables[1]))
