@@ -18,10 +18,10 @@
 #'   trained on under another (clause 9.2). `NULL` leaves that out.
 #'
 #' @return A data frame of class `sgd_conformance` with a row a clause: `clause` (its number),
-#'   `sentence` (what it says, in short), `status` (`"holds"`, `"fails"` or `"not tested here"`), and
-#'   for the first check that failed `where`, `expected`, `actual` and `deviations` (the numbers of
-#'   the known departures of Keras from its documentation that it shows). The attributes `subject`
-#'   and `backend` say what was judged.
+#'   `sentence` (what it says, in short), `status` (`"holds"`, `"fails"` or `"not tested here"`),
+#'   and for the first check that failed `where`, `expected`, `actual` and `deviations` (the
+#'   numbers of the known departures of Keras from its documentation that it shows). The attributes
+#'   `subject` and `backend` say what was judged.
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` for an argument that is not as described above,
