@@ -19,8 +19,8 @@ export LC_ALL := C.UTF-8
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .PHONY: help demo test check docs lint install clean distclean \
-  test-tensorflow test-jax test-torch test-r check-package check-docs \
-  needs-run needs-test needs-check .venv .venv-jax .venv-torch
+  test-tensorflow test-jax test-torch test-r test-more check-package check-docs \
+  needs-run needs-test needs-check .venv .venv-jax .venv-torch .venv-oldest
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,10 @@ demo: install ## train a classifier on iris from R and draw its training curve
 	@printf '\nFor your own scripts, start R with this Python: RETICULATE_PYTHON=%s R\n' '$(RETICULATE_PYTHON)'
 
 test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, then R
-	@tools/test.sh
+	@tools/test.sh tensorflow jax torch r
+
+test-more: needs-test install .venv-jax .venv-torch .venv-oldest ## the long tests, the oldest Keras, a newer reticulate
+	@tools/test.sh long-tensorflow long-jax long-torch oldest-keras new-reticulate
 
 test-tensorflow: needs-test .venv ## run the Python tests on TensorFlow
 	@tools/test-python.sh .venv tensorflow $(ARGS)
@@ -75,6 +78,9 @@ install: needs-run .venv ## install the R package into R's first writable librar
 .venv-torch: needs-test
 	@tools/environment.sh .venv-torch torch,test
 
+.venv-oldest: needs-test
+	@tools/environment.sh .venv-oldest oldest,test
+
 needs-run needs-test needs-check: needs-%:
 	@tools/require.sh $*
 
@@ -83,4 +89,4 @@ clean: ## remove build/ and caches
 	@find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the Python environments too
-	@rm -rf .venv .venv-jax .venv-torch
+	@rm -rf .venv .venv-jax .venv-torch .venv-oldest

@@ -76,6 +76,14 @@
 #' @return The optimizer, a Python object of class `kerasgd.SGD` and `keras.optimizers.SGD`, for the
 #'   `optimizer` argument of a model's `compile()`.
 #'
+#' @section Averages and other callbacks:
+#' `fit()` writes the averages into the weights after its last epoch. Keras' callbacks look at the
+#' weights before that, and two of them do not go well with `use_ema`:
+#' `EarlyStopping(restore_best_weights = TRUE)` restores the best weights, not their averages, and
+#' `ModelCheckpoint` stores weights, not averages. To judge, stop at or store the averages, put
+#' Keras' callback `SwapEMAWeights(swap_on_epoch = TRUE)` before these in the list of callbacks: from
+#' the end of each epoch to the beginning of the next the model then has its averages.
+#'
 #' @section Errors:
 #' All errors have the class `kerasgd_error` and the call of `optimizer_sgd()`.
 #' * `kerasgd_argument_error`: an argument is not as described above. Its fields are `argument`,

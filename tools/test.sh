@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
-# Runs every test suite, also after one has failed, and repeats the runners' own summary lines at the
-# end and in build/test-summary. The environments and the installed package must be there.
+# Runs test suites, also after one has failed, and repeats the runners' own summary lines at the end
+# and in build/test-summary. The environments and the installed package must be there.
+# Usage: tools/test.sh SUITE...   (see run_suite)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 run_suite() {
   case $1 in
     tensorflow) tools/test-python.sh .venv tensorflow ;;
+    jax | torch) tools/test-python.sh ".venv-$1" "$1" ;;
     r) say "R tests" && Rscript tools/test-r.R ;;
-    *) tools/test-python.sh ".venv-$1" "$1" ;;
+    long-tensorflow) tools/test-python.sh .venv tensorflow -m long ;;
+    long-*) tools/test-python.sh ".venv-${1#long-}" "${1#long-}" -m long ;;
+    oldest-keras) tools/test-python.sh .venv-oldest tensorflow ;;
+    new-reticulate) tools/modern-stack.sh ;;
+    *) die "tools/test.sh knows no suite '$1'" ;;
   esac
 }
 
@@ -20,10 +26,10 @@ summary_line() {
 mkdir -p build/log
 : >build/test-summary
 failed=0
-for suite in tensorflow jax torch r; do
+for suite in "$@"; do
   log=build/log/test-$suite.log
   run_suite "$suite" 2>&1 | tee "$log" || failed=1
-  printf '%-10s  %s\n' "$suite" "$(summary_line "$log" || echo 'broke off')" >>build/test-summary
+  printf '%-16s  %s\n' "$suite" "$(summary_line "$log" || echo 'broke off')" >>build/test-summary
 done
 
 echo

@@ -51,6 +51,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         use_ema: whether to keep an exponential moving average of the weights
             (Polyak & Juditsky 1992):
             ``average <- ema_momentum * average + (1 - ema_momentum) * w`` after each update.
+            Callbacks see the weights, not the averages: put Keras'
+            `SwapEMAWeights(swap_on_epoch=True)` before an `EarlyStopping` that restores the best
+            weights, and before `ModelCheckpoint`.
         ema_momentum: a number from 0 to 1.
         ema_overwrite_frequency: a whole number >= 1 or None: the weights are overwritten with their
             averages at every so many updates. With None they are when `fit()` ends, or by

@@ -113,3 +113,21 @@ def test_eager_steps_leave_variables_that_fit_can_train():  # contract 5.2, 5.4
     model.fit(ones, ones, verbose=0)
     # 1 - .5 = .5 is weight and average; then (.5 + (.5 - .5)) / 2.
     assert numbers(layer.kernel) == [[0.25]]
+
+
+@pytest.mark.parametrize("swaps", [True, False], ids=["with SwapEMAWeights", "without"])
+def test_early_stopping_restores_averages_if_they_are_swapped_in(swaps):  # D18
+    """The gradient is 1 and the rate 1: weights are -1, -2, ... and averages follow by halves."""
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((1,)), layer])
+    optimizer = kerasgd.SGD(1, use_ema=True, ema_momentum=0.5)
+    model.compile(optimizer, loss=lambda y, output: output[..., 0])
+    stopping = keras.callbacks.EarlyStopping(
+        monitor="loss", mode="max", patience=1, restore_best_weights=True, verbose=0
+    )
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] * swaps + [stopping]
+    ones = np.ones((2, 1))
+    # The loss falls, and "max" takes the first epoch, of two steps, for the best.
+    model.fit(ones, ones, batch_size=1, epochs=5, callbacks=callbacks, verbose=0)
+    best = -1.5 if swaps else -2
+    assert numbers(layer.kernel)[0][0] == pytest.approx(best, rel=1e-5)
