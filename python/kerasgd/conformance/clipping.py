@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -153,17 +154,31 @@ def norm_over_mixed_dtypes(subject: Subject) -> Comparisons:
 
 @check("4.4")
 def no_change_at_the_limit(subject: Subject) -> Comparisons:
+    """The norm of a number is the number, even of one that has no short binary form."""
+    for number in (0.7, 0.1, 1 / 3, 1.1):
+        limit = float(np.float32(number))
+        yield from _same_without(subject, scalar(0.0, [limit]), [APPLY], limit)
+
+
+@check("4.4")
+def no_change_at_the_limit_when_compiled(subject: Subject) -> Comparisons:
     """The norm of (3, 4) is 5."""
-    at_limit = Problem([[0.3, 0.7]], [[[3.0, 4.0]]] * 3)
-    yield from _same_without(subject, at_limit, all_ways(), 5.0, momentum=0.9, nesterov=True)
-    yield from _same_without(subject, at_limit, [APPLY], 5.0)
+    problem = Problem([[0.3, 0.7]], [[[3.0, 4.0]]] * 3)
+    yield from _same_without(subject, problem, all_ways(), 5.0, momentum=0.9, nesterov=True)
 
 
 @check("4.4")
 def no_change_below_the_limit(subject: Subject) -> Comparisons:
-    """Also with factors that round: a loss scale of 7, and the mean of 3."""
+    """Also with factors that round: a loss scale of 7, and the mean of 3.
+
+    From weights of zero, so that no digit of the gradient is lost.
+    """
+    shapes = ((50,), (10, 5))
+    gradients = random_problem(steps=3, shapes=shapes, digits="float32").gradients
+    problem = Problem([np.zeros(shape) for shape in shapes], gradients)
     arguments = {"loss_scale_factor": 7.0, "gradient_accumulation_steps": 3, "momentum": 0.9}
-    yield from _same_without(subject, random_problem(steps=6), [APPLY], 100.0, **arguments)
+    yield from _same_without(subject, replace(problem, gradients=gradients[:1]), [APPLY], 33.3)
+    yield from _same_without(subject, problem, [APPLY], 33.3, **arguments)
 
 
 def _same_without(

@@ -66,13 +66,16 @@ def scalar(weight: float, gradients: Iterable[float | None], **others: Any) -> P
 
 
 def random_problem(
-    steps: int, shapes: Sequence[tuple[int, ...]] = ((3,), (2, 2)), seed: int = 0, **others: Any
+    steps: int,
+    shapes: Sequence[tuple[int, ...]] = ((3,), (2, 2)),
+    digits: str = "float16",
+    **others: Any,
 ) -> Problem:
-    """Normally distributed weights and gradients, exact in float16 and wider."""
-    generator = np.random.default_rng(seed)
+    """Normally distributed weights and gradients with as many digits as a float16 has."""
+    generator = np.random.default_rng(0)
 
     def draw() -> list[Any]:
-        return [generator.normal(size=shape).astype("float16") for shape in shapes]
+        return [generator.normal(size=shape).astype(digits) for shape in shapes]
 
     return Problem(draw(), [draw() for _ in range(steps)], **others)
 
