@@ -12,11 +12,12 @@ abort_kerasgd <- function(message, class = NULL, ..., origin, parent = NULL) {
   )
 }
 
-abort_argument <- function(argument, requirement, received, hint = NULL, origin) {
+abort_argument <- function(argument, requirement, received, hint = NULL, origin,
+                           description = describe(received)) {
   requirement <- in_r_words(requirement)
   hint <- in_r_words(hint)
   abort_kerasgd(
-    c(sprintf("`%s` must be %s, not %s.", argument, requirement, describe(received)), i = hint),
+    c(sprintf("`%s` must be %s, not %s.", argument, requirement, description), i = hint),
     class = "kerasgd_argument_error",
     argument = argument, requirement = requirement, received = received, hint = hint,
     origin = origin
@@ -98,6 +99,25 @@ abort_python <- function(error, exception, origin) {
   )
 }
 
+#' Of a Python object that R's own functions saved only the class is left
+#' @noRd
+abort_earlier_session <- function(x, origin) {
+  what <- if (is_optimizer(x)) "This optimizer" else "This Python object"
+  abort_kerasgd(
+    c(
+      paste(
+        what, "is empty: it was kept with R's own functions, such as `saveRDS()`,",
+        "which keep nothing of a Python object."
+      ),
+      i = if (is_optimizer(x)) "Make it again with `optimizer_sgd()`.",
+      i = if (is_optimizer(x)) {
+        "Next time, keep it with `save_optimizer()`, and read it with `load_optimizer()`."
+      }
+    ),
+    class = "kerasgd_state_error", origin = origin
+  )
+}
+
 warn_kerasgd <- function(message, origin) {
   rlang::warn(message, class = "kerasgd_warning", call = origin$call)
 }
@@ -108,9 +128,12 @@ warn_kerasgd <- function(message, origin) {
 #' @noRd
 signal_python_error <- function(error, exception, arguments, origin) {
   name <- error$argument
+  # Of what was given by position, and of what lies inside an argument, Python has the words
+  known <- !is.null(name) && name %in% names(arguments)
   switch(error$kind,
     argument = abort_argument(
-      name, error$requirement, arguments[[name]], error$hint, origin
+      name, error$requirement, arguments[[name]], error$hint, origin,
+      description = if (known) describe(arguments[[name]]) else error$received
     ),
     unknown_argument = abort_unknown_argument(
       name, arguments[[name]], error$suggestion, error$hint, origin

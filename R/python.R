@@ -12,19 +12,35 @@ session <- new.env(parent = emptyenv())
 #' @param name The name of the function in Python, as in `callbacks.LearningRateFunction`.
 #' @param arguments A named list of R values.
 #' @param origin Where conditions come from, see `origin_of_call()`.
+#' @param received The R values that errors describe, by the names of the user's arguments.
 #' @noRd
-call_python <- function(name, arguments, origin) {
+call_python <- function(name, arguments, origin, received = arguments) {
   force(arguments) # what R itself refuses is refused before Python starts
   kerasgd <- python_package(origin)
   keywords <- reticulate::py_dict(names(arguments), lapply(unname(arguments), as_python))
   callable <- Reduce(reticulate::py_get_attr, strsplit(name, ".", fixed = TRUE)[[1]], kerasgd)
-  outcome <- kerasgd$bridge$call(callable, list(), keywords)
+  signal_outcome(kerasgd$bridge$call(callable, list(), keywords), received, origin)
+}
 
+#' Call a method of a Python object, with arguments as reticulate converts them
+#' @noRd
+call_python_method <- function(method, arguments, origin) {
+  force(arguments)
+  named <- nzchar(rlang::names2(arguments))
+  keywords <- reticulate::py_dict(names(arguments)[named], unname(arguments[named]))
+  bridge <- python_package(origin)$bridge
+  outcome <- bridge$call(method, unname(arguments[!named]), keywords)
+  signal_outcome(outcome, arguments, origin)
+}
+
+#' The value of an outcome (`kerasgd.bridge.Outcome`), or its error and its warnings as R's
+#' @noRd
+signal_outcome <- function(outcome, received, origin) {
   for (warning in outcome$warnings) {
     warn_kerasgd(warning, origin)
   }
   if (!is.null(outcome$error)) {
-    signal_python_error(outcome$error, outcome$exception, arguments, origin)
+    signal_python_error(outcome$error, outcome$exception, received, origin)
   }
   outcome$value
 }
@@ -43,8 +59,13 @@ import_package <- function(origin) {
   path <- system.file("python", package = "kerasgd")
   tryCatch(
     {
-      # `bridge`, `foreign` become attributes of the package once they are imported
-      reticulate::import_from_path("kerasgd.bridge", path = path, delay_load = FALSE)
+      # modules become attributes of the package once they are imported
+      for (module in c("bridge", "inspection", "transfer")) {
+        reticulate::import_from_path(
+          paste0("kerasgd.", module),
+          path = path, delay_load = FALSE
+        )
+      }
       reticulate::import_from_path("kerasgd", path = path, delay_load = FALSE)
     },
     error = function(error) {
@@ -287,6 +308,21 @@ required_formals <- function(fn) {
 
 unrepresentable <- function(x) {
   session$kerasgd$foreign$Unrepresentable(describe(x))
+}
+
+#' The numbers of a Keras variable or a tensor, exactly
+#' @noRd
+doubles_from_python <- function(x, origin) {
+  bytes <- call_python("transfer.as_doubles", list(values = x), origin)
+  readBin(bytes, "double", n = length(bytes) / 8, endian = "little")
+}
+
+#' An array of R as one of NumPy, exactly: its dimensions, or its length, are the shape
+#' @noRd
+array_as_python <- function(x) {
+  bytes <- writeBin(as.double(x), raw(), endian = "little")
+  shape <- as.list(as.double(dim(x) %||% length(x)))
+  python_package()$transfer$from_doubles(reticulate::r_to_py(bytes), shape)
 }
 
 is_python_object <- function(x) inherits(x, "python.builtin.object")

@@ -1,0 +1,26 @@
+"""Numbers between R and Python, exactly, whatever the versions of reticulate and NumPy.
+
+An integer above 2^31 - 1, half precision and, with some versions, arrays do not survive the usual
+conversion. Bytes of doubles in R's order (the first index runs fastest) do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def as_doubles(values: Any) -> bytearray:
+    """The numbers of a variable or tensor as the bytes of doubles, in R's order."""
+    if keras.backend.standardize_dtype(values.dtype) == "bfloat16":
+        values = keras.ops.cast(values, "float32")  # NumPy has no bfloat16
+    array = keras.ops.convert_to_numpy(values).astype("<f8")
+    return bytearray(array.tobytes(order="F"))
+
+
+def from_doubles(data: bytes, shape: Sequence[float]) -> np.ndarray[Any, Any]:
+    """The array of this shape whose doubles these are, in R's order."""
+    return np.frombuffer(data, "<f8").reshape([int(n) for n in shape], order="F")

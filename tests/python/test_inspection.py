@@ -1,0 +1,93 @@
+"""What is said of an optimizer (inspection.py), and numbers on their way to R (transfer.py)."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasgd
+from kerasgd import inspection, transfer
+
+
+def stepped(**settings):
+    optimizer = kerasgd.SGD(0.5, **settings)
+    weights = keras.Variable([1.0, 2.0])
+    for _ in range(3):
+        optimizer.apply([keras.ops.ones(2)], [weights])
+    return optimizer
+
+
+def test_settings_make_the_same_optimizer():
+    # contract 9.3
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 3, 0.5)
+    for rate in (0.1, schedule, lambda: 0.1):
+        optimizer = kerasgd.SGD(rate, clipnorm=1, weight_decay=0.1)
+        again = kerasgd.SGD(**inspection.settings(optimizer))
+        assert inspection.differing_settings(optimizer, again, tolerance=0) == []
+
+
+def test_changed_settings_are_those_given():
+    optimizer = kerasgd.SGD(momentum=0.9, name="mine")
+    assert inspection.changed_settings(optimizer) == {"momentum": 0.9, "name": "mine"}
+    scaled = kerasgd.LossScaleOptimizer(optimizer, initial_scale=2)
+    assert inspection.changed_settings(scaled) == {"initial_scale": 2.0}
+
+
+def test_facts_count_steps_updates_and_bytes():
+    # contract 7.2
+    facts = inspection.facts(stepped(momentum=0.5, gradient_accumulation_steps=2, use_ema=True))
+    assert (facts["steps"], facts["updates"], facts["rate"]) == (3.0, 1.0, 0.5)
+    assert facts["bytes"] == 3 * 2 * 4  # velocity, average and sum of two float32 weights
+
+
+def test_facts_do_not_call_a_rate():
+    def rate():
+        raise AssertionError
+
+    assert inspection.facts(kerasgd.SGD(rate))["rate"] is None
+
+
+def test_an_update_is_new_and_checked():
+    optimizer = stepped(weight_decay=0.1)
+    new = inspection.updated(optimizer, {"learning_rate": 0.25})
+    assert inspection.differing_settings(optimizer, new, 0) == ["learning_rate"]
+    assert not new.built
+    with pytest.raises(kerasgd.ArgumentError, match="momentum"):
+        inspection.updated(optimizer, {"momentum": -1})
+
+
+def test_an_update_keeps_excluded_variables():
+    # contract 3.2
+    weights = keras.Variable([1.0])
+    optimizer = kerasgd.SGD(1.0, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay([weights])
+    new = inspection.updated(optimizer, {"weight_decay": 0.25})
+    new.apply([keras.ops.zeros(1)], [weights])
+    assert weights.numpy().tolist() == [1.0]
+
+
+def test_an_update_reaches_the_inner_optimizer():
+    scaled = kerasgd.LossScaleOptimizer(kerasgd.SGD(), initial_scale=2)
+    new = inspection.updated(scaled, {"initial_scale": 4, "momentum": 0.5})
+    assert (new.initial_scale, new.inner_optimizer.momentum) == (4.0, 0.5)
+    assert scaled.inner_optimizer.momentum == 0.0
+
+
+def test_state_that_differs_is_named():
+    one, other = stepped(momentum=0.5), stepped(momentum=0.5)
+    assert inspection.differing_state(one, other, tolerance=0) == {}
+    other.momentums[0].assign([-0.5, -1.5])
+    # After three steps the velocity is -0.5 * (1 + 0.5 + 0.25).
+    expected = (0.375 + 0.625) / (2 * 0.875)
+    assert inspection.differing_state(one, other, 0) == {"velocity_0": pytest.approx(expected)}
+    assert inspection.differing_state(one, kerasgd.SGD(), 0)["velocity_0"] is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int32"])
+def test_numbers_leave_as_doubles_in_the_order_of_r(dtype):
+    values = keras.ops.convert_to_tensor([[1, 2, 3], [4, 5, 6]], dtype)
+    assert np.frombuffer(transfer.as_doubles(values)).tolist() == [1, 4, 2, 5, 3, 6]
+
+
+def test_numbers_arrive_in_the_order_of_r():
+    data = np.array([1.0, 4.0, 2.0, 5.0, 3.0, 6.0]).tobytes()
+    assert transfer.from_doubles(data, [2.0, 3.0]).tolist() == [[1, 2, 3], [4, 5, 6]]

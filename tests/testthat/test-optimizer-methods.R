@@ -1,0 +1,273 @@
+# An optimizer of kerasgd as readRDS() gives it back
+restored_by_r <- function(optimizer) {
+  file <- withr::local_tempfile()
+  saveRDS(optimizer, file)
+  readRDS(file)
+}
+
+schedule_of_keras <- function(...) {
+  optimizer_sgd() # starts Python
+  reticulate::import("keras")$optimizers$schedules$ExponentialDecay(...)
+}
+
+test_that("print() shows what differs from the defaults, and how far the optimizer is", {
+  # contract 2.6, 7.2
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd(0.1, momentum = 0.9, gradient_accumulation_steps = 2L)
+  scaled <- optimizer_loss_scale(optimizer_sgd(name = "inner"), initial_scale = 4)
+  rate <- function() stop("a look must not call this")
+  by_schedule <- optimizer_sgd(schedule_of_keras(1, decay_steps = 1L, decay_rate = 0.5))
+  expect_snapshot({
+    optimizer_sgd()
+    optimizer
+    scaled
+    by_schedule
+    optimizer_sgd(learning_rate = rate, nesterov = TRUE)
+  })
+  expect_identical(capture.output(optimizer), format(optimizer))
+  expect_identical(capture.output(str(optimizer)), format(optimizer))
+})
+
+test_that("print() counts steps, updates and the rate of a schedule", {
+  # contract 2.2, 7.2
+  skip_if_no_keras()
+  halving <- schedule_of_keras(1, decay_steps = 1L, decay_rate = 0.5)
+  optimizer <- optimizer_sgd(halving, gradient_accumulation_steps = 2L)
+  apply_gradients(optimizer, list(1, 1, 1), start = 0)
+  expect_equal(tail(format(optimizer), 2), c(
+    "  steps so far: 3 (updates: 1)", "  learning rate now: 0.125"
+  ))
+})
+
+test_that("summary() shows all settings and the state", {
+  # contract 3.2, 5
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd(
+    0.1,
+    momentum = 0.9, weight_decay = 0.01, use_ema = TRUE, gradient_accumulation_steps = 4
+  )
+  optimizer$exclude_from_weight_decay(var_names = list("bias", "norm"))
+  expect_snapshot({
+    summary(optimizer)
+    summary(optimizer_loss_scale(optimizer_sgd()))
+  })
+
+  apply_gradients(optimizer, list(c(1, 2, 3)), start = c(0, 0, 0))
+  state <- summary(optimizer)$state
+  expect_identical(state$steps, 1)
+  expect_identical(state$updates, 0)
+  expect_identical(state$variables, 1)
+  expect_identical(state$weights, 3)
+  # velocity, average and accumulator of three float32 weights
+  expect_identical(state$bytes, 3 * 3 * 4)
+  expect_snapshot(summary(optimizer))
+})
+
+test_that("as.list() has the settings as optimizer_sgd() takes them", {
+  # contract 9.3
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd(0.1, clipnorm = 2, ema_overwrite_frequency = 5, name = "mine")
+  settings <- as.list(optimizer)
+  expect_setequal(names(settings), setdiff(names(formals(optimizer_sgd)), "..."))
+  expect_identical(settings$learning_rate, 0.1)
+  expect_identical(settings$ema_overwrite_frequency, 5L)
+  expect_null(settings$clipvalue)
+  expect_true(all.equal(do.call(optimizer_sgd, settings), optimizer))
+
+  schedule <- schedule_of_keras(0.1, decay_steps = 3L, decay_rate = 0.5)
+  expect_s3_class(
+    as.list(optimizer_sgd(schedule))$learning_rate,
+    "keras.src.optimizers.schedules.learning_rate_schedule.ExponentialDecay"
+  )
+})
+
+test_that("all.equal() compares settings", {
+  skip_if_no_keras()
+  expect_true(all.equal(optimizer_sgd(0.1), optimizer_sgd(0.1)))
+  expect_true(all.equal(optimizer_sgd(0.1), optimizer_sgd(0.1 + 1e-12)))
+  expect_type(all.equal(optimizer_sgd(0.1), optimizer_sgd(0.1 + 1e-12), tolerance = 0), "character")
+  decay <- function(steps) {
+    optimizer_sgd(schedule_of_keras(0.1, decay_steps = steps, decay_rate = 1))
+  }
+  expect_true(all.equal(decay(3L), decay(3L)))
+  rate <- function() 0.1
+  by_function <- optimizer_sgd(rate)
+  expect_true(all.equal(by_function, by_function))
+  excluding <- optimizer_sgd()
+  excluding$exclude_from_weight_decay(var_names = "bias")
+  scaled <- optimizer_loss_scale(optimizer_sgd())
+  expect_snapshot({
+    all.equal(optimizer_sgd(0.1), optimizer_sgd(0.5))
+    all.equal(optimizer_sgd(clipnorm = 1), optimizer_sgd(nesterov = TRUE))
+    all.equal(decay(3L), decay(4L))
+    all.equal(optimizer_sgd(), excluding)
+    all.equal(optimizer_sgd(), scaled)
+    all.equal(optimizer_sgd(), 0.01)
+    all.equal(scaled, update(scaled, initial_scale = 2, learning_rate = 0.1))
+  })
+})
+
+test_that("all.equal() compares state", {
+  skip_if_no_keras()
+  stepped <- function(gradient, steps = 1) {
+    optimizer <- optimizer_sgd(0.1, momentum = 0.5)
+    apply_gradients(optimizer, rep(list(gradient), steps), start = c(0, 0))
+    optimizer
+  }
+  expect_true(all.equal(stepped(c(1, 2)), stepped(c(1, 2))))
+  # velocities -0.1 and -0.2 against -0.1 and -0.3: one differs, by half of itself
+  expect_snapshot({
+    all.equal(stepped(c(1, 2)), stepped(c(1, 3)))
+    all.equal(stepped(c(1, 2)), stepped(c(1, 2), steps = 2))
+    all.equal(stepped(c(1, 2)), optimizer_sgd(0.1, momentum = 0.5))
+  })
+})
+
+test_that("update() makes a new optimizer, with the same checks", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd(0.1, momentum = 0.5, weight_decay = 0.1)
+  optimizer$exclude_from_weight_decay(var_names = "bias")
+  apply_gradients(optimizer, list(1), start = 0)
+
+  faster <- update(optimizer, learning_rate = 1, name = "faster")
+  expected <- utils::modifyList(as.list(optimizer), list(learning_rate = 1, name = "faster"))
+  expect_identical(as.list(faster), expected)
+  expect_identical(summary(faster)$state$steps, 0)
+  expect_identical(as.character(summary(faster)$state$patterns), "bias")
+  expect_identical(as.double(optimizer$learning_rate), as.double(optimizer_sgd(0.1)$learning_rate))
+
+  scaled <- update(optimizer_loss_scale(optimizer), initial_scale = 8, momentum = 0.25)
+  expect_identical(scaled$initial_scale, 8)
+  expect_identical(scaled$inner_optimizer$momentum, 0.25)
+  expect_identical(optimizer$momentum, 0.5)
+
+  expect_snapshot(error = TRUE, {
+    update(optimizer, momentum = "a")
+    update(optimizer, clipnorm = 1, clipvalue = 1)
+    update(optimizer, learn = 0.1)
+    update(optimizer, lr = 0.1)
+    update(optimizer, 0.1)
+    update(optimizer, amsgrad = TRUE)
+    update(scaled, initial_scale = 0)
+  })
+})
+
+test_that("`$learning_rate <-` replaces the rate, checked", {
+  # contract 2.1, 2.7
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd(0.1)
+  apply_gradients(optimizer, list(1), start = 0)
+  optimizer$learning_rate <- 0.5
+  expect_identical(as.double(optimizer$learning_rate), 0.5)
+  expect_identical(optimizer$get_config()$learning_rate, 0.5)
+  optimizer$learning_rate <- function() 0.25
+  expect_identical(optimizer$learning_rate, 0.25)
+
+  scaled <- optimizer_loss_scale(optimizer)
+  scaled$learning_rate <- 2L
+  expect_identical(as.double(optimizer$learning_rate), 2)
+
+  expect_snapshot(error = TRUE, {
+    optimizer$learning_rate <- -1
+    optimizer$learning_rate <- NA
+    optimizer$learning_rate <- c(0.1, 0.2)
+    optimizer$learning_rate <- function(step) 0.1
+    scaled$learning_rate <- "fast"
+  })
+  # contract 12.7
+  expect_identical(as.double(optimizer$learning_rate), 2)
+})
+
+test_that("other attributes are set and read as ever", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  optimizer$note <- "mine"
+  expect_identical(optimizer$note, "mine")
+  expect_error(optimizer$nonsense, "nonsense")
+})
+
+test_that("numbers of Python come exactly", {
+  skip_if_no_keras()
+  optimizer_sgd()
+  keras <- reticulate::import("keras")
+  variable <- function(x, dtype) {
+    keras$Variable(keras$ops$convert_to_tensor(x, dtype = dtype), dtype = dtype)
+  }
+  m <- matrix(c(1.5, -2, 3, 1 / 3, 0, 8), 2)
+  rows <- list(list(1.5, 3, 0), list(-2, 1 / 3, 8))
+  expect_identical(as.double(variable(rows, "float64")), as.vector(m))
+  expect_identical(as.numeric(variable(list(1, 2.5), "bfloat16")), c(1, 2.5))
+  expect_identical(as.numeric(variable(3, "float32")), 3)
+
+  optimizer <- optimizer_sgd(gradient_accumulation_steps = 2)
+  apply_gradients(optimizer, list(1, 1, 1), start = 0)
+  expect_identical(as.numeric(optimizer$iterations), 1)
+
+  skip_if(loaded_backend() == "jax", "JAX counts in 32 bits")
+  big <- reticulate::py_eval("2**40 + 1", convert = FALSE)
+  expect_identical(as.numeric(variable(big, "int64")), 2^40 + 1)
+})
+
+test_that("a model's optimizer has the methods too", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd(0.1)
+  model <- one_weight_model(optimizer)
+  expect_identical(format(model$optimizer), format(optimizer))
+  expect_identical(as.double(update(model$optimizer, learning_rate = 0.5)$learning_rate), 0.5)
+  model$optimizer$learning_rate <- 0.25
+  expect_identical(as.double(optimizer$learning_rate), 0.25)
+})
+
+test_that("errors of Python's methods are conditions of ours", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  ones <- reticulate::import("keras")$ops$ones
+  weight <- reticulate::import("keras")$Variable(1, name = "w")
+  expect_snapshot(error = TRUE, {
+    optimizer$apply(list(ones(list(3L))), list(weight))
+    optimizer$apply(list(NULL), list(weight))
+    optimizer$exclude_from_weight_decay(var_names = 3)
+    optimizer$finalize_variable_values(1, 2)
+  })
+  optimizer$build(list(weight))
+  error <- tryCatch(optimizer$exclude_from_weight_decay(var_names = "a"), error = identity)
+  expect_s3_class(error, c("kerasgd_state_error", "kerasgd_error"))
+  expect_identical(
+    conditionCall(error), quote(optimizer$exclude_from_weight_decay(var_names = "a"))
+  )
+  # it stays an object of Python
+  expect_s3_class(reticulate::r_to_py(optimizer$apply), "python.builtin.method")
+})
+
+test_that("names are completed after `$`, without a look at their values", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd(function() stop("a look must not call this"))
+  complete <- function(pattern) utils::.DollarNames(optimizer, pattern)
+  expect_identical(complete("^learn"), "learning_rate")
+  expect_identical(complete("^apply"), c("apply", "apply_gradients"))
+  expect_identical(complete("^_"), character())
+  expect_identical(utils::.DollarNames(restored_by_r(optimizer), ""), character())
+})
+
+test_that("an optimizer that readRDS() restored says so at any use", {
+  # contract 9.5
+  skip_if_no_keras()
+  optimizer <- restored_by_r(optimizer_sgd())
+  living <- optimizer_sgd()
+  expect_snapshot(error = TRUE, {
+    print(optimizer)
+    optimizer$apply(list())
+    optimizer$learning_rate <- 1
+  })
+  expect_empty <- function(code) expect_error(code, "is empty", class = "kerasgd_state_error")
+  expect_empty(format(optimizer))
+  expect_empty(str(optimizer))
+  expect_empty(summary(optimizer))
+  expect_empty(as.list(optimizer))
+  expect_empty(update(optimizer, momentum = 0.5))
+  expect_empty(all.equal(optimizer, living))
+  expect_empty(all.equal(living, optimizer))
+  expect_empty(optimizer$iterations)
+  expect_empty(restored_by_r(optimizer_loss_scale(living))$dynamic_scale)
+  expect_empty(as.double(restored_by_r(living$learning_rate)))
+})
