@@ -4,7 +4,7 @@ Importing the package imports Keras and registers the classes, so that
 ``import kerasgd; keras.saving.load_model(file)`` finds them.
 """
 
-from kerasgd import callbacks
+from kerasgd import callbacks, schedules
 from kerasgd.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -32,4 +32,5 @@ __all__ = [
     "StateError",
     "UnknownArgumentError",
     "callbacks",
+    "schedules",
 ]
