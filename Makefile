@@ -18,7 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export LC_ALL := C.UTF-8
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test check docs lint install clean distclean \
+.PHONY: help demo test bench check docs lint install clean distclean \
   test-tensorflow test-jax test-torch test-r test-more check-package check-docs \
   needs-run needs-test needs-check .venv .venv-jax .venv-torch .venv-oldest
 
@@ -47,6 +47,9 @@ test-torch: needs-test .venv-torch ## run the Python tests on PyTorch
 
 test-r: needs-test install ## run the R tests on the installed package
 	@Rscript tools/test-r.R $(ARGS)
+
+bench: needs-test .venv .venv-jax .venv-torch ## time an update against Keras and its peers: an hour
+	@tools/bench.sh $(ARGS)
 
 check: needs-check ## lint, compare man/ with its sources and run R CMD check --as-cran
 	@$(MAKE) --keep-going lint check-docs check-package
