@@ -319,7 +319,7 @@ set_on_optimizer <- function(x, name, value) {
   if (name != "learning_rate") {
     return(NextMethod())
   }
-  call_python("inspection.set_learning_rate", list(optimizer = x, learning_rate = value), origin)
+  call_python("r_methods.set_learning_rate", list(optimizer = x, learning_rate = value), origin)
   invisible(x)
 }
 
@@ -395,10 +395,13 @@ check_live <- function(x, origin) {
   }
 }
 
-check_optimizer <- function(x, origin) {
-  if (!is_optimizer(x)) {
-    requirement <- "an optimizer made by `optimizer_sgd()` or `optimizer_loss_scale()`"
-    abort_argument("optimizer", requirement, x, origin = origin)
+#' Refuse a call whose argument `optimizer` is missing or something else
+#' @noRd
+check_optimizer <- function(given, origin) {
+  requirement <- "an optimizer made by `optimizer_sgd()` or `optimizer_loss_scale()`"
+  check_given(given, "optimizer", requirement, origin)
+  if (!is_optimizer(given$optimizer)) {
+    abort_argument("optimizer", requirement, given$optimizer, origin = origin)
   }
-  check_live(x, origin)
+  check_live(given$optimizer, origin)
 }

@@ -113,15 +113,6 @@ def updated(
     return new
 
 
-def set_learning_rate(optimizer: SGD | LossScaleOptimizer, learning_rate: Any) -> None:
-    """Replace the rate, as ``optimizer.learning_rate = learning_rate`` does.
-
-    Raises:
-        ArgumentError: it is no rate.
-    """
-    optimizer.learning_rate = learning_rate
-
-
 def differing_settings(
     one: SGD | LossScaleOptimizer, other: SGD | LossScaleOptimizer, tolerance: float
 ) -> list[str]:

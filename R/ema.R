@@ -1,0 +1,80 @@
+#' Use the averages of the weights
+#'
+#' An optimizer with `use_ema = TRUE` keeps an exponential moving average of each weight (see
+#' [optimizer_sgd()]). `swap_ema_weights()` exchanges weights and averages, to evaluate or predict
+#' with the averages, and a second call brings both back exactly. `finalize_variable_values()`
+#' writes the averages into the weights for good, as `fit()` does after its last epoch.
+#'
+#' With weights \eqn{w} and averages \eqn{a}, the first does
+#' \eqn{(w, a) \leftarrow (a, w)}{(w, a) <- (a, w)}, the second \eqn{w \leftarrow a}{w <- a}.
+#' Without `use_ema`, and before the first update, both change nothing. While weights and averages
+#' are exchanged, the optimizer cannot be trained or saved.
+#'
+#' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
+#' @param model A Keras model, or a list of variables. `finalize_variable_values()` writes its
+#'   trainable variables; one that has no average is left alone, with a warning.
+#'   `swap_ema_weights()` always exchanges all, and only makes sure that the optimizer trains this
+#'   model. `NULL` stands for all variables that the optimizer was built with.
+#' @param ... Not used.
+#'
+#' @details `optimizer$swap_ema_weights()` and `optimizer$finalize_variable_values(variables)` are
+#' the methods as Keras documents them.
+#'
+#' @return The optimizer, invisibly.
+#'
+#' @section Errors:
+#' `kerasgd_argument_error` for an argument that is not as described above; `kerasgd_state_error` if
+#' the optimizer has an average of none of the variables, or, for `finalize_variable_values()`,
+#' while weights and averages are exchanged.
+#'
+#' @source
+#' Polyak, B. T. and Juditsky, A. B. (1992). Acceleration of stochastic approximation by averaging.
+#' *SIAM Journal on Control and Optimization*, 30(4), 838-855.
+#'
+#' @name ema
+#' @seealso [optimizer_sgd()]
+#' @examplesIf kerasgd_available()
+#' keras <- reticulate::import("keras")
+#' layer <- keras$layers$Dense(1L, use_bias = FALSE)
+#' model <- keras$Sequential(list(keras$Input(shape = list(1L)), layer))
+#' optimizer <- optimizer_sgd(learning_rate = 0.1, use_ema = TRUE, ema_momentum = 0.5)
+#'
+#' # Two steps by hand
+#' weight <- model$trainable_variables[[1]]
+#' weight$assign(matrix(0))
+#' optimizer$apply(list(keras$ops$ones(list(1L, 1L))), list(weight))
+#' optimizer$apply(list(keras$ops$ones(list(1L, 1L))), list(weight))
+#'
+#' as.double(weight) # now
+#' swap_ema_weights(optimizer, model)
+#' as.double(weight) # its average
+#' swap_ema_weights(optimizer, model)
+#' as.double(weight)
+#'
+#' finalize_variable_values(optimizer, model)
+#' as.double(weight)
+NULL
+
+#' @rdname ema
+#' @export
+swap_ema_weights <- function(optimizer, model = NULL, ...) {
+  origin <- origin_of_call("swap_ema_weights")
+  given <- given_arguments(origin)
+  check_no_extra(given, names(formals()), origin)
+  check_optimizer(given, origin)
+  call_python("r_methods.swap_ema_weights", list(optimizer = optimizer, model = model), origin)
+  invisible(optimizer)
+}
+
+#' @rdname ema
+#' @export
+finalize_variable_values <- function(optimizer, model = NULL, ...) {
+  origin <- origin_of_call("finalize_variable_values")
+  given <- given_arguments(origin)
+  check_no_extra(given, names(formals()), origin)
+  check_optimizer(given, origin)
+  call_python(
+    "r_methods.finalize_variable_values", list(optimizer = optimizer, model = model), origin
+  )
+  invisible(optimizer)
+}

@@ -1,0 +1,49 @@
+#' Leave variables out of weight decay
+#'
+#' Biases and the scales of normalising layers are often left out of weight decay. This is said
+#' before the optimizer is built, that is before its first step.
+#'
+#' A variable that is left out moves by the rule alone. For the others
+#' \eqn{w \leftarrow w - \eta \lambda w}{w <- w - eta lambda w} comes before the rule, with the
+#' learning rate \eqn{\eta} and the `weight_decay` \eqn{\lambda} of [optimizer_sgd()].
+#'
+#' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
+#' @param var_names Regular expressions (of Python), as a character vector or a list. A variable is
+#'   left out if one of them is found in its path, which is `"dense/bias"` for the bias of the layer
+#'   `dense`.
+#' @param var_list A list of variables to be left out, or one variable.
+#' @param ... Not used.
+#'
+#' @details A second call replaces the first. `optimizer$exclude_from_weight_decay(var_list,
+#' var_names)` is the same method as Keras documents it.
+#'
+#' @return The optimizer, invisibly.
+#'
+#' @section Errors:
+#' `kerasgd_argument_error` for an argument that is not as described above, also for a text that is
+#' no regular expression; `kerasgd_state_error` if the optimizer is built already.
+#'
+#' @source
+#' Loshchilov, I. and Hutter, F. (2019). Decoupled weight decay regularization. *International
+#' Conference on Learning Representations*.
+#'
+#' @seealso [optimizer_sgd()]
+#' @export
+#' @examplesIf kerasgd_available()
+#' optimizer <- optimizer_sgd(learning_rate = 0.1, weight_decay = 0.01)
+#' exclude_from_weight_decay(optimizer, c("bias", "gamma"))
+#' summary(optimizer)
+#'
+#' # What is no regular expression is refused
+#' try(exclude_from_weight_decay(optimizer, "(bias"))
+exclude_from_weight_decay <- function(optimizer, var_names = NULL, var_list = NULL, ...) {
+  origin <- origin_of_call("exclude_from_weight_decay")
+  given <- given_arguments(origin)
+  check_no_extra(given, names(formals()), origin)
+  check_optimizer(given, origin)
+  call_python(
+    "r_methods.exclude_from_weight_decay",
+    list(optimizer = optimizer, var_names = var_names, var_list = var_list), origin
+  )
+  invisible(optimizer)
+}

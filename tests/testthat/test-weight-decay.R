@@ -1,0 +1,75 @@
+variable <- function(name, value = 1) {
+  reticulate::import("keras")$Variable(value, name = name)
+}
+
+# With gradients of 0 a weight of 1 becomes 1 - rate * decay = 0.75, unless it is left out
+step_without_gradient <- function(optimizer, variables) {
+  zero <- reticulate::import("keras")$ops$zeros(list())
+  optimizer$apply(lapply(variables, function(v) zero), variables)
+  vapply(variables, as.double, 0)
+}
+
+decaying <- function() optimizer_sgd(learning_rate = 0.5, weight_decay = 0.5)
+
+test_that("patterns and variables are left out of decay", {
+  # contract 3.1, 3.2
+  skip_if_no_keras()
+  optimizer <- decaying()
+  result <- withVisible(exclude_from_weight_decay(optimizer, "^b"))
+  expect_identical(result, list(value = optimizer, visible = FALSE))
+  variables <- lapply(c("kernel", "bias", "crib"), variable)
+  expect_identical(step_without_gradient(optimizer, variables), c(0.75, 1, 0.75))
+
+  optimizer <- decaying()
+  variables <- lapply(c("kernel", "bias", "gamma"), variable)
+  exclude_from_weight_decay(optimizer, c("bias", "gamma"))
+  expect_identical(step_without_gradient(optimizer, variables), c(0.75, 1, 1))
+
+  for (given in list(function(v) v, function(v) list(v))) {
+    optimizer <- decaying()
+    variables <- lapply(c("kernel", "bias"), variable)
+    exclude_from_weight_decay(optimizer, var_list = given(variables[[1]]))
+    expect_identical(step_without_gradient(optimizer, variables), c(1, 0.75))
+  }
+})
+
+test_that("a second call replaces the first", {
+  # contract 3.2
+  skip_if_no_keras()
+  optimizer <- decaying()
+  exclude_from_weight_decay(optimizer, "kernel")
+  exclude_from_weight_decay(optimizer, "bias")
+  variables <- lapply(c("kernel", "bias"), variable)
+  expect_identical(step_without_gradient(optimizer, variables), c(0.75, 1))
+})
+
+test_that("it reaches the inner optimizer, in fit() too", {
+  # contract 6.3
+  skip_if_no_keras()
+  optimizer <- optimizer_loss_scale(decaying())
+  exclude_from_weight_decay(optimizer, "kernel")
+  with_exclusion <- fit_one_weight(optimizer, x = 1, y = 1, steps = 3)$weight
+  # w <- w - 0.5 * 2 * (w - 1) is at 1 after one step; with decay it would come to rest below
+  expect_close(with_exclusion, 1)
+})
+
+test_that("it validates its inputs", {
+  # contract 12
+  skip_if_no_keras()
+  optimizer <- decaying()
+  built <- decaying()
+  built$build(list(variable("kernel")))
+  expect_snapshot(error = TRUE, {
+    exclude_from_weight_decay()
+    exclude_from_weight_decay("sgd", "bias")
+    exclude_from_weight_decay(optimizer, 1)
+    exclude_from_weight_decay(optimizer, NA)
+    exclude_from_weight_decay(optimizer, c("a", NA))
+    exclude_from_weight_decay(optimizer, "(bias")
+    exclude_from_weight_decay(optimizer, var_list = "bias")
+    exclude_from_weight_decay(optimizer, var_list = list(1))
+    exclude_from_weight_decay(optimizer, var_nmes = "bias")
+    exclude_from_weight_decay(built, "bias")
+  })
+  expect_identical(as.character(summary(optimizer)$state$patterns), character())
+})
