@@ -81,8 +81,8 @@
 #' weights before that, and two of them do not go well with `use_ema`:
 #' `EarlyStopping(restore_best_weights = TRUE)` restores the best weights, not their averages, and
 #' `ModelCheckpoint` stores weights, not averages. To judge, stop at or store the averages, put
-#' Keras' callback `SwapEMAWeights(swap_on_epoch = TRUE)` before these in the list of callbacks: from
-#' the end of each epoch to the beginning of the next the model then has its averages.
+#' Keras' callback `SwapEMAWeights(swap_on_epoch = TRUE)` before these in the list of callbacks:
+#' from the end of each epoch to the beginning of the next the model then has its averages.
 #'
 #' @section Errors:
 #' All errors have the class `kerasgd_error` and the call of `optimizer_sgd()`.

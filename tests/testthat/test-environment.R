@@ -98,3 +98,12 @@ test_that("missing Python and missing Keras are classed errors at the first use"
   expect_match(missing_keras[[3]], "(Keras is not installed|Python must be)")
   expect_equal(missing_keras[[5]], "started: FALSE")
 })
+
+test_that("the oldest versions are those of the Python package", {
+  pyproject <- testthat::test_path("..", "..", "pyproject.toml")
+  skip_if_not(file.exists(pyproject), "the sources are not here")
+  lines <- readLines(pyproject)
+  expect_match(lines, sprintf("\"%s\"", keras_requirement), fixed = TRUE, all = FALSE)
+  python <- sprintf("requires-python = \">=%s\"", oldest$python)
+  expect_match(lines, python, fixed = TRUE, all = FALSE)
+})

@@ -39,9 +39,9 @@ test_that("a refusal is a classed error of the user's call, and makes nothing", 
 test_that("what pip is asked for fits the backend and reticulate", {
   numpy <- if (packageVersion("reticulate") < "1.38") "numpy<2"
   tensorflow <- if (Sys.info()[["sysname"]] == "Darwin") "tensorflow" else "tensorflow-cpu"
-  expect_equal(requirements("tensorflow"), c("keras>=3.15,<4", tensorflow, numpy))
-  expect_equal(requirements("jax"), c("keras>=3.15,<4", "jax", numpy))
-  expect_equal(requirements("torch"), c("keras>=3.15,<4", "torch==2.13.0", numpy))
+  expect_equal(requirements("tensorflow"), c("keras>=3.10,<4", tensorflow, numpy))
+  expect_equal(requirements("jax"), c("keras>=3.10,<4", "jax", numpy))
+  expect_equal(requirements("torch"), c("keras>=3.10,<4", "torch==2.13.0", numpy))
 })
 
 test_that("the supported versions are those of the Python project", {
