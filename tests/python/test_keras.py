@@ -1,0 +1,93 @@
+"""What Keras promises of any optimizer (contract 13.1), beyond the conformance checks."""
+
+import keras
+import numpy as np
+import pytest
+
+import kerasgd
+
+ONE = np.ones((1, 1))
+
+
+def model_of_one_weight(optimizer):
+    """The gradient of the weight is the input."""
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile(optimizer, loss=lambda y, output: output[..., 0])
+    return model
+
+
+def weight(model):
+    return float(keras.ops.convert_to_numpy(model.layers[0].kernel)[0, 0])
+
+
+def momentum(gradients, rate=0.5, decay=0.5):
+    w = v = 0.0
+    for g in gradients:
+        v = decay * v - rate * g
+        w += v
+    return w
+
+
+def test_train_on_batch():  # contract 13.1
+    model = model_of_one_weight(kerasgd.SGD(0.5, momentum=0.5))
+    for g in (1, 2, 3):
+        model.train_on_batch(g * ONE, ONE)
+    assert weight(model) == pytest.approx(momentum([1, 2, 3]), rel=1e-6)
+    assert int(model.optimizer.iterations) == 3
+
+
+def test_state_goes_to_another_model():  # contract 13.1
+    first = model_of_one_weight(kerasgd.SGD(0.5, momentum=0.5))
+    first.fit(ONE, ONE, epochs=2, verbose=0)
+    second = model_of_one_weight(kerasgd.SGD(0.5, momentum=0.5))
+    second.optimizer.build(second.trainable_variables)
+    second.set_weights(first.get_weights())
+    state = [keras.ops.convert_to_numpy(v) for v in first.optimizer.variables]
+    second.optimizer.set_weights(state)
+    second.fit(ONE, ONE, verbose=0)
+    assert weight(second) == pytest.approx(momentum([1, 1, 1]), rel=1e-6)
+    assert weight(first) == pytest.approx(momentum([1, 1]), rel=1e-6)
+
+
+def test_an_optimizer_does_not_train_the_variables_of_another_model():  # contract 13.1, 12.7
+    optimizer = kerasgd.SGD(0.5)
+    w, other = keras.Variable([1.0], name="w"), keras.Variable([2.0], name="other")
+    optimizer.apply([keras.ops.ones(1)], [w])
+    with pytest.raises(kerasgd.StateError, match="`other` is not among the variables"):
+        optimizer.apply([keras.ops.ones(1)], [other])
+    assert float(other.numpy()[0] if hasattr(other, "numpy") else other[0]) == 2.0
+    assert int(optimizer.iterations) == 1
+
+
+def test_bad_gradients_change_nothing():  # contract 1.6, 12.7
+    w = keras.Variable([1.0, 2.0], name="w")
+    optimizer = kerasgd.SGD(0.5, momentum=0.5)
+    for gradients, words in (
+        ([None], "a gradient for at least one variable"),
+        ([keras.ops.ones(3)], r"of shape \(2,\) for `w`"),
+        ([keras.ops.ones(2), keras.ops.ones(2)], "one gradient for each of the 1 variables"),
+    ):
+        with pytest.raises(kerasgd.ArgumentValueError, match=words):
+            optimizer.apply(gradients, [w])
+        assert not optimizer.built
+    optimizer.apply([], [w])
+    assert int(optimizer.iterations) == 0
+    assert keras.ops.convert_to_numpy(w).tolist() == [1.0, 2.0]
+
+
+def test_a_failing_constraint_says_that_weights_may_have_changed():  # contract 12.7
+    def fails(weights):
+        raise OSError("no disk")
+
+    w = keras.Variable([1.0], name="w")
+    w.constraint = fails
+    with pytest.raises(kerasgd.StateError, match=r"no disk.*may have changed"):
+        kerasgd.SGD(0.5).apply([keras.ops.ones(1)], [w])
+
+
+def test_integer_gradients_are_numbers():  # contract 1.4
+    w = keras.Variable([1.0], name="w")
+    optimizer = kerasgd.SGD(0.5, loss_scale_factor=4)
+    optimizer.apply([keras.ops.convert_to_tensor([2], dtype="int32")], [w])
+    assert keras.ops.convert_to_numpy(w).tolist() == [0.75]
