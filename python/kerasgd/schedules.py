@@ -110,6 +110,13 @@ RULES: Mapping[str, Rule[Any]] = {
     "name": arguments.label(),
 }
 
+# Those of `Table.of_function()`.
+TABLE_RULES: Mapping[str, Rule[Any]] = {
+    "fn": _FUNCTION,
+    "steps": _POSITIVE_COUNT,
+    "name": RULES["name"],
+}
+
 
 class Schedule(keras_schedules.LearningRateSchedule):  # type: ignore[misc]
     """Base of the schedules here: checks the arguments, and is called with numbers or tensors.
@@ -255,10 +262,6 @@ def _ceil(x: Any, xp: Functions) -> Any:
 
 def _completed(t: Any, decay_steps: int, staircase: bool, xp: Functions) -> Any:
     return _floor((t + 0.5) / decay_steps, xp) if staircase else t / decay_steps
-
-
-def _completed_formula(staircase: bool) -> str:
-    return "floor(t / decay_steps)" if staircase else "t / decay_steps"
 
 
 def _half_cosine(fraction: Any, xp: Functions) -> Any:
@@ -451,8 +454,8 @@ class ExponentialDecay(Schedule, keras_schedules.ExponentialDecay):  # type: ign
     @property
     def formula(self) -> str:
         """The rate as a function of the step `t`."""
-        exponent = _completed_formula(self.staircase)
-        return f"initial_learning_rate * decay_rate^({exponent})"
+        exponent = "floor(t / decay_steps)" if self.staircase else "(t / decay_steps)"
+        return f"initial_learning_rate * decay_rate^{exponent}"
 
     @property
     def span(self) -> int:
@@ -504,7 +507,7 @@ class InverseTimeDecay(Schedule, keras_schedules.InverseTimeDecay):  # type: ign
     @property
     def formula(self) -> str:
         """The rate as a function of the step `t`."""
-        completed = _completed_formula(self.staircase)
+        completed = "floor(t / decay_steps)" if self.staircase else "t / decay_steps"
         return f"initial_learning_rate / (1 + decay_rate * {completed})"
 
     @property
@@ -871,13 +874,8 @@ class Table(Schedule):
                 the error says at which step.
             UnknownArgumentError: a name is no argument.
         """
-        arguments.check_no_unknown(kwargs, "Table.of_function", ["fn", "steps", "name"])
-        rules: dict[str, Rule[Any]] = {
-            "fn": _FUNCTION,
-            "steps": _POSITIVE_COUNT,
-            "name": RULES["name"],
-        }
-        checked: Any = arguments.check_all({"fn": fn, "steps": steps, "name": name}, rules)
+        arguments.check_no_unknown(kwargs, "Table.of_function", TABLE_RULES)
+        checked: Any = arguments.check_all({"fn": fn, "steps": steps, "name": name}, TABLE_RULES)
         values = [_value_at(step, checked["fn"]) for step in range(checked["steps"])]
         return cls(tuple(values), name=checked["name"])
 
@@ -912,6 +910,7 @@ def _value_at(step: int, function: Callable[[int], object]) -> float:
 
 __all__ = [
     "RULES",
+    "TABLE_RULES",
     "CosineDecay",
     "CosineDecayRestarts",
     "ExponentialDecay",

@@ -1,0 +1,444 @@
+# One constructor a schedule. What the arguments may be is decided in python/kerasgd/schedules.py.
+
+#' Hand the arguments over, and give back a schedule that R can call
+#'
+#' @param class The name of the Python class, or of a function that makes one.
+#' @param rules The name of the table with the rules of its arguments.
+#' @noRd
+new_schedule <- function(class, given, origin, rules = "RULES", received = given) {
+  for (argument in required_formals(sys.function(sys.parent()))) {
+    if (!argument %in% names(given)) {
+      rule <- python_package(origin)$schedules[[rules]][[argument]]
+      abort_missing_argument(argument, rule$requirement, origin)
+    }
+  }
+  callable_in_r(call_python(paste0("schedules.", class), given, origin, received = received))
+}
+
+#' A schedule whose errors, when it is called, are conditions with the user's call
+#'
+#' The attributes make it an object of Python, as which it can be handed back.
+#' @noRd
+callable_in_r <- function(schedule) {
+  called <- function(steps) {
+    origin <- list(call = sys.call(), frame = environment(), caller = parent.frame())
+    if (missing(steps)) abort_missing_argument("steps", "whole numbers >= 0", origin)
+    check_live(schedule, origin)
+    if (is_python_object(steps)) schedule(steps) else rates_at(schedule, steps, origin)
+  }
+  attributes(called) <- attributes(schedule)
+  called
+}
+
+rates_at <- function(schedule, steps, origin) {
+  arguments <- list(schedule = schedule, steps = steps)
+  as.double(call_python("schedules.evaluate", arguments, origin))
+}
+
+#' Learning rate that falls along half a cosine
+#'
+#' After `decay_steps` steps the rate has fallen to `alpha` times what it was, slowly at the
+#' beginning and at the end. Before that it can rise in a straight line to `warmup_target`.
+#'
+#' @section Formula:
+#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{\alpha} for `alpha` and \eqn{n} for
+#' `decay_steps`, the rate at step \eqn{t = 0, 1, \ldots}{t = 0, 1, ...} is
+#' \deqn{\eta(t) = \eta_0 \left((1 - \alpha) \frac{1 + \cos(\pi \min(t, n) / n)}{2} +
+#'   \alpha\right).}{rate(t) = eta0 ((1 - alpha) (1 + cos(pi min(t, n) / n)) / 2 + alpha).}
+#' With a `warmup_target` \eqn{\eta_1} and \eqn{m} `warmup_steps` it is
+#' \eqn{\eta_0 + (\eta_1 - \eta_0) t / m}{eta0 + (eta1 - eta0) t / m} for \eqn{t < m}. After that it
+#' is the formula above with \eqn{\eta_1}{eta1} for \eqn{\eta_0}{eta0} and \eqn{t - m} for \eqn{t}.
+#'
+#' @param initial_learning_rate The rate at step 0: a finite number >= 0.
+#' @param decay_steps How many steps the fall takes: a whole number >= 1.
+#' @param alpha What is left at the end, as a fraction of the rate at the top: a number from 0 to 1.
+#' @param name A name for the schedule: one non-empty string without `/`.
+#' @param warmup_target The rate at the end of the warm-up: a finite number >= 0, or `NULL` for no
+#'   warm-up.
+#' @param warmup_steps How many steps the warm-up takes: a whole number >= 0. Without
+#'   `warmup_target` it has no effect.
+#' @param ... Not used.
+#'
+#' @return The schedule: a Python object that is also an R function of the step; see
+#'   [learning_rate_schedules] for what can be done with it. It is the `learning_rate` of an
+#'   optimizer, which calls it with the number of steps so far, a step being one batch of `fit()`.
+#'
+#' @section Errors:
+#' `kerasgd_argument_error` for an argument that is not as described above; see [optimizer_sgd()].
+#' Whole numbers may be given as doubles (`2` for `2L`).
+#'
+#' @source
+#' Loshchilov, I. and Hutter, F. (2017). SGDR: Stochastic gradient descent with warm restarts.
+#' *International Conference on Learning Representations*.
+#'
+#' The warm-up: Goyal, P. et al. (2017). Accurate, large minibatch SGD: Training ImageNet in 1 hour.
+#' [arXiv:1706.02677](https://arxiv.org/abs/1706.02677).
+#'
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' schedule <- learning_rate_schedule_cosine_decay(0.1, decay_steps = 100)
+#' schedule
+#' schedule(c(0, 50, 100, 1000))
+#' plot(schedule)
+#'
+#' optimizer_sgd(learning_rate = schedule)
+#'
+#' # With a warm-up
+#' plot(learning_rate_schedule_cosine_decay(0, 100, warmup_target = 0.1, warmup_steps = 20))
+#'
+#' try(learning_rate_schedule_cosine_decay(0.1, decay_steps = 0.5))
+learning_rate_schedule_cosine_decay <- function(initial_learning_rate,
+                                                decay_steps,
+                                                alpha = 0,
+                                                name = "CosineDecay",
+                                                warmup_target = NULL,
+                                                warmup_steps = 0,
+                                                ...) {
+  origin <- origin_of_call("learning_rate_schedule_cosine_decay")
+  new_schedule("CosineDecay", given_arguments(origin), origin)
+}
+
+#' Learning rate that falls along half a cosine, again and again
+#'
+#' At the end of each period the rate jumps up again. The periods become longer by the factor
+#' `t_mul`, and the peaks change by the factor `m_mul`.
+#'
+#' @section Formula:
+#' Period \eqn{i = 0, 1, \ldots}{i = 0, 1, ...} takes `first_decay_steps` \eqn{\times}{*}
+#' `t_mul`\eqn{^i} steps. At a step of it of which the fraction \eqn{f} of the period is over, the
+#' rate is, with \eqn{\eta_0} for `initial_learning_rate`, \eqn{m} for `m_mul` and \eqn{\alpha} for
+#' `alpha`,
+#' \deqn{\eta_0 \left((1 - \alpha) m^i \frac{1 + \cos(\pi f)}{2} + \alpha\right).}{
+#'   eta0 ((1 - alpha) m^i (1 + cos(pi f)) / 2 + alpha).}
+#'
+#' @inheritParams learning_rate_schedule_cosine_decay
+#' @param first_decay_steps How many steps the first period takes: a whole number >= 1.
+#' @param t_mul By what each period is longer than the one before: a finite number >= 1.
+#' @param m_mul By what each peak is higher than the one before: a finite number >= 0.
+#' @param alpha What is left at the end of a period, as a fraction of `initial_learning_rate`: a
+#'   number from 0 to 1.
+#' @inherit learning_rate_schedule_cosine_decay return
+#' @inheritSection learning_rate_schedule_cosine_decay Errors
+#' @source
+#' Loshchilov, I. and Hutter, F. (2017). SGDR: Stochastic gradient descent with warm restarts.
+#' *International Conference on Learning Representations*.
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' schedule <- learning_rate_schedule_cosine_decay_restarts(0.1, 100, m_mul = 0.8)
+#' schedule(c(0, 99, 100, 299, 300))
+#' plot(schedule)
+learning_rate_schedule_cosine_decay_restarts <- function(initial_learning_rate,
+                                                         first_decay_steps,
+                                                         t_mul = 2,
+                                                         m_mul = 1,
+                                                         alpha = 0,
+                                                         name = "SGDRDecay",
+                                                         ...) {
+  origin <- origin_of_call("learning_rate_schedule_cosine_decay_restarts")
+  new_schedule("CosineDecayRestarts", given_arguments(origin), origin)
+}
+
+#' Learning rate that is multiplied by the same factor again and again
+#'
+#' In every `decay_steps` steps the rate is multiplied by `decay_rate`.
+#'
+#' @section Formula:
+#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
+#' `decay_steps`, the rate at step \eqn{t} is
+#' \deqn{\eta(t) = \eta_0 r^{t / n}.}{rate(t) = eta0 r^(t / n).}
+#' With `staircase` the exponent is \eqn{\lfloor t / n \rfloor}{floor(t / n)}.
+#'
+#' @inheritParams learning_rate_schedule_cosine_decay
+#' @param decay_steps In how many steps the rate is multiplied once: a whole number >= 1.
+#' @param decay_rate The factor: a finite number >= 0.
+#' @param staircase Does the rate change at multiples of `decay_steps` only? `TRUE` or `FALSE`.
+#' @inherit learning_rate_schedule_cosine_decay return
+#' @inheritSection learning_rate_schedule_cosine_decay Errors
+#' @source Keras' documentation of
+#'   [ExponentialDecay](https://keras.io/api/optimizers/learning_rate_schedules/exponential_decay/).
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' schedule <- learning_rate_schedule_exponential_decay(0.1, decay_steps = 100, decay_rate = 0.5)
+#' schedule(c(0, 50, 100, 200))
+#' plot(schedule)
+learning_rate_schedule_exponential_decay <- function(initial_learning_rate,
+                                                     decay_steps,
+                                                     decay_rate,
+                                                     staircase = FALSE,
+                                                     name = "ExponentialDecay",
+                                                     ...) {
+  origin <- origin_of_call("learning_rate_schedule_exponential_decay")
+  new_schedule("ExponentialDecay", given_arguments(origin), origin)
+}
+
+#' Learning rate that falls as one over time
+#'
+#' The rate falls fast at first, and then ever more slowly.
+#'
+#' @section Formula:
+#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
+#' `decay_steps`, the rate at step \eqn{t} is
+#' \deqn{\eta(t) = \frac{\eta_0}{1 + r t / n}.}{rate(t) = eta0 / (1 + r t / n).}
+#' With `staircase` it is \eqn{\lfloor t / n \rfloor}{floor(t / n)} instead of \eqn{t / n}.
+#'
+#' @inheritParams learning_rate_schedule_exponential_decay
+#' @param decay_steps In how many steps the denominator grows by `decay_rate`: a whole number >= 1.
+#' @param decay_rate By what the denominator grows: a finite number >= 0.
+#' @inherit learning_rate_schedule_cosine_decay return
+#' @inheritSection learning_rate_schedule_cosine_decay Errors
+#' @source Keras' documentation of [InverseTimeDecay](
+#'   https://keras.io/api/optimizers/learning_rate_schedules/inverse_time_decay/).
+#'
+#' Why one over time: Robbins, H. and Monro, S. (1951). A stochastic approximation method. *The
+#' Annals of Mathematical Statistics*, 22(3), 400-407.
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' schedule <- learning_rate_schedule_inverse_time_decay(0.1, decay_steps = 100, decay_rate = 1)
+#' schedule(c(0, 100, 300))
+#' plot(schedule)
+learning_rate_schedule_inverse_time_decay <- function(initial_learning_rate,
+                                                      decay_steps,
+                                                      decay_rate,
+                                                      staircase = FALSE,
+                                                      name = "InverseTimeDecay",
+                                                      ...) {
+  origin <- origin_of_call("learning_rate_schedule_inverse_time_decay")
+  new_schedule("InverseTimeDecay", given_arguments(origin), origin)
+}
+
+#' Learning rate that is constant between boundaries
+#'
+#' The rate is `values[1]` up to and including step `boundaries[1]`, then `values[2]` up to and
+#' including step `boundaries[2]`, and so on, and the last value after the last boundary.
+#'
+#' @inheritParams learning_rate_schedule_cosine_decay
+#' @param boundaries The last steps of all values but the last: increasing whole numbers >= 0. One
+#'   is enough.
+#' @param values The rates: finite numbers >= 0, one more than there are boundaries.
+#' @inherit learning_rate_schedule_cosine_decay return
+#' @inheritSection learning_rate_schedule_cosine_decay Errors
+#' @source Keras' documentation of [PiecewiseConstantDecay](
+#'   https://keras.io/api/optimizers/learning_rate_schedules/piecewise_constant_decay/).
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' schedule <- learning_rate_schedule_piecewise_constant_decay(c(100, 150), c(0.1, 0.05, 0.01))
+#' schedule(c(0, 100, 101, 150, 151))
+#' plot(schedule)
+learning_rate_schedule_piecewise_constant_decay <- function(boundaries,
+                                                            values,
+                                                            name = "PiecewiseConstant",
+                                                            ...) {
+  origin <- origin_of_call("learning_rate_schedule_piecewise_constant_decay")
+  new_schedule("PiecewiseConstantDecay", given_arguments(origin), origin)
+}
+
+#' Learning rate that falls along a power of what is left to do
+#'
+#' After `decay_steps` steps the rate has fallen to `end_learning_rate`. With `power = 1` it falls
+#' in a straight line.
+#'
+#' @section Formula:
+#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{\eta_1}{eta1} for `end_learning_rate`,
+#' \eqn{n} for `decay_steps` and \eqn{p} for `power`, the rate at step \eqn{t} is
+#' \deqn{\eta(t) = \eta_1 + (\eta_0 - \eta_1) \left(1 - \frac{\min(t, n)}{n}\right)^p.}{
+#'   rate(t) = eta1 + (eta0 - eta1) (1 - min(t, n) / n)^p.}
+#' With `cycle`, \eqn{n} is replaced by its first multiple that is not less than \eqn{t} (\eqn{n}
+#' itself for \eqn{t = 0}). So the rate jumps up after each multiple, to lower and lower peaks.
+#'
+#' @inheritParams learning_rate_schedule_cosine_decay
+#' @param end_learning_rate The rate at the end: a finite number >= 0.
+#' @param power The power: a finite number >= 0.
+#' @param cycle Does the rate rise again after `decay_steps`? `TRUE` or `FALSE`.
+#' @inherit learning_rate_schedule_cosine_decay return
+#' @inheritSection learning_rate_schedule_cosine_decay Errors
+#' @source Keras' documentation of
+#'   [PolynomialDecay](https://keras.io/api/optimizers/learning_rate_schedules/polynomial_decay/).
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' schedule <- learning_rate_schedule_polynomial_decay(0.1, decay_steps = 100, power = 2)
+#' schedule(c(0, 50, 100))
+#' plot(schedule)
+learning_rate_schedule_polynomial_decay <- function(initial_learning_rate,
+                                                    decay_steps,
+                                                    end_learning_rate = 1e-4,
+                                                    power = 1,
+                                                    cycle = FALSE,
+                                                    name = "PolynomialDecay",
+                                                    ...) {
+  origin <- origin_of_call("learning_rate_schedule_polynomial_decay")
+  new_schedule("PolynomialDecay", given_arguments(origin), origin)
+}
+
+#' A warm-up before another schedule, or before a constant rate
+#'
+#' The rate rises in a straight line to where the schedule begins. Then the schedule runs, from its
+#' own step 0 on.
+#'
+#' @section Formula:
+#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{m} for `warmup_steps` and \eqn{s} for the
+#' schedule (which may be constant), the rate at step \eqn{t} is
+#' \eqn{\eta_0 + (s(0) - \eta_0) t / m}{eta0 + (s(0) - eta0) t / m} for \eqn{t < m}, and
+#' \eqn{s(t - m)} after that.
+#'
+#' @inheritParams learning_rate_schedule_cosine_decay
+#' @param learning_rate What comes after the warm-up: a finite number >= 0, or a learning-rate
+#'   schedule of this package or of Keras.
+#' @param warmup_steps How many steps the warm-up takes: a whole number >= 0.
+#' @inherit learning_rate_schedule_cosine_decay return
+#' @inheritSection learning_rate_schedule_cosine_decay Errors
+#' @source
+#' Goyal, P. et al. (2017). Accurate, large minibatch SGD: Training ImageNet in 1 hour. Section 2.2.
+#' [arXiv:1706.02677](https://arxiv.org/abs/1706.02677).
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' falling <- learning_rate_schedule_exponential_decay(0.1, decay_steps = 50, decay_rate = 0.5)
+#' schedule <- learning_rate_schedule_linear_warmup(falling, warmup_steps = 20)
+#' schedule
+#' schedule(c(0, 10, 20, 70))
+#' plot(schedule)
+#'
+#' learning_rate_schedule_linear_warmup(0.1, warmup_steps = 4)(0:6)
+learning_rate_schedule_linear_warmup <- function(learning_rate,
+                                                 warmup_steps,
+                                                 initial_learning_rate = 0,
+                                                 name = "LinearWarmup",
+                                                 ...) {
+  origin <- origin_of_call("learning_rate_schedule_linear_warmup")
+  new_schedule("LinearWarmup", given_arguments(origin), origin)
+}
+
+#' Learning rate that rises, stays and falls
+#'
+#' Three straight lines: up from `initial_learning_rate` to `peak_learning_rate` in `warmup_steps`
+#' steps, level for `stable_steps`, and down to `end_learning_rate` in `decay_steps`, where it
+#' stays. The level part can be prolonged without changing what comes before it.
+#'
+#' @inheritParams learning_rate_schedule_cosine_decay
+#' @param peak_learning_rate The highest rate: a finite number >= 0.
+#' @param warmup_steps,stable_steps,decay_steps How many steps the three parts take: whole numbers,
+#'   the first two >= 0, the last >= 1.
+#' @param end_learning_rate The rate at the end: a finite number >= 0.
+#' @inherit learning_rate_schedule_cosine_decay return
+#' @inheritSection learning_rate_schedule_cosine_decay Errors
+#' @source
+#' Hu, S. et al. (2024). MiniCPM: Unveiling the potential of small language models with scalable
+#' training strategies. Section 4. [arXiv:2404.06395](https://arxiv.org/abs/2404.06395).
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' schedule <- learning_rate_schedule_warmup_stable_decay(
+#'   0.1,
+#'   warmup_steps = 20, stable_steps = 60, decay_steps = 20
+#' )
+#' schedule(c(0, 10, 20, 80, 90, 100))
+#' plot(schedule)
+learning_rate_schedule_warmup_stable_decay <- function(peak_learning_rate,
+                                                       warmup_steps,
+                                                       stable_steps,
+                                                       decay_steps,
+                                                       initial_learning_rate = 0,
+                                                       end_learning_rate = 0,
+                                                       name = "WarmupStableDecay",
+                                                       ...) {
+  origin <- origin_of_call("learning_rate_schedule_warmup_stable_decay")
+  new_schedule("WarmupStableDecay", given_arguments(origin), origin)
+}
+
+#' Learning rate that rises to a high value and falls to a very low one
+#'
+#' One cycle over the whole training: up along half a cosine, and down along another.
+#'
+#' @section Formula:
+#' Let \eqn{\eta}{eta} be `peak_learning_rate`, \eqn{a = \eta /}{a = eta /} `initial_divisor`,
+#' \eqn{b = \eta /}{b = eta /} `end_divisor`, \eqn{n} the `total_steps` and \eqn{m =}
+#' `warmup_fraction` \eqn{\times n}{* n}. The rate at step \eqn{t} is
+#' \deqn{a + (\eta - a) \frac{1 - \cos(\pi t / m)}{2} \quad \textrm{for } t < m,}{
+#'   a + (eta - a) (1 - cos(pi t / m)) / 2  for t < m,}
+#' \deqn{b + (\eta - b) \frac{1 + \cos(\pi (t - m) / (n - m))}{2} \quad
+#'   \textrm{for } m \le t \le n,}{
+#'   b + (eta - b) (1 + cos(pi (t - m) / (n - m))) / 2  for m <= t <= n,}
+#' and \eqn{b} after that.
+#'
+#' @inheritParams learning_rate_schedule_cosine_decay
+#' @param peak_learning_rate The highest rate \eqn{\eta}{eta}: a finite number >= 0.
+#' @param total_steps How many steps the cycle takes: a whole number >= 1.
+#' @param warmup_fraction Which fraction of them the rise takes: a number between 0 and 1.
+#' @param initial_divisor,end_divisor By what the first and the last rate are lower than the
+#'   highest: finite numbers >= 1.
+#' @inherit learning_rate_schedule_cosine_decay return
+#' @inheritSection learning_rate_schedule_cosine_decay Errors
+#' @source
+#' Smith, L. N. and Topin, N. (2018). Super-convergence: Very fast training of neural networks using
+#' large learning rates. [arXiv:1708.07120](https://arxiv.org/abs/1708.07120). They go in straight
+#' lines; half cosines and these default divisors are what is in common use today.
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' schedule <- learning_rate_schedule_one_cycle(0.5, total_steps = 100)
+#' schedule(c(0, 30, 100))
+#' plot(schedule)
+learning_rate_schedule_one_cycle <- function(peak_learning_rate,
+                                             total_steps,
+                                             warmup_fraction = 0.3,
+                                             initial_divisor = 25,
+                                             end_divisor = 1e5,
+                                             name = "OneCycle",
+                                             ...) {
+  origin <- origin_of_call("learning_rate_schedule_one_cycle")
+  new_schedule("OneCycle", given_arguments(origin), origin)
+}
+
+#' Learning rate that is a function of the step
+#'
+#' The function is called now, once for each of the steps `0`, `1`, ..., `steps - 1`, and never
+#' again: what it returns is kept in a table. So the schedule is right in compiled training, where R
+#' cannot be called, and it can be saved with the model. Beyond the last step the rate stays at the
+#' last value.
+#'
+#' @inheritParams learning_rate_schedule_cosine_decay
+#' @param fn A function of the step that returns a finite number >= 0. It is called with one step at
+#'   a time, a double; it need not be vectorised.
+#' @param steps For how many steps: a whole number >= 1.
+#' @inherit learning_rate_schedule_cosine_decay return
+#' @section Errors:
+#' `kerasgd_argument_error` for an argument that is not as described above, also if `fn` fails or
+#' returns something else at one of the steps; see [optimizer_sgd()].
+#' @seealso [optimizer_sgd()] also takes a function *without* arguments as `learning_rate`, which is
+#'   called during training.
+#' @source Written for this package.
+#' @family learning-rate schedules
+#' @export
+#' @examplesIf kerasgd_available()
+#' schedule <- learning_rate_schedule_function(function(step) 0.1 / sqrt(1 + step), steps = 200)
+#' schedule(c(0, 3, 199, 1000))
+#' plot(schedule)
+#'
+#' try(learning_rate_schedule_function(function(step) 1 - step, steps = 200))
+learning_rate_schedule_function <- function(fn, steps, name = "Table", ...) {
+  origin <- origin_of_call("learning_rate_schedule_function")
+  received <- given_arguments(origin)
+  given <- received
+  if (is.function(given$fn)) {
+    given$fn <- function_of_step(given$fn, origin)
+  }
+  new_schedule("Table.of_function", given, origin, rules = "TABLE_RULES", received = received)
+}
+
+#' An R function that Python can call with a step
+#'
+#' The step is made a double: the product of two integers overflows.
+#' @noRd
+function_of_step <- function(fn, origin) {
+  if (is_python_object(fn)) {
+    return(fn)
+  }
+  python_package(origin)
+  reticulate::r_to_py(function(step) as_python(fn(as.double(step))), convert = TRUE)
+}
