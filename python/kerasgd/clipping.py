@@ -66,14 +66,16 @@ def _clip_norms(backend: Backend, groups: Sequence[Sequence[Move]], limit: float
         lambda: _careful_factors(backend, groups, squares, unclipped, limit),
         lambda: _fast_factors(squares, unclipped, limit),
     )
+    scales, coefficients = (
+        [row[i] for i in range(len(groups))] for row in (factors[0], factors[1])
+    )
+    members = [(i, move) for i, group in enumerate(groups) for move in group]
+    gradients = backend.rescale(
+        careful, [move.gradient for _, move in members], [scales[i] for i, _ in members]
+    )
     return [
-        replace(
-            move,
-            gradient=backend.rescale(careful, move.gradient, factors[0, i]),
-            coefficient=factors[1, i],
-        )
-        for i, group in enumerate(groups)
-        for move in group
+        replace(move, gradient=gradient, coefficient=coefficients[i])
+        for (i, move), gradient in zip(members, gradients, strict=True)
     ]
 
 

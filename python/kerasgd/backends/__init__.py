@@ -163,8 +163,10 @@ class Backend(Protocol):
     ) -> Tensor:
         """The one or the other, only that one computed where the backend can."""
 
-    def rescale(self, condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
-        """``factor * gradient`` if `condition` holds; the factor is 1 where it does not."""
+    def rescale(
+        self, condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
+        """Each ``factor * gradient`` if `condition` holds; the factors are 1 where it does not."""
 
     def accumulate(self, moves: Sequence[Move]) -> None:
         """accumulator <- accumulator + coefficient * gradient."""

@@ -110,9 +110,12 @@ def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tenso
     return function(gradient)
 
 
-def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
+def rescale(
+    condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
+) -> Sequence[Tensor]:
     """As `Backend.rescale`: XLA fuses the product into the update, a conditional would copy."""
-    return gradient * factor.astype(gradient.dtype)
+    pairs = zip(gradients, factors, strict=True)
+    return [gradient * factor.astype(gradient.dtype) for gradient, factor in pairs]
 
 
 def accumulate(moves: Sequence[Move]) -> None:

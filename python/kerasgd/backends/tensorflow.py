@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from kerasgd import rule
 from kerasgd.backends import Move, Slot, State, Tensor, Variable
+from kerasgd.backends import tensorflow_kernels as kernels
 from kerasgd.errors import StateError
 
 Proceed = Callable[[list[tuple[Any, State, list[Tensor | None]]]], None]
@@ -208,11 +209,20 @@ def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tenso
     return function(gradient)
 
 
-def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
+def rescale(
+    condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
+) -> list[Tensor]:
     """As `Backend.rescale`."""
-    return tf.cond(
-        condition, lambda: _times(tf.cast(factor, gradient.dtype), gradient), lambda: gradient
-    )
+
+    def products() -> list[Tensor]:
+        pairs = zip(factors, gradients, strict=True)
+        return [_times(tf.cast(factor, gradient.dtype), gradient) for factor, gradient in pairs]
+
+    if not kernels.are_better():  # XLA fuses the product, and would copy for a conditional
+        return products()
+    # One conditional for all: each one takes long to trace.
+    rescaled: list[Tensor] = tf.cond(condition, products, lambda: list(gradients))
+    return rescaled
 
 
 def accumulate(moves: Sequence[Move]) -> None:
@@ -231,18 +241,29 @@ def clear(variables: Sequence[Variable]) -> None:
 
 def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
     """As `Backend.decay`."""
+    factors: dict[str, Tensor] = {}
     for slot in slots:
         weights = read(slot.variable)
         dtype = rule.wide(weights.dtype.name)
-        factor = rule.scalar(rate, dtype) * weight_decay
-        assign(slot.variable, tf.cast(weights, dtype) - factor * tf.cast(weights, dtype))
+        if dtype not in factors:
+            factors[dtype] = rule.scalar(rate, dtype) * weight_decay
+        # Not times `1 - factor`, of which float32 keeps little where it is close to 1.
+        assign(slot.variable, tf.cast(weights, dtype) - factors[dtype] * tf.cast(weights, dtype))
 
 
 def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
     """As `Backend.descend`."""
+    use_kernels = kernels.are_better()
+    steps: dict[tuple[Any, int], Tensor] = {}  # moves share coefficients
     for move in moves:
         if isinstance(move.gradient, tf.IndexedSlices):
             _descend_rows(move, rate)
+        elif use_kernels and kernels.can_move(move):
+            dtype = move.gradient.dtype
+            key = (dtype, id(move.coefficient))
+            if key not in steps:
+                steps[key] = rule.scalar(rate, dtype) * rule.scalar(move.coefficient, dtype)
+            kernels.descend(move, steps[key], momentum, nesterov)
         else:
             _descend(move, rate, momentum, nesterov)
 
@@ -284,12 +305,31 @@ def constrain(slots: Sequence[Slot]) -> None:
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
+    by_kernel: list[Slot] = []
+    plainly: list[Slot] = []
+    use_kernels = kernels.are_better()
     for slot in slots:
-        old = read(slot.average)
-        weights = tf.cast(slot.variable, old.dtype)
-        # No product by 0 for the first one: weights may be infinite.
-        later = momentum * old + (1 - momentum) * weights
-        assign(slot.average, tf.where(begun, later, weights))
+        has_kernel = use_kernels and kernels.can_average(slot, momentum)
+        (by_kernel if has_kernel else plainly).append(slot)
+    if by_kernel:
+        tf.cond(
+            begun, lambda: kernels.average(by_kernel, momentum), lambda: _first_average(by_kernel)
+        )
+    for slot in plainly:
+        _average(slot, momentum, begun)
+
+
+def _first_average(slots: Sequence[Slot]) -> None:
+    for slot in slots:
+        assign(slot.average, read(slot.variable))
+
+
+def _average(slot: Slot, momentum: float, begun: Tensor) -> None:
+    old = read(slot.average)
+    weights = tf.cast(slot.variable, old.dtype)
+    # No product by 0 for the first one: weights may be infinite.
+    later = momentum * old + (1 - momentum) * weights
+    assign(slot.average, tf.where(begun, later, weights))
 
 
 def overwrite(slots: Sequence[Slot]) -> None:

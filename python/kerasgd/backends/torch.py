@@ -15,6 +15,7 @@ import torch
 
 from kerasgd import rule
 from kerasgd.backends import Move, Slot, State, Tensor, Variable
+from kerasgd.backends import torch_kernels as kernels
 from kerasgd.keras_internals import in_stateless_scope
 
 
@@ -79,7 +80,8 @@ def assign(variable: Variable, value: Tensor) -> None:
 
 def squared_norms(gradients: Sequence[Tensor]) -> list[Tensor]:
     """As `Backend.squared_norms`."""
-    return [norm.square() for norm in torch._foreach_norm(list(gradients))]
+    norms = torch._foreach_norm(list(gradients))
+    return list(torch._foreach_mul(norms, norms))
 
 
 def numbers(gradient: Tensor) -> Tensor:
@@ -92,9 +94,13 @@ def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tenso
     return function(gradient)
 
 
-def rescale(condition: Tensor, gradient: Tensor, factor: Tensor) -> Tensor:
+def rescale(
+    condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
+) -> Sequence[Tensor]:
     """As `Backend.rescale`."""
-    return gradient * factor if bool(condition) else gradient
+    if not bool(condition):
+        return gradients
+    return [gradient * factor for gradient, factor in zip(gradients, factors, strict=True)]
 
 
 def accumulate(moves: Sequence[Move]) -> None:
@@ -112,10 +118,10 @@ def clear(variables: Sequence[Variable]) -> None:
 
 def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
     """As `Backend.decay`."""
-    for slot in slots:
-        weights = _writable(slot.variable)
+    weights = [_writable(slot.variable) for slot in slots]
+    if weights:
         # PyTorch computes half precision in float32 inside one operation.
-        weights.add_(weights, alpha=-float(rate) * weight_decay)
+        torch._foreach_add_(weights, weights, alpha=-float(rate) * weight_decay)
 
 
 def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
@@ -136,20 +142,17 @@ def _in_one_dtype(move: Move) -> bool:
 
 
 def _descend_together(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
-    weights = [_writable(move.slot.variable) for move in moves]
-    gradients = [move.gradient for move in moves]
-    steps = _folded(moves, rate)
-    if moves[0].slot.velocity is None:
-        _subtract(weights, gradients, steps)
-        return
-    velocities = [_writable(move.slot.velocity) for move in moves]
-    torch._foreach_mul_(velocities, momentum)
-    _subtract(velocities, gradients, steps)
-    if nesterov:
-        torch._foreach_add_(weights, velocities, alpha=momentum)
-        _subtract(weights, gradients, steps)
-    else:
-        torch._foreach_add_(weights, velocities)
+    by_step: dict[float, list[Move]] = {}
+    for move, step in zip(moves, _folded(moves, rate), strict=True):
+        by_step.setdefault(step, []).append(move)
+    for step, alike in by_step.items():
+        weights = [_writable(move.slot.variable) for move in alike]
+        gradients = [move.gradient for move in alike]
+        if alike[0].slot.velocity is None:
+            torch._foreach_add_(weights, gradients, alpha=-step)
+        else:
+            velocities = [_writable(move.slot.velocity) for move in alike]
+            kernels.descend(weights, velocities, gradients, step, momentum, nesterov)
 
 
 def _folded(moves: Sequence[Move], rate: Tensor) -> list[float]:
@@ -160,19 +163,9 @@ def _folded(moves: Sequence[Move], rate: Tensor) -> list[float]:
         product = torch.as_tensor(rate, dtype=dtype) * torch.as_tensor(coefficient, dtype=dtype)
         return float(product)
 
-    by_identity = {id(move.coefficient): folded(move.coefficient) for move in moves}
+    coefficients = {id(move.coefficient): move.coefficient for move in moves}
+    by_identity = {key: folded(coefficient) for key, coefficient in coefficients.items()}
     return [by_identity[id(move.coefficient)] for move in moves]
-
-
-def _subtract(
-    targets: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor], steps: Sequence[float]
-) -> None:
-    """target <- target - step * gradient, in place and without a temporary."""
-    if len(set(steps)) == 1:
-        torch._foreach_add_(targets, gradients, alpha=-steps[0])
-        return
-    for target, gradient, step in zip(targets, gradients, steps, strict=True):
-        target.add_(gradient, alpha=-step)
 
 
 def _descend_alone(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:

@@ -1,0 +1,158 @@
+"""Kernels are an implementation: where they run, the numbers are those of the plain operations.
+
+The plain operations are held to the reference by the other tests; here each kernel is held to a
+closed form, and to run where it should.
+"""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND
+
+import kerasgd
+from kerasgd.reference import ReferenceSGD
+
+ARGUMENTS = {
+    "plain": {},
+    "momentum": {"momentum": 0.9},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "momentum above 1": {"momentum": 1.25, "nesterov": True},
+    "decay": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    "clip": {"momentum": 0.9, "global_clipnorm": 1, "loss_scale_factor": 8},
+    "each clip": {"momentum": 0.9, "clipnorm": 0.5},
+    "average": {"momentum": 0.9, "use_ema": True, "ema_momentum": 0.9},
+    "average, small momentum": {"use_ema": True, "ema_momentum": 1e-3},
+    "average, no momentum": {"use_ema": True, "ema_momentum": 0},
+}
+SHAPES = [(), (1,), (0,), (7,), (3, 5), (33, 65)]
+STEPS = 4
+
+
+def numbers(seed, shapes=SHAPES):
+    generator = np.random.default_rng(seed)
+    return [generator.normal(size=shape) for shape in shapes]
+
+
+def run(arguments, dtype, steps=STEPS):
+    variables = [keras.Variable(w, dtype=dtype) for w in numbers(0)]
+    optimizer = kerasgd.SGD(0.1, **arguments)
+    for t in range(steps):
+        gradients = [keras.ops.convert_to_tensor(g, dtype) for g in numbers(t + 1)]
+        optimizer.apply(gradients, variables)
+    return optimizer, variables
+
+
+def reference(arguments, steps=STEPS):
+    sgd = ReferenceSGD(0.1, **arguments).build(numbers(0))
+    for t in range(steps):
+        sgd.step(numbers(t + 1))
+    return sgd
+
+
+def assert_close(values, expected, dtype):
+    bound = {"float32": 2e-6, "float64": 1e-12}[dtype]
+    for value, close_to in zip(values, expected, strict=True):
+        error = np.abs(keras.ops.convert_to_numpy(value) - close_to)
+        assert np.max(error, initial=0) <= bound * np.max(np.abs(close_to), initial=0)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    if request.param == "float64" and BACKEND == "jax":
+        pytest.skip("JAX has no float64 unless it is told so before it starts")
+    before = keras.config.floatx()
+    keras.config.set_floatx(request.param)
+    yield request.param
+    keras.config.set_floatx(before)
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+@pytest.mark.filterwarnings("ignore:.*momentum")
+def test_weights_and_averages_are_those_of_the_reference(arguments, dtype):  # contract 8.2
+    optimizer, variables = run(arguments, dtype)
+    expected = reference(arguments)
+    assert_close(variables, expected.weights, dtype)
+    if "use_ema" in arguments:
+        averages = [slot.average for slot in optimizer.state().slots]
+        assert_close(averages, expected.averages, dtype)
+
+
+def test_gradients_are_not_written(dtype):
+    variables = [keras.Variable(w, dtype=dtype) for w in numbers(0)]
+    gradients = [keras.ops.convert_to_tensor(g, dtype) for g in numbers(1)]
+    before = [np.array(keras.ops.convert_to_numpy(g)) for g in gradients]
+    everything = {"weight_decay": 0.1, "global_clipnorm": 1, "use_ema": True}
+    optimizer = kerasgd.SGD(0.1, momentum=0.9, nesterov=True, **everything)
+    for _ in range(2):
+        optimizer.apply(gradients, variables)
+    for gradient, kept in zip(gradients, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(gradient), kept)
+
+
+def test_a_weight_may_be_its_own_gradient(dtype):
+    variable = keras.Variable(np.ones(3), dtype=dtype)
+    optimizer = kerasgd.SGD(0.5, momentum=0.5)
+    optimizer.apply([keras.ops.convert_to_tensor(variable)], [variable])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), [0.5] * 3)
+
+
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    from kerasgd.backends import tensorflow_kernels as kernels
+
+    def operations(jit_compile, dtype="float32"):
+        """The types of the operations that one step is made of."""
+        variable = keras.Variable(np.ones(3), dtype=dtype)
+        optimizer = kerasgd.SGD(0.5, momentum=0.5)
+        optimizer.build([variable])
+        gradient = tf.constant([1, 2, 3], dtype)
+        step = tf.function(lambda: optimizer.apply([gradient], [variable]), jit_compile=jit_compile)
+        graph = step.get_concrete_function().graph
+        step()
+        np.testing.assert_array_equal(tf.cast(variable.value, "float32"), [0.5, 0, -0.5])
+        return {operation.type for operation in graph.get_operations()}
+
+    def test_kernels_run_in_graphs():
+        assert "ResourceApplyKerasMomentum" in operations(jit_compile=False)
+
+    def test_plain_operations_run_under_xla():
+        assert "ResourceApplyKerasMomentum" not in operations(jit_compile=True)
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+    def test_plain_operations_run_in_half_precision(dtype):  # contract 8
+        assert "ResourceApplyKerasMomentum" not in operations(False, dtype)
+
+    def test_plain_operations_run_where_tensorflow_cannot_tell_xla(monkeypatch):
+        monkeypatch.setattr(kernels, "_is_for_xla", None)
+        assert "ResourceApplyKerasMomentum" not in operations(jit_compile=False)
+
+    def test_the_xla_test_is_looked_for_once_and_may_be_missing(monkeypatch):
+        from tensorflow.python.ops import control_flow_util
+
+        monkeypatch.delattr(control_flow_util, "GraphOrParentsInXlaContext")
+        assert kernels._private_xla_test() is None
+
+
+if BACKEND == "torch":
+    import torch
+
+    from kerasgd.backends import torch_kernels
+
+    @pytest.mark.parametrize("nesterov", [False, True])
+    def test_without_the_fused_kernel_the_numbers_are_the_same(monkeypatch, nesterov):
+        monkeypatch.setattr(torch_kernels, "_fused", None)
+        arguments = {"momentum": 0.9, "nesterov": nesterov}
+        assert_close(run(arguments, "float32")[1], reference(arguments).weights, "float32")
+
+    @pytest.mark.parametrize("step", [0.0, 1e-12, 1e-8, 1e-3])
+    def test_small_steps_keep_their_digits(step):
+        weights, velocity = torch.zeros(3), torch.zeros(3)
+        torch_kernels.descend([weights], [velocity], [torch.ones(3)], step, 0.5, False)
+        np.testing.assert_allclose(velocity.numpy(), np.full(3, -step), rtol=1e-7)
+
+    def test_tensors_that_are_not_contiguous():
+        weights, velocity = torch.zeros(2, 3), torch.zeros(2, 3)
+        gradient = torch.arange(6.0).reshape(3, 2).T
+        torch_kernels.descend([weights], [velocity], [gradient], 0.5, 0.5, True)
+        np.testing.assert_array_equal(weights.numpy(), -0.75 * gradient.numpy())
