@@ -126,14 +126,14 @@ def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
 
 def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
     """As `Backend.descend`."""
-    together = [move for move in moves if _in_one_dtype(move)]
-    for dtype in {move.gradient.dtype for move in together}:
-        _descend_together(
-            [move for move in together if move.gradient.dtype == dtype], rate, momentum, nesterov
-        )
+    together: dict[torch.dtype, list[Move]] = {}
     for move in moves:
-        if not _in_one_dtype(move):
+        if _in_one_dtype(move):
+            together.setdefault(move.gradient.dtype, []).append(move)
+        else:
             _descend_alone(move, rate, momentum, nesterov)
+    for alike in together.values():
+        _descend_together(alike, rate, momentum, nesterov)
 
 
 def _in_one_dtype(move: Move) -> bool:
@@ -208,15 +208,22 @@ def overwrite(slots: Sequence[Slot]) -> None:
 
 def _value(variable: Variable) -> torch.Tensor:
     """The tensor that a variable holds, or that the scope holds for it."""
-    value = variable.value
+    return _held(variable, in_stateless_scope())
+
+
+def _held(variable: Variable, is_stateless: bool) -> torch.Tensor:
+    # `value` asks for scopes of several kinds, which costs more than to update a small variable.
+    value = None if is_stateless else getattr(variable, "_value", None)
+    if value is None:
+        value = variable.value
     return value.data if isinstance(value, torch.nn.Parameter) else value
 
 
 def _writable(variable: Variable) -> torch.Tensor:
     """A tensor to write into: the variable's own, or a copy that the current scope will hold."""
-    value = _value(variable)
-    if not in_stateless_scope():
-        return value
-    value = value.clone()
-    variable.assign(value)
+    is_stateless = in_stateless_scope()
+    value = _held(variable, is_stateless)
+    if is_stateless:
+        value = value.clone()
+        variable.assign(value)
     return value
