@@ -60,7 +60,7 @@ import_package <- function(origin) {
   tryCatch(
     {
       # modules become attributes of the package once they are imported
-      for (module in c("bridge", "inspection", "r_methods", "transfer")) {
+      for (module in c("bridge", "inspection", "r_methods", "snapshot", "transfer")) {
         reticulate::import_from_path(
           paste0("kerasgd.", module),
           path = path, delay_load = FALSE
@@ -317,12 +317,13 @@ doubles_from_python <- function(x, origin) {
   readBin(bytes, "double", n = length(bytes) / 8, endian = "little")
 }
 
-#' An array of R as one of NumPy, exactly: its dimensions, or its length, are the shape
+#' The numbers of an array of R as bytes, exactly, and its shape, for `kerasgd.transfer`
 #' @noRd
-array_as_python <- function(x) {
-  bytes <- writeBin(as.double(x), raw(), endian = "little")
-  shape <- as.list(as.double(dim(x) %||% length(x)))
-  python_package()$transfer$from_doubles(reticulate::r_to_py(bytes), shape)
+array_for_python <- function(x) {
+  list(
+    data = reticulate::r_to_py(writeBin(as.double(x), raw(), endian = "little")),
+    shape = as.list(as.double(dim(x) %||% length(x)))
+  )
 }
 
 is_python_object <- function(x) inherits(x, "python.builtin.object")

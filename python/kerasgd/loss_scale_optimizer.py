@@ -100,7 +100,9 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._trainable_variables_indices = inner._trainable_variables_indices
         self.built = True
         if self._pending is not None:
-            self.load_own_variables(self._pending)
+            # `fit()` may be tracing its step: there an assignment would be done at every step.
+            with inner.backend.beside(self, inner._iterations):
+                self.load_own_variables(self._pending)
             self._pending = None
 
     def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from kerasgd.errors import ArgumentTypeError, StateError
+import keras
+import numpy as np
+
+from kerasgd import rule, snapshot, transfer
+from kerasgd.arguments import LARGEST_FLOAT32
+from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 from kerasgd.weight_decay import path_of
@@ -74,3 +79,56 @@ def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:
                 f"`{path_of(variable)}` is not among the variables that `{optimizer.name}` was "
                 "built with."
             )
+
+
+def load_optimizer(file: str, model: Any) -> Optimizer:
+    """As `snapshot.load()`."""
+    return snapshot.load(file, variables_of(model, "model"))
+
+
+def variables_to_train(variables: Any) -> list[Any]:
+    """As `variables_of()`, but there must be some.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    found = variables_of(variables, "variables")
+    if not found:
+        raise ArgumentTypeError("variables", "a list of variables, or a Keras model", variables)
+    return found
+
+
+def gradient(data: bytes, shape: list[float], variable: Any) -> Any:
+    """An array of R (see `transfer`) as a tensor for this variable.
+
+    The tensor is float32 at least: its dtype is the variable's only at the rule (contract 1.4).
+
+    Raises:
+        ArgumentValueError: its shape is not that of the variable, or float32 ends below a number.
+    """
+    array = transfer.from_doubles(data, shape)
+    wanted = tuple(int(n) for n in variable.shape)
+    if wanted == () and array.shape == (1,):  # R has no arrays without dimensions
+        array = array.reshape(())
+    if array.shape != wanted:
+        raise ArgumentValueError("grads", f"{_shaped(wanted)} for `{path_of(variable)}`", array)
+    dtype = rule.wide(keras.backend.standardize_dtype(variable.dtype))
+    if dtype == "float32" and np.any(np.isfinite(array) & (np.abs(array) > LARGEST_FLOAT32)):
+        raise ArgumentValueError(
+            "grads",
+            f"numbers up to 3.4e38 for `{path_of(variable)}`",
+            array,
+        )
+    return keras.ops.convert_to_tensor(array.astype(dtype), dtype)
+
+
+def _shaped(shape: tuple[int, ...]) -> str:
+    if len(shape) < 2:
+        return f"a vector of length {shape[0]}" if shape else "one number"
+    noun = "a matrix" if len(shape) == 2 else "an array"
+    return f"{noun} of {' x '.join(map(str, shape))}"
+
+
+def apply(optimizer: Optimizer, grads: list[Any], variables: list[Any]) -> None:
+    """As `SGD.apply()`."""
+    optimizer.apply(grads, variables)

@@ -151,6 +151,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if self.built:
             return
         variables = list(variables)
+        if self._pending is not None:
+            saved_state.check_fits(self, variables, self._pending)
         exclusions = self._exclusions
         exclusions.variables += [variables[i] for i in self._excluded_indices]
         self._excluded_indices = []
@@ -169,7 +171,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self.momentums = [slot.velocity for slot in slots] if self.momentum else []
         self.built = True
         if self._pending is not None:
-            self.load_own_variables(self._pending)
+            # `fit()` may be tracing its step: there an assignment would be done at every step.
+            with self.backend.beside(self, self._iterations):
+                self.load_own_variables(self._pending)
             self._pending = None
 
     def _slot(self, variable: Any, exclusions: Exclusions) -> Slot:

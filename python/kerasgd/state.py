@@ -61,7 +61,9 @@ def load(optimizer: Any, roles: Mapping[str, Any], store: Mapping[str, Any]) -> 
     saved = _read_description(optimizer, store)
     values = {role: np.asarray(store[role]) for role in store.keys() if role != DESCRIPTION}  # noqa: SIM118
     if saved["built"]:
-        values = _reordered(values, _partners(optimizer, saved["variables"]))
+        _check_built(optimizer, saved["variables"])
+        own = _described(optimizer._trainable_variables)
+        values = _reordered(values, _partners(optimizer, own, saved["variables"]))
         _check_roles(optimizer, set(roles), set(values))
     known = {role: value for role, value in values.items() if role in roles}
     _check_shapes(optimizer, roles, known)
@@ -69,17 +71,31 @@ def load(optimizer: Any, roles: Mapping[str, Any], store: Mapping[str, Any]) -> 
         roles[role].assign(value)
 
 
-def _partners(optimizer: Any, saved: list[tuple[str, list[int]]]) -> list[int]:
+def check_fits(optimizer: Any, variables: Sequence[Any], store: Mapping[str, Any]) -> None:
+    """Refuse variables that the state in `store` does not belong to.
+
+    Raises:
+        StateError: their number or a shape differs.
+    """
+    saved = _read_description(optimizer, store)
+    if saved["built"]:
+        _partners(optimizer, _described(variables), saved["variables"])
+
+
+Described = list[tuple[str, list[int]]]
+
+
+def _partners(optimizer: Any, own: Described, saved: Described) -> list[int]:
     """For each variable of the optimizer the index of the saved one that its state comes from.
 
     They are paired by path if both have the same paths, whatever their order. Else, since Keras
     numbers layers anew in every session, they are paired in their order.
     """
-    own_paths = [path for path, _ in _describe(optimizer)["variables"]]
+    own_paths = [path for path, _ in own]
     saved_paths = [path for path, _ in saved]
     same = sorted(own_paths) == sorted(saved_paths) and len(set(own_paths)) == len(own_paths)
     partners = [saved_paths.index(path) for path in own_paths] if same else list(range(len(saved)))
-    _check_variables(optimizer, [saved[i] for i in partners])
+    _check_variables(optimizer, own, [saved[i] for i in partners])
     return partners
 
 
@@ -102,8 +118,12 @@ def _describe(optimizer: Any) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "built": optimizer.built,
-        "variables": [[path_of(v), [int(n) for n in v.shape]] for v in variables],
+        "variables": _described(variables),
     }
+
+
+def _described(variables: Sequence[Any]) -> Described:
+    return [(path_of(v), [int(n) for n in v.shape]) for v in variables]
 
 
 def _read_description(optimizer: Any, store: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,13 +141,15 @@ def _read_description(optimizer: Any, store: Mapping[str, Any]) -> dict[str, Any
     return described
 
 
-def _check_variables(optimizer: Any, saved: list[tuple[str, list[int]]]) -> None:
+def _check_built(optimizer: Any, saved: Described) -> None:
     if not optimizer.built:
         raise StateError(
             f"The saved state belongs to {len(saved)} variables, but `{optimizer.name}` is not "
             "built. Call `build()` with the model's trainable variables first."
         )
-    own = _describe(optimizer)["variables"]
+
+
+def _check_variables(optimizer: Any, own: Described, saved: Described) -> None:
     if len(own) != len(saved):
         extra = (own if len(own) > len(saved) else saved)[min(len(own), len(saved))]
         raise StateError(

@@ -44,7 +44,7 @@ fit_one_weight <- function(optimizer, x, y, steps) {
 }
 
 # Do a step with each of `gradients`, from `start`; the weights at the end
-apply_gradients <- function(optimizer, gradients, start) {
+steps_from <- function(optimizer, gradients, start) {
   keras <- reticulate::import("keras")
   tensor <- function(x) keras$ops$convert_to_tensor(as.list(x), dtype = "float32")
   weights <- keras$Variable(tensor(start))

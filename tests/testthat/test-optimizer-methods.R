@@ -33,7 +33,7 @@ test_that("print() counts steps, updates and the rate of a schedule", {
   skip_if_no_keras()
   halving <- schedule_of_keras(1, decay_steps = 1L, decay_rate = 0.5)
   optimizer <- optimizer_sgd(halving, gradient_accumulation_steps = 2L)
-  apply_gradients(optimizer, list(1, 1, 1), start = 0)
+  steps_from(optimizer, list(1, 1, 1), start = 0)
   expect_equal(tail(format(optimizer), 2), c(
     "  steps so far: 3 (updates: 1)", "  learning rate now: 0.125"
   ))
@@ -52,7 +52,7 @@ test_that("summary() shows all settings and the state", {
     summary(optimizer_loss_scale(optimizer_sgd()))
   })
 
-  apply_gradients(optimizer, list(c(1, 2, 3)), start = c(0, 0, 0))
+  steps_from(optimizer, list(c(1, 2, 3)), start = c(0, 0, 0))
   state <- summary(optimizer)$state
   expect_identical(state$steps, 1)
   expect_identical(state$updates, 0)
@@ -111,7 +111,7 @@ test_that("all.equal() compares state", {
   skip_if_no_keras()
   stepped <- function(gradient, steps = 1) {
     optimizer <- optimizer_sgd(0.1, momentum = 0.5)
-    apply_gradients(optimizer, rep(list(gradient), steps), start = c(0, 0))
+    steps_from(optimizer, rep(list(gradient), steps), start = c(0, 0))
     optimizer
   }
   expect_true(all.equal(stepped(c(1, 2)), stepped(c(1, 2))))
@@ -127,7 +127,7 @@ test_that("update() makes a new optimizer, with the same checks", {
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.1, momentum = 0.5, weight_decay = 0.1)
   optimizer$exclude_from_weight_decay(var_names = "bias")
-  apply_gradients(optimizer, list(1), start = 0)
+  steps_from(optimizer, list(1), start = 0)
 
   faster <- update(optimizer, learning_rate = 1, name = "faster")
   expected <- utils::modifyList(as.list(optimizer), list(learning_rate = 1, name = "faster"))
@@ -156,7 +156,7 @@ test_that("`$learning_rate <-` replaces the rate, checked", {
   # contract 2.1, 2.7
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.1)
-  apply_gradients(optimizer, list(1), start = 0)
+  steps_from(optimizer, list(1), start = 0)
   optimizer$learning_rate <- 0.5
   expect_identical(as.double(optimizer$learning_rate), 0.5)
   expect_identical(optimizer$get_config()$learning_rate, 0.5)
@@ -200,7 +200,7 @@ test_that("numbers of Python come exactly", {
   expect_identical(as.numeric(variable(3, "float32")), 3)
 
   optimizer <- optimizer_sgd(gradient_accumulation_steps = 2)
-  apply_gradients(optimizer, list(1, 1, 1), start = 0)
+  steps_from(optimizer, list(1, 1, 1), start = 0)
   expect_identical(as.numeric(optimizer$iterations), 1)
 
   skip_if(loaded_backend() == "jax", "JAX counts in 32 bits")

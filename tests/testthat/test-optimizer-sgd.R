@@ -248,7 +248,7 @@ test_that("a function without arguments is called once a step in eager code", {
   }
   optimizer <- optimizer_sgd(learning_rate = halving)
   expect_equal(calls, 0)
-  weights <- apply_gradients(optimizer, rep(list(c(1, -2)), 4), start = c(0, 0))
+  weights <- steps_from(optimizer, rep(list(c(1, -2)), 4), start = c(0, 0))
   expect_equal(calls, 4)
   expect_close(weights, -(1 - 1 / 2^4) * c(1, -2))
 })
@@ -272,7 +272,7 @@ test_that("what a function returns must be a rate", {
   # contract 2.4
   skip_if_no_keras()
   step_with <- function(result) {
-    apply_gradients(optimizer_sgd(learning_rate = function() result), list(1), start = 0)
+    steps_from(optimizer_sgd(learning_rate = function() result), list(1), start = 0)
   }
   expect_close(step_with(2L), -2)
   for (bad in list(NULL, NA, NaN, Inf, -1, TRUE, "0.1", c(1, 2), list())) {
@@ -291,7 +291,7 @@ test_that("a schedule is asked with the number of steps so far", {
   schedules <- reticulate::import("keras")$optimizers$schedules
   schedule <- schedules$ExponentialDecay(0.1, decay_steps = 10L, decay_rate = 1 / 3)
   rates <- 0.1 * (1 / 3)^((0:5) / 10)
-  weights <- apply_gradients(optimizer_sgd(schedule), rep(list(c(1, -2)), 6), start = c(5, 5))
+  weights <- steps_from(optimizer_sgd(schedule), rep(list(c(1, -2)), 6), start = c(5, 5))
   expect_close(weights, 5 - sum(rates) * c(1, -2))
 
   fitted <- fit_one_weight(optimizer_sgd(schedule), x, y, steps = 6)
@@ -302,7 +302,7 @@ test_that("a function of Python is taken too", {
   # contract 2.3
   skip_if_no_keras()
   quarter <- reticulate::py_eval("lambda: 0.25")
-  expect_close(apply_gradients(optimizer_sgd(quarter), list(1, 1), start = 1), 0.5)
+  expect_close(steps_from(optimizer_sgd(quarter), list(1, 1), start = 1), 0.5)
 })
 
 # Training, against closed forms ------------------------------------------------------------------

@@ -1,0 +1,85 @@
+#' Keep an optimizer in a file
+#'
+#' `save_optimizer()` writes an optimizer with its settings and all its state, and
+#' `load_optimizer()` makes it again, in another session, on another machine or with another
+#' backend. Training that goes on with it is training that was never interrupted: with the same
+#' weights and data the results are the same, bit for bit, also in the middle of an accumulation
+#' window.
+#'
+#' @section What is kept:
+#' The settings (the learning rate exactly as it was given, schedules with their arguments,
+#' exclusions from weight decay), and the state: for a weight \eqn{w} its velocity \eqn{v}, its
+#' average \eqn{a} and the sum of its gradients in this accumulation window, each as far as the
+#' optimizer has it; the count of steps; the scale of [optimizer_loss_scale()]. The weights belong
+#' to the model, which Keras saves: `model$save_weights()`, `model$save()`.
+#'
+#' The file is a zip of NumPy arrays and of JSON. Nothing in it is run as code when it is read.
+#'
+#' R's own `saveRDS()` and `save()` keep nothing of a Python object; an optimizer that comes back
+#' from them says so when it is used.
+#'
+#' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
+#' @param file The path of the file, one non-empty string. An existing file is replaced when the new
+#'   one is complete.
+#' @param model A Keras model, or a list of variables, that the optimizer is to train: the state is
+#'   set at once, and an error says if it belongs to other variables. With `NULL` that is left to
+#'   the first step, which trains nothing if the state does not fit. Variables are paired by their
+#'   paths, or if these differ, in their order.
+#' @param ... Not used.
+#'
+#' @return `save_optimizer()` returns `file`, invisibly; `load_optimizer()` the optimizer.
+#'
+#' @section Errors:
+#' * `kerasgd_argument_error`: an argument is not as described above.
+#' * `kerasgd_state_error`: the optimizer cannot be saved (its learning rate is a function, or
+#'   weights and averages are exchanged), the file is no file of an optimizer, or its state belongs
+#'   to variables of another number or shape. Nothing is changed then.
+#'
+#' @seealso [optimizer_sgd()]
+#' @name save_optimizer
+#' @examplesIf kerasgd_available()
+#' keras <- reticulate::import("keras")
+#' weight <- keras$Variable(0)
+#' optimizer <- optimizer_sgd(learning_rate = 0.1, momentum = 0.5)
+#' optimizer$apply(list(keras$ops$ones(list())), list(weight))
+#'
+#' file <- tempfile()
+#' save_optimizer(optimizer, file)
+#' again <- load_optimizer(file, list(weight))
+#' all.equal(again, optimizer)
+#'
+#' # State of other variables is refused
+#' try(load_optimizer(file, list(keras$Variable(c(0, 0)))))
+#' unlink(file)
+NULL
+
+#' @rdname save_optimizer
+#' @export
+save_optimizer <- function(optimizer, file, ...) {
+  origin <- origin_of_call("save_optimizer")
+  given <- given_arguments(origin)
+  check_no_extra(given, names(formals()), origin)
+  check_optimizer(given, origin)
+  check_given(given, "file", "the path of a file", origin)
+  check_string(file, "file", origin)
+  if (!dir.exists(dirname(file))) {
+    abort_argument("file", "in a folder that exists", file, origin = origin)
+  }
+  path <- normalizePath(file, mustWork = FALSE)
+  call_python("snapshot.save", list(optimizer = optimizer, file = path), origin)
+  invisible(file)
+}
+
+#' @rdname save_optimizer
+#' @export
+load_optimizer <- function(file, model = NULL, ...) {
+  origin <- origin_of_call("load_optimizer")
+  given <- given_arguments(origin)
+  check_no_extra(given, names(formals()), origin)
+  check_given(given, "file", "the path of an existing file", origin)
+  if (!is_string(file) || !utils::file_test("-f", file)) {
+    abort_argument("file", "the path of an existing file", file, origin = origin)
+  }
+  path <- normalizePath(file)
+  call_python("r_methods.load_optimizer", list(file = path, model = model), origin)
+}
