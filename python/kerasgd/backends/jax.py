@@ -59,7 +59,9 @@ def when(condition: Tensor, action: Callable[[], None], writes: Sequence[Variabl
 
 def choose(condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]) -> Tensor:
     """As `Backend.choose`."""
-    return jax.lax.cond(condition, yes, no)
+    if isinstance(condition, jax.core.Tracer):
+        return jax.lax.cond(condition, yes, no)
+    return yes() if condition else no()  # a cond of new functions would be compiled at each step
 
 
 def call_each_time(function: Callable[[], float]) -> float:
