@@ -112,7 +112,9 @@
 #' Decoupled weight decay: Loshchilov, I. and Hutter, F. (2019). Decoupled weight decay
 #' regularization. *International Conference on Learning Representations*.
 #'
-#' @seealso [install_kerasgd()] to install Keras, [kerasgd_sitrep()] to see what is installed.
+#' @seealso [learning_rate_schedules], [optimizer_loss_scale()], [optimizer_methods],
+#'   [save_optimizer()]; [install_kerasgd()] to install Keras, [kerasgd_sitrep()] to see what is
+#'   installed.
 #' @export
 #' @examples
 #' # A misspelt argument is refused, and no Python is needed for that
