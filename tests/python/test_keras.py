@@ -77,11 +77,12 @@ def test_bad_gradients_change_nothing():  # contract 1.6, 12.7
 
 
 def test_a_failing_constraint_says_that_weights_may_have_changed():  # contract 12.7
-    def fails(weights):
-        raise OSError("no disk")
+    class Fails(keras.constraints.Constraint):
+        def __call__(self, weights):
+            raise OSError("no disk")
 
     w = keras.Variable([1.0], name="w")
-    w.constraint = fails
+    w.constraint = Fails()
     with pytest.raises(kerasgd.StateError, match=r"no disk.*may have changed"):
         kerasgd.SGD(0.5).apply([keras.ops.ones(1)], [w])
 
