@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from kerasgd.errors import ArgumentError, StateError, UnknownArgumentError, describe
 
 
+# Python hides these from users, and so does R.
+FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+
+
 @dataclass
 class Outcome:
     """What came of a call.
@@ -40,6 +44,8 @@ def call(
     outcome = Outcome()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        for category in FOR_DEVELOPERS:
+            warnings.simplefilter("ignore", category)
         try:
             outcome.value = function(*args, **(kwargs or {}))
         except Exception as exception:

@@ -34,13 +34,14 @@ def save(optimizer: SGD | LossScaleOptimizer, file: str) -> None:
         StateError: it has what cannot be saved: a function as learning rate, a class of its own,
             weights and averages that are exchanged.
     """
+    arrays: dict[str, Any]
     settings, arrays = _taken_apart(optimizer)
     header = json.dumps({"format": FORMAT, **settings}).encode()
     arrays[HEADER] = np.frombuffer(header, "uint8")
     folder = os.path.dirname(os.path.abspath(file))
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as written:
         try:
-            np.savez(written, **arrays)  # type: ignore[arg-type]
+            np.savez(written, **arrays)
         except BaseException:
             os.unlink(written.name)
             raise

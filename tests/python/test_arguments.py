@@ -5,6 +5,7 @@ import fractions
 import inspect
 import math
 import pickle
+import warnings
 
 import keras
 import numpy as np
@@ -280,3 +281,11 @@ def test_bridge_brings_back_the_error_as_data():
 def test_bridge_brings_back_each_warning_once():
     outcome = bridge.call(lambda: [make(momentum=2) for _ in range(3)])
     assert outcome.warnings == ["`momentum` is 2. Above 1 the velocity grows without bound."]
+
+
+def test_bridge_keeps_what_is_for_developers():
+    def deprecated():
+        warnings.warn("use another function", DeprecationWarning, stacklevel=1)
+        warnings.warn("for you", UserWarning, stacklevel=1)
+
+    assert bridge.call(deprecated).warnings == ["for you"]
