@@ -19,7 +19,7 @@ export LC_ALL := C.UTF-8
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .PHONY: help demo test bench check docs lint install clean distclean \
-  test-tensorflow test-jax test-torch test-r test-more check-package check-docs \
+  test-tensorflow test-jax test-torch test-r test-versions test-long check-package check-docs \
   needs-run needs-test needs-check .venv .venv-jax .venv-torch .venv-oldest
 
 help: ## show this list
@@ -33,8 +33,11 @@ demo: install ## train a classifier on iris from R and draw its training curve
 test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, then R
 	@tools/test.sh tensorflow jax torch r
 
-test-more: needs-test install .venv-jax .venv-torch .venv-oldest ## the long tests, the oldest Keras, a newer reticulate
-	@tools/test.sh long-tensorflow long-jax long-torch oldest-keras new-reticulate
+test-versions: needs-test install .venv-torch .venv-oldest ## test with the oldest Keras, and with a newer reticulate
+	@tools/test.sh oldest-keras new-reticulate
+
+test-long: needs-test .venv .venv-jax .venv-torch ## the tests that take minutes
+	@tools/test.sh long-tensorflow long-jax long-torch
 
 test-tensorflow: needs-test .venv ## run the Python tests on TensorFlow
 	@tools/test-python.sh .venv tensorflow $(ARGS)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from kerasgd.errors import ArgumentError, StateError, UnknownArgumentError, describe
 
-
 # Python hides these from users, and so does R.
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 

@@ -34,7 +34,6 @@ def save(optimizer: SGD | LossScaleOptimizer, file: str) -> None:
         StateError: it has what cannot be saved: a function as learning rate, a class of its own,
             weights and averages that are exchanged.
     """
-    arrays: dict[str, Any]
     settings, arrays = _taken_apart(optimizer)
     header = json.dumps({"format": FORMAT, **settings}).encode()
     arrays[HEADER] = np.frombuffer(header, "uint8")
@@ -84,7 +83,7 @@ def _arrays(file: str, opened: BinaryIO) -> dict[str, Array]:
 
 def _taken_apart(
     optimizer: SGD | LossScaleOptimizer,
-) -> tuple[dict[str, Any], dict[str, Array]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays: dict[str, Array] = dict(optimizer._pending or {})
     if not arrays:
         optimizer.save_own_variables(arrays)

@@ -1,19 +1,22 @@
 """What Keras promises of any optimizer (contract 13.1), beyond the conformance checks."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
+from conftest import BACKEND
 
 import kerasgd
 
 ONE = np.ones((1, 1))
 
 
-def model_of_one_weight(optimizer):
+def model_of_one_weight(optimizer, **options):
     """The gradient of the weight is the input."""
     layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
     model = keras.Sequential([keras.Input((1,)), layer])
-    model.compile(optimizer, loss=lambda y, output: output[..., 0])
+    model.compile(optimizer, loss=lambda y, output: output[..., 0], **options)
     return model
 
 
@@ -92,3 +95,12 @@ def test_integer_gradients_are_numbers():  # contract 1.4
     optimizer = kerasgd.SGD(0.5, loss_scale_factor=4)
     optimizer.apply([keras.ops.convert_to_tensor([2], dtype="int32")], [w])
     assert keras.ops.convert_to_numpy(w).tolist() == [0.75]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(BACKEND != "torch", reason="a compiler of PyTorch")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile() needs g++")
+def test_a_step_compiled_by_torch():  # contract 13.1: as a file from JAX asks for it
+    model = model_of_one_weight(kerasgd.SGD(0.5, momentum=0.5), jit_compile=True)
+    model.fit(ONE, ONE, epochs=3, verbose=0)
+    assert weight(model) == pytest.approx(momentum([1, 1, 1]), rel=1e-6)

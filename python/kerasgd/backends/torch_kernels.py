@@ -23,8 +23,13 @@ def descend(
     nesterov: bool,
 ) -> None:
     """Rules 1.2 and 1.3 in place, where `step` is the learning rate times the coefficient."""
-    can_fuse = _fused is not None and step >= SMALLEST_FUSED_STEP
-    if can_fuse and all(map(_is_fusible, weights, velocities, gradients)):
+    # Under torch.compile() tensors have no memory yet, which the kernel asks for.
+    can_fuse = _fused is not None and not torch.compiler.is_compiling()
+    if (
+        can_fuse
+        and step >= SMALLEST_FUSED_STEP
+        and all(map(_is_fusible, weights, velocities, gradients))
+    ):
         _descend_fused(weights, velocities, gradients, step, momentum, nesterov)
     else:
         _descend_foreach(weights, velocities, gradients, step, momentum, nesterov)
