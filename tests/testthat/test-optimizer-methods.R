@@ -191,7 +191,8 @@ test_that("numbers of Python come exactly", {
   optimizer_sgd()
   keras <- reticulate::import("keras")
   variable <- function(x, dtype) {
-    keras$Variable(keras$ops$convert_to_tensor(x, dtype = dtype), dtype = dtype)
+    value <- keras$ops$convert_to_tensor(x, dtype = dtype)
+    keras$Variable(value, dtype = dtype, trainable = FALSE)
   }
   m <- matrix(c(1.5, -2, 3, 1 / 3, 0, 8), 2)
   rows <- list(list(1.5, 3, 0), list(-2, 1 / 3, 8))

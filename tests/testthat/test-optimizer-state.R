@@ -49,11 +49,13 @@ test_that("an optimizer comes back in another session", {
   output <- eval(bquote(run_r({
     optimizer <- load_optimizer(.(file))
     optimizer$build(list(reticulate::import("keras")$Variable(matrix(0))))
-    velocity <- as.double(reticulate::py_get_item(optimizer$momentums, 0L))
+    momentums <- reticulate::py_get_attr(optimizer, "momentums")
+    velocity <- as.double(reticulate::py_get_item(momentums, 0L))
     rate <- as.list(optimizer)$learning_rate
     cat("\n", sprintf("%a %a %g", velocity, rate, summary(optimizer)$state$steps), sep = "")
   })))
-  velocity <- as.double(reticulate::py_get_item(optimizer$momentums, 0L))
+  momentums <- reticulate::py_get_attr(optimizer, "momentums")
+  velocity <- as.double(reticulate::py_get_item(momentums, 0L))
   expect_identical(tail(output, 1), sprintf("%a %a 8", velocity, 1 / 3))
 })
 
