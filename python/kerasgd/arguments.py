@@ -31,6 +31,7 @@ from kerasgd.errors import (
     UnknownArgumentError,
 )
 from kerasgd.foreign import ForeignFunction
+from kerasgd.rule import LARGEST_NORMAL, SMALLEST_NORMAL
 
 LARGEST_WHOLE_NUMBER = 2**31 - 1
 LARGEST_FLOAT32 = float(np.finfo("float32").max)
@@ -212,9 +213,11 @@ RULES: Mapping[str, Rule[Any]] = {
 }
 
 
-# Those of `LossScaleOptimizer`; the scale and its inverse must be normal float32 numbers.
+# Those of `LossScaleOptimizer`.
 LOSS_SCALE_RULES: Mapping[str, Rule[Any]] = {
-    "initial_scale": number("a number from 2^-126 to 2^126", lambda x: 2.0**-126 <= x <= 2.0**126),
+    "initial_scale": number(
+        "a number from 2^-126 to 2^126", lambda x: SMALLEST_NORMAL <= x <= LARGEST_NORMAL
+    ),
     "dynamic_growth_steps": whole_number(at_least=1),
     "name": optional(label()),
 }

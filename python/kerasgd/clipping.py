@@ -18,8 +18,6 @@ from kerasgd.backends import Backend, Move, Tensor
 
 # Below this sum of squares, squares of single elements may have vanished: float32 ends at 1.2e-38.
 TINY = 1e-20
-# Reciprocals of what lies between are normal float32 numbers.
-SMALLEST_UNIT, LARGEST_UNIT = 2.0**-126, 2.0**126
 
 
 def clip_values(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
@@ -106,7 +104,7 @@ def _careful_factors(
     """
     ops = keras.ops
     largest = ops.stack([_largest(backend, group, squares.dtype) for group in groups])
-    units = ops.clip(largest, SMALLEST_UNIT, LARGEST_UNIT)
+    units = ops.clip(largest, rule.SMALLEST_NORMAL, rule.LARGEST_NORMAL)
     norms = ops.sqrt(
         ops.stack([_squares_in(backend, units[i], g, squares.dtype) for i, g in enumerate(groups)])
     )

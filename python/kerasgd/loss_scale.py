@@ -10,10 +10,7 @@ from collections.abc import Callable, Sequence
 import keras
 
 from kerasgd.backends import Backend, DynamicScale, State, Tensor
-
-# The powers of two that are normal float32 numbers, and whose inverses are. A scale of 0 or
-# infinity could never change again, and would spoil the weights.
-SMALLEST, LARGEST = 2.0**-126, 2.0**126
+from kerasgd.rule import LARGEST_NORMAL, SMALLEST_NORMAL
 
 
 def if_finite(
@@ -50,12 +47,13 @@ def _count(backend: Backend, dynamic: DynamicScale) -> None:
     scale = backend.read(dynamic.scale)
     finite_steps = backend.read(dynamic.finite_steps) + 1
     grows = finite_steps >= dynamic.growth_steps
-    doubled = ops.minimum(2 * scale, LARGEST)
+    doubled = ops.minimum(2 * scale, LARGEST_NORMAL)
     backend.assign(dynamic.scale, ops.where(grows, doubled, scale))
     backend.assign(dynamic.finite_steps, ops.where(grows, 0, finite_steps))
 
 
 def _halve(backend: Backend, dynamic: DynamicScale) -> None:
-    halved = keras.ops.maximum(backend.read(dynamic.scale) / 2, SMALLEST)
+    # A scale of 0 or infinity could never change again, and would spoil the weights.
+    halved = keras.ops.maximum(backend.read(dynamic.scale) / 2, SMALLEST_NORMAL)
     backend.assign(dynamic.scale, halved)
     backend.clear([dynamic.finite_steps])

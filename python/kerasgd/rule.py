@@ -6,9 +6,14 @@ variables at once are held equal to it by tests.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 
-from kerasgd.backends import Tensor
+from kerasgd.backends import Move, Tensor, Variable
+
+# Between these float32 numbers are normal, and so are their inverses.
+SMALLEST_NORMAL, LARGEST_NORMAL = 2.0**-126, 2.0**126
 
 
 def wide(dtype: str) -> str:
@@ -48,3 +53,24 @@ def with_momentum(
     if nesterov:
         ahead = momentum * ahead - step
     return ops.cast(ops.cast(weights, step.dtype) + ahead, weights.dtype), new_velocity
+
+
+def descend(
+    move: Move,
+    rate: Tensor,
+    momentum: float,
+    nesterov: bool,
+    read: Callable[[Variable], Tensor],
+    assign: Callable[[Variable, Tensor], None],
+) -> None:
+    """Rules 1.1 to 1.4 for one variable; `read` and `assign` are those of the backend."""
+    slot, weights = move.slot, read(move.slot.variable)
+    step = learning_rate_times_gradient(
+        move.gradient, move.coefficient, rate, keras.backend.standardize_dtype(weights.dtype)
+    )
+    if slot.velocity is None:
+        assign(slot.variable, without_momentum(weights, step))
+        return
+    weights, velocity = with_momentum(weights, read(slot.velocity), step, momentum, nesterov)
+    assign(slot.variable, weights)
+    assign(slot.velocity, velocity)

@@ -119,7 +119,9 @@ def _descend(optimizer: SGD, moves: Sequence[Move], rate: Tensor) -> None:
 
 def _constrain(optimizer: SGD, slots: Sequence[Slot]) -> None:
     try:
-        optimizer.backend.constrain(slots)
+        for slot in slots:
+            if slot.constraint is not None:
+                optimizer.backend.assign(slot.variable, slot.constraint(slot.variable))
     except Exception as error:
         raise StateError(
             f"A constraint failed with {type(error).__name__}: {error} It failed in the middle of "

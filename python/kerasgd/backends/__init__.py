@@ -180,9 +180,6 @@ class Backend(Protocol):
     def descend(self, moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
         """Rules 1.1 to 1.3, for all variables at once."""
 
-    def constrain(self, slots: Sequence[Slot]) -> None:
-        """Apply each variable's constraint."""
-
     def average(self, slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
         """average <- momentum * average + (1 - momentum) * w; the first one is w itself."""
 

@@ -146,25 +146,7 @@ def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
 def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
     """As `Backend.descend`."""
     for move in moves:
-        slot, weights = move.slot, move.slot.variable.value
-        step = rule.learning_rate_times_gradient(
-            move.gradient, move.coefficient, rate, keras.backend.standardize_dtype(weights.dtype)
-        )
-        if slot.velocity is None:
-            slot.variable.assign(rule.without_momentum(weights, step))
-        else:
-            weights, velocity = rule.with_momentum(
-                weights, slot.velocity.value, step, momentum, nesterov
-            )
-            slot.variable.assign(weights)
-            slot.velocity.assign(velocity)
-
-
-def constrain(slots: Sequence[Slot]) -> None:
-    """As `Backend.constrain`."""
-    for slot in slots:
-        if slot.constraint is not None:
-            slot.variable.assign(slot.constraint(slot.variable))
+        rule.descend(move, rate, momentum, nesterov, read, assign)
 
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:

@@ -265,20 +265,7 @@ def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool
                 steps[key] = rule.scalar(rate, dtype) * rule.scalar(move.coefficient, dtype)
             kernels.descend(move, steps[key], momentum, nesterov)
         else:
-            _descend(move, rate, momentum, nesterov)
-
-
-def _descend(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
-    slot, weights = move.slot, read(move.slot.variable)
-    step = rule.learning_rate_times_gradient(
-        move.gradient, move.coefficient, rate, weights.dtype.name
-    )
-    if slot.velocity is None:
-        assign(slot.variable, rule.without_momentum(weights, step))
-        return
-    weights, velocity = rule.with_momentum(weights, read(slot.velocity), step, momentum, nesterov)
-    assign(slot.velocity, velocity)
-    assign(slot.variable, weights)
+            rule.descend(move, rate, momentum, nesterov, read, assign)
 
 
 def _descend_rows(move: Move, rate: Tensor) -> None:
@@ -294,13 +281,6 @@ def _descend_rows(move: Move, rate: Tensor) -> None:
         # too (4.5).
         spoilt = tf.math.is_nan(move.coefficient)
         when(spoilt, lambda: assign(variable, variable * float("nan")), [variable])
-
-
-def constrain(slots: Sequence[Slot]) -> None:
-    """As `Backend.constrain`."""
-    for slot in slots:
-        if slot.constraint is not None:
-            assign(slot.variable, slot.constraint(slot.variable))
 
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:

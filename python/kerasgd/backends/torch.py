@@ -131,7 +131,7 @@ def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool
         if _in_one_dtype(move):
             together.setdefault(move.gradient.dtype, []).append(move)
         else:
-            _descend_alone(move, rate, momentum, nesterov)
+            rule.descend(move, rate, momentum, nesterov, read, assign)
     for alike in together.values():
         _descend_together(alike, rate, momentum, nesterov)
 
@@ -166,26 +166,6 @@ def _folded(moves: Sequence[Move], rate: Tensor) -> list[float]:
     coefficients = {id(move.coefficient): move.coefficient for move in moves}
     by_identity = {key: folded(coefficient) for key, coefficient in coefficients.items()}
     return [by_identity[id(move.coefficient)] for move in moves]
-
-
-def _descend_alone(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
-    slot, weights = move.slot, read(move.slot.variable)
-    step = rule.learning_rate_times_gradient(
-        move.gradient, move.coefficient, rate, keras.backend.standardize_dtype(weights.dtype)
-    )
-    if slot.velocity is None:
-        assign(slot.variable, rule.without_momentum(weights, step))
-        return
-    weights, velocity = rule.with_momentum(weights, read(slot.velocity), step, momentum, nesterov)
-    assign(slot.variable, weights)
-    assign(slot.velocity, velocity)
-
-
-def constrain(slots: Sequence[Slot]) -> None:
-    """As `Backend.constrain`."""
-    for slot in slots:
-        if slot.constraint is not None:
-            slot.variable.assign(slot.constraint(slot.variable))
 
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
