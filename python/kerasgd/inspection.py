@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments, state
+from kerasgd import arguments
 from kerasgd import learning_rate as rates
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
@@ -166,13 +166,8 @@ def differing_state(
 
 
 def _values(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
-    roles = (
-        optimizer._by_role()
-        if isinstance(optimizer, LossScaleOptimizer)
-        else state.by_role(optimizer)
-    )
+    values = {role: keras.ops.convert_to_numpy(v) for role, v in optimizer._by_role().items()}
     # The rate is a setting; its variable means nothing when the rate is a schedule.
-    values = {role: keras.ops.convert_to_numpy(v) for role, v in roles.items()}
     values.pop("learning_rate", None)
     return values
 

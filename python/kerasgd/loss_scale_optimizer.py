@@ -78,7 +78,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         )
         settings["name"] = settings["name"] or "loss_scale_optimizer"
         super().__init__(inner_optimizer, **settings)
-        # State that came with a pickle, until the variables are known.
+        # State from a pickle or a file, until the variables are known.
         self._pending: dict[str, Any] | None = None
 
     @no_automatic_dependency_tracking  # type: ignore[untyped-decorator]
@@ -99,11 +99,9 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._trainable_variables = inner._trainable_variables
         self._trainable_variables_indices = inner._trainable_variables_indices
         self.built = True
-        if self._pending is not None:
-            # `fit()` may be tracing its step: there an assignment would be done at every step.
-            with inner.backend.beside(self, inner._iterations):
-                self.load_own_variables(self._pending)
-            self._pending = None
+        # `fit()` may be tracing its step: there an assignment would be done at every step.
+        with inner.backend.beside(self, inner._iterations):
+            state.take_pending(self)
 
     def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         """Do one step with gradients of the scaled loss, or skip it; see `SGD.apply()`."""
@@ -139,15 +137,15 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self.inner_optimizer.swap_ema_weights()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        store = dict(self._pending or {})
-        if not store:
-            self.save_own_variables(store)
         settings = (self.inner_optimizer, self.initial_scale, self.dynamic_growth_steps, self.name)
-        return (_unpickled, (type(self), settings, store))
+        return (type(self), settings, state.stored(self))
+
+    def __setstate__(self, store: dict[str, Any]) -> None:
+        self._pending = store
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Write the scale into `store`; Keras saves the inner optimizer by itself."""
-        state.save(self, self._by_role(), store)
+        state.save(self, store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Set the scale from `store`.
@@ -155,20 +153,13 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         Raises:
             StateError: the state does not fit; the error names what differs.
         """
-        state.load(self, self._by_role(), store)
+        state.load(self, store)
 
     def _by_role(self) -> dict[str, Any]:
+        """As `SGD._by_role()`, of the scale alone."""
         if not self.built:
             return {}
         return {"dynamic_scale": self.dynamic_scale, "step_counter": self.step_counter}
-
-
-def _unpickled(
-    cls: type[LossScaleOptimizer], settings: tuple[Any, ...], store: dict[str, Any]
-) -> LossScaleOptimizer:
-    optimizer = cls(*settings)
-    optimizer._pending = store
-    return optimizer
 
 
 def _check_no_unknown(extra: Mapping[str, Any]) -> None:

@@ -137,7 +137,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._state: State | None = None
         # The averages as numbers, while the weights and they are exchanged.
         self._swapped: list[Any] | None = None
-        # State that came with a pickle, until the variables are known.
+        # State from a pickle or a file, until the variables are known.
         self._pending: dict[str, Any] | None = None
         for argument, value in settings.items():
             setattr(self, argument, value)
@@ -170,11 +170,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         # Keras' name for the velocities.
         self.momentums = [slot.velocity for slot in slots] if self.momentum else []
         self.built = True
-        if self._pending is not None:
-            # `fit()` may be tracing its step: there an assignment would be done at every step.
-            with self.backend.beside(self, self._iterations):
-                self.load_own_variables(self._pending)
-            self._pending = None
+        # `fit()` may be tracing its step: there an assignment would be done at every step.
+        with self.backend.beside(self, self._iterations):
+            saved_state.take_pending(self)
 
     def _slot(self, variable: Any, exclusions: Exclusions) -> Slot:
         takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
@@ -461,10 +459,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
-        store = dict(self._pending or {})
-        if not store:
-            self.save_own_variables(store)
-        return (_unpickled, (type(self), self.get_config(), store))
+        return (type(self).from_config, (self.get_config(),), saved_state.stored(self))
+
+    def __setstate__(self, store: dict[str, Any]) -> None:
+        self._pending = store
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Write all state into `store` (see `state.py`).
@@ -473,7 +471,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             StateError: weights and averages are exchanged.
         """
         ema.check_not_swapped(self)
-        saved_state.save(self, saved_state.by_role(self), store)
+        saved_state.save(self, store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Set all state from `store`, or none of it.
@@ -481,7 +479,22 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         Raises:
             StateError: the state does not fit; the error names what differs.
         """
-        saved_state.load(self, saved_state.by_role(self), store)
+        saved_state.load(self, store)
+
+    def _by_role(self) -> dict[str, Any]:
+        """All variables of the state, each under the name it is saved with."""
+        roles = {"iterations": self._iterations, "learning_rate": self._rate_variable}
+        if not self.built:
+            return roles
+        state = self.state()
+        roles |= {"averaging": state.averaging, "in_window": state.in_window}
+        for i, slot in enumerate(state.slots):
+            roles |= {
+                f"velocity_{i}": slot.velocity,
+                f"average_{i}": slot.average,
+                f"accumulator_{i}": slot.accumulator,
+            }
+        return {role: variable for role, variable in roles.items() if variable is not None}
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `variables`, in their order.
@@ -512,13 +525,6 @@ def check_number(optimizer: Any, variables: Sequence[Any]) -> None:
             f"`{optimizer.name}` was built with {built} trainable variables, and gets "
             f"{len(variables)}. A new set of variables needs a new optimizer: give `compile()` one."
         )
-
-
-def _unpickled(cls: type[SGD], config: dict[str, Any], store: dict[str, Any]) -> SGD:
-    """An optimizer from a pickle; it takes its state when `build()` tells it the variables."""
-    optimizer = cls.from_config(config)
-    optimizer._pending = store
-    return optimizer
 
 
 class Count:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from kerasgd import state
 from kerasgd.errors import StateError
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
@@ -84,10 +85,7 @@ def _arrays(file: str, opened: BinaryIO) -> dict[str, Array]:
 def _taken_apart(
     optimizer: SGD | LossScaleOptimizer,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    arrays: dict[str, Array] = dict(optimizer._pending or {})
-    if not arrays:
-        optimizer.save_own_variables(arrays)
-    arrays = {role: _plain(array) for role, array in arrays.items()}
+    arrays = {role: _plain(array) for role, array in state.stored(optimizer).items()}
     if type(optimizer) is SGD:
         return {"class": "SGD", "config": optimizer.get_config()}, arrays
     if type(optimizer) is not LossScaleOptimizer:

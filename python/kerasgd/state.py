@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,47 +17,29 @@ import numpy as np
 from kerasgd.errors import StateError
 from kerasgd.weight_decay import path_of
 
-if TYPE_CHECKING:
-    from kerasgd.sgd import SGD
-
 Array = np.ndarray[Any, Any]
 
 FORMAT = 1
 DESCRIPTION = "description"
 
 
-def by_role(optimizer: SGD) -> dict[str, Any]:
-    """The optimizer's variables, each under the name it is saved with."""
-    roles = {"iterations": optimizer._iterations, "learning_rate": optimizer._rate_variable}
-    if not optimizer.built:
-        return roles
-    state = optimizer.state()
-    roles |= {"averaging": state.averaging, "in_window": state.in_window}
-    for i, slot in enumerate(state.slots):
-        roles |= {
-            f"velocity_{i}": slot.velocity,
-            f"average_{i}": slot.average,
-            f"accumulator_{i}": slot.accumulator,
-        }
-    return {role: variable for role, variable in roles.items() if variable is not None}
-
-
-def save(optimizer: Any, roles: Mapping[str, Any], store: MutableMapping[str, Any]) -> None:
-    """Write the variables of the optimizer, which `roles` names, into `store`."""
-    for role, variable in roles.items():
+def save(optimizer: Any, store: MutableMapping[str, Any]) -> None:
+    """Write the variables of the optimizer into `store`."""
+    for role, variable in optimizer._by_role().items():
         store[role] = keras.ops.convert_to_numpy(variable)
     description = json.dumps(_describe(optimizer)).encode()
     store[DESCRIPTION] = np.frombuffer(description, "uint8")
 
 
-def load(optimizer: Any, roles: Mapping[str, Any], store: Mapping[str, Any]) -> None:
-    """Set the variables of the optimizer, which `roles` names, from `store`, or none of them.
+def load(optimizer: Any, store: Mapping[str, Any]) -> None:
+    """Set the variables of the optimizer from `store`, or none of them.
 
     State of an optimizer that was not built restores what that one had: step count and rate.
 
     Raises:
         StateError: the state was saved by another class, or for other variables or arguments.
     """
+    roles = optimizer._by_role()
     saved = _read_description(optimizer, store)
     values = {role: np.asarray(store[role]) for role in store.keys() if role != DESCRIPTION}  # noqa: SIM118
     if saved["built"]:
@@ -69,6 +51,22 @@ def load(optimizer: Any, roles: Mapping[str, Any], store: Mapping[str, Any]) -> 
     _check_shapes(optimizer, roles, known)
     for role, value in known.items():
         roles[role].assign(value)
+
+
+def stored(optimizer: Any) -> dict[str, Any]:
+    """All state of the optimizer; what still waits for the variables, if some does."""
+    if optimizer._pending is not None:
+        return dict(optimizer._pending)
+    store: dict[str, Any] = {}
+    optimizer.save_own_variables(store)
+    return store
+
+
+def take_pending(optimizer: Any) -> None:
+    """Set the state that has waited for the variables, if some has."""
+    if optimizer._pending is not None:
+        optimizer.load_own_variables(optimizer._pending)
+        optimizer._pending = None
 
 
 def check_fits(optimizer: Any, variables: Sequence[Any], store: Mapping[str, Any]) -> None:
