@@ -2,8 +2,8 @@
 
 `RULES` says for each argument what is accepted and turns it into the one form that the rest of the
 package knows: numbers become `float`, whole numbers `int`, flags `bool`. `check()` applies one
-rule, `check_all()` those of a call and what holds between arguments. Nothing else in the package
-judges an argument.
+rule, `check_all()` those of a call, `check_sgd()` also what holds between the arguments of `SGD`.
+Nothing else in the package judges an argument.
 """
 
 from __future__ import annotations
@@ -241,22 +241,29 @@ def check(argument: str, value: object, rule: Rule[Any] | None = None) -> object
     raise refusal(argument, rule.requirement, value, hint or None)
 
 
-def check_all(
-    given: Mapping[str, object], rules: Mapping[str, Rule[Any]] = RULES
-) -> dict[str, object]:
+def check_all(given: Mapping[str, object], rules: Mapping[str, Rule[Any]]) -> dict[str, object]:
     """All arguments of a call in their one form.
+
+    Raises:
+        ArgumentError: as `check()`.
+    """
+    return {name: check(name, value, rules[name]) for name, value in given.items()}
+
+
+def check_sgd(given: Mapping[str, object]) -> dict[str, object]:
+    """All arguments of `SGD` in their one form.
 
     Raises:
         ArgumentError: as `check()`; also if more than one clip is set.
     """
-    checked = {name: check(name, value, rules[name]) for name, value in given.items()}
+    checked = check_all(given, RULES)
     _check_one_clip(checked)
     _warn_of_divergence(checked)
     return checked
 
 
 def _check_one_clip(checked: Mapping[str, object]) -> None:
-    clips = [name for name in CLIPS if checked.get(name) is not None]
+    clips = [name for name in CLIPS if checked[name] is not None]
     if len(clips) > 1:
         first, second = clips[:2]
         raise ArgumentValueError(
@@ -267,11 +274,10 @@ def _check_one_clip(checked: Mapping[str, object]) -> None:
         )
 
 
-def _warn_of_divergence(checked: Mapping[str, object]) -> None:
-    momentum = checked.get("momentum", 0.0)
-    if isinstance(momentum, float) and momentum > 1:
+def _warn_of_divergence(checked: Mapping[str, Any]) -> None:
+    if checked["momentum"] > 1:
         warnings.warn(
-            f"`momentum` is {momentum:g}. Above 1 the velocity grows without bound.",
+            f"`momentum` is {checked['momentum']:g}. Above 1 the velocity grows without bound.",
             KerasgdWarning,
             stacklevel=4,
         )

@@ -121,7 +121,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         beyond = arguments.beyond_ours(kwargs, keras.optimizers.SGD)
         unknown = {key: value for key, value in kwargs.items() if key not in beyond}
         arguments.check_no_unknown(unknown, "SGD", arguments.RULES)
-        settings = arguments.check_all(given)
+        settings = arguments.check_sgd(given)
         rate = settings.pop("learning_rate")
         # Keras creates the variable of the rate; we keep it whatever the rate is, so that each
         # kind of rate can take the place of another (2.7).
