@@ -25,16 +25,9 @@ def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
         names = ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
         return {name: getattr(optimizer, name) for name in names}
     return {
-        name: _rate(optimizer) if name == "learning_rate" else getattr(optimizer, name)
+        name: optimizer.rate_setting() if name == "learning_rate" else getattr(optimizer, name)
         for name in arguments.RULES
     }
-
-
-def _rate(optimizer: SGD) -> Any:
-    rate = optimizer._learning_rate
-    if rate is optimizer._rate_variable:
-        return rates.exact(optimizer._given_rate, keras.ops.convert_to_numpy(rate))
-    return rate
 
 
 def changed_settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
@@ -74,7 +67,7 @@ def facts(optimizer: SGD) -> dict[str, Any]:
 
 def _rate_now(optimizer: SGD) -> float | None:
     """The rate of the next step; None for a function, which to look at must not call."""
-    rate = _rate(optimizer)
+    rate = optimizer.rate_setting()
     if isinstance(rate, rates.Schedule):
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
     return rate if isinstance(rate, float) else None

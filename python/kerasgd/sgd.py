@@ -343,6 +343,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             rate = self._rate_variable
         self._learning_rate = rate
 
+    def rate_setting(self) -> Any:
+        """The rate as an argument: a number, a schedule or a function, which is not called."""
+        if self._learning_rate is not self._rate_variable:
+            return self._learning_rate
+        return rates.exact(self._given_rate, keras.ops.convert_to_numpy(self._rate_variable))
+
     # -- loss scale --------------------------------------------------------------------------
 
     @property
@@ -435,9 +441,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return config
 
     def _rate_config(self) -> Any:
-        rate = self._learning_rate
-        if rate is self._rate_variable:
-            return rates.exact(self._given_rate, keras.ops.convert_to_numpy(rate))
+        rate = self.rate_setting()
+        if isinstance(rate, float):
+            return rate
         if isinstance(rate, rates.Schedule):
             return keras.saving.serialize_keras_object(rate)
         return rates.serialized(rate)
