@@ -533,17 +533,10 @@ def check_number(optimizer: Any, variables: Sequence[Any]) -> None:
         )
 
 
-class Count:
-    """A number of gradients, for the end of the sentence '..., not <this>'."""
-
-    def __init__(self, count: int) -> None:
-        self.description = str(count)
-
-
 def _check_gradients(grads: Sequence[Any], variables: Sequence[Any], window: int) -> None:
     if len(grads) != len(variables):
         raise ArgumentValueError(
-            "grads", f"one gradient for each of the {len(variables)} variables", Count(len(grads))
+            "grads", f"one gradient for each of the {len(variables)} variables", len(grads)
         )
     for gradient, variable in zip(grads, variables, strict=True):
         _check_shape(gradient, variable)
