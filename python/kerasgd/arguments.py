@@ -32,6 +32,7 @@ from kerasgd.errors import (
 )
 from kerasgd.foreign import ForeignFunction
 from kerasgd.rule import LARGEST_NORMAL, SMALLEST_NORMAL
+from kerasgd.transfer import as_numpy
 
 LARGEST_WHOLE_NUMBER = 2**31 - 1
 LARGEST_FLOAT32 = float(np.finfo("float32").max)
@@ -69,9 +70,7 @@ def _is_array(value: object) -> bool:
 
 def _only_element(array: Any) -> object:
     if keras.ops.is_tensor(array) or isinstance(array, keras.Variable):
-        if keras.backend.standardize_dtype(array.dtype) == "bfloat16":
-            array = keras.ops.cast(array, "float32")  # NumPy has no bfloat16
-        array = keras.ops.convert_to_numpy(array)
+        array = as_numpy(array)
     element: object = np.asarray(array)[()]
     return element
 

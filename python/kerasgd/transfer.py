@@ -1,7 +1,7 @@
-"""Numbers between R and Python, exactly, whatever the versions of reticulate and NumPy.
+"""Numbers out of Keras, and between R and Python: exactly, whatever the versions of all three.
 
 An integer above 2^31 - 1, half precision and, with some versions, arrays do not survive the usual
-conversion. Bytes of doubles in R's order (the first index runs fastest) do.
+conversion to R. Bytes of doubles in R's order (the first index runs fastest) do.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ import keras
 import numpy as np
 
 
-def as_doubles(values: Any) -> bytearray:
-    """The numbers of a variable or tensor as the bytes of doubles, in R's order."""
+def as_numpy(values: Any) -> np.ndarray[Any, Any]:
+    """The numbers of a variable or tensor; those of bfloat16 as float32, which holds them all."""
     if keras.backend.standardize_dtype(values.dtype) == "bfloat16":
         values = keras.ops.cast(values, "float32")  # NumPy has no bfloat16
-    array = keras.ops.convert_to_numpy(values).astype("<f8")
-    return bytearray(array.tobytes(order="F"))
+    array: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(values)
+    return array
+
+
+def as_doubles(values: Any) -> bytearray:
+    """The numbers of a variable or tensor as the bytes of doubles, in R's order."""
+    return bytearray(as_numpy(values).astype("<f8").tobytes(order="F"))
 
 
 def from_doubles(data: bytes, shape: Sequence[float]) -> np.ndarray[Any, Any]:
