@@ -25,12 +25,10 @@ def finalize(optimizer: SGD, variables: Iterable[Any] | None) -> None:
     if not averages_exist(optimizer):
         return
     check_not_swapped(optimizer)
-    slots = {optimizer._var_key(slot.variable): slot for slot in optimizer.state().slots}
-    asked = [s.variable for s in slots.values()] if variables is None else list(variables)
-    missing = [v for v in asked if optimizer._var_key(v) not in slots]
-    _report(missing, asked)
-    for variable in asked:
-        slot = slots.get(optimizer._var_key(variable))
+    asked = optimizer._trainable_variables if variables is None else list(variables)
+    found = [(variable, optimizer.slot_of(variable)) for variable in asked]
+    _report([variable for variable, slot in found if slot is None], asked)
+    for variable, slot in found:
         if slot is not None and slot.average is not None:
             # A copy, since on JAX the two would else share memory, which `fit()` gives away.
             variable.assign(keras.ops.copy(slot.average))

@@ -307,6 +307,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
                 "with. A new set of variables needs a new optimizer."
             ) from None
 
+    def slot_of(self, variable: Any) -> Slot | None:
+        """What belongs to this variable, if it is among those of `build()`."""
+        index = self._trainable_variables_indices.get(self._var_key(variable))
+        return None if index is None else self.state().slots[index]
+
     def rate_of_this_step(self) -> Tensor | float:
         """The learning rate of the step that begins; a function is called."""
         self._compiled = self._compiled or not self.backend.is_eager()
