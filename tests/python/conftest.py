@@ -5,6 +5,29 @@ import pytest
 
 BACKEND = keras.config.backend()
 
+# The options of `compile()` under which a step runs in different ways.
+WAYS_TO_COMPILE = [{}]
+if BACKEND == "tensorflow":
+    WAYS_TO_COMPILE = [{"jit_compile": False}, {"jit_compile": True}]
+
+# The arguments of the documentation and their defaults (contract, signature).
+SIGNATURE = {
+    "learning_rate": 0.01,
+    "momentum": 0.0,
+    "nesterov": False,
+    "weight_decay": None,
+    "clipnorm": None,
+    "clipvalue": None,
+    "global_clipnorm": None,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "name": "SGD",
+    "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+}
+KEYWORD_ONLY = ["name", "loss_scale_factor", "gradient_accumulation_steps"]
+
 
 def pytest_report_header():
     return f"Keras {keras.__version__} on {BACKEND}"
@@ -14,3 +37,21 @@ def pytest_report_header():
 def fresh_names():
     """Paths of variables do not depend on the tests before."""
     keras.utils.clear_session(free_memory=False)
+
+
+def model_of_one_weight(optimizer, **options):
+    """The gradient of the weight, which begins at 0, is the input."""
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile(optimizer, loss=lambda y, output: output[..., 0], **options)
+    return model
+
+
+def weight(model):
+    """The one weight of `model_of_one_weight()`."""
+    return float(keras.ops.convert_to_numpy(model.layers[0].kernel)[0, 0])
+
+
+def numbers(variable):
+    """The values of a variable as lists of Python's numbers."""
+    return keras.ops.convert_to_numpy(variable).tolist()

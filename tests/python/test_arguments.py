@@ -10,6 +10,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from conftest import KEYWORD_ONLY, SIGNATURE
 
 import kerasgd
 from kerasgd import arguments, bridge
@@ -161,23 +162,10 @@ def test_ema_arguments_are_checked_without_ema():  # contract 5.5
 
 def test_signature_is_the_documented_one():  # contract, signature
     ours = inspect.signature(kerasgd.SGD.__init__).parameters
-    assert {name: p.default for name, p in ours.items() if name not in ("self", "kwargs")} == {
-        "learning_rate": 0.01,
-        "momentum": 0.0,
-        "nesterov": False,
-        "weight_decay": None,
-        "clipnorm": None,
-        "clipvalue": None,
-        "global_clipnorm": None,
-        "use_ema": False,
-        "ema_momentum": 0.99,
-        "ema_overwrite_frequency": None,
-        "name": "SGD",
-        "loss_scale_factor": None,
-        "gradient_accumulation_steps": None,
-    }
+    defaults = {name: p.default for name, p in ours.items() if name not in ("self", "kwargs")}
+    assert defaults == SIGNATURE
     keyword_only = [n for n, p in ours.items() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    assert keyword_only == ["name", "loss_scale_factor", "gradient_accumulation_steps"]
+    assert keyword_only == KEYWORD_ONLY
 
 
 @pytest.mark.parametrize(

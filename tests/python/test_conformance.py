@@ -13,6 +13,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from conftest import BACKEND
 
 import kerasgd
 from kerasgd.conformance import subjects
@@ -30,7 +31,6 @@ from kerasgd.conformance.runner import (
 )
 from kerasgd.conformance.subjects import Subject
 
-BACKEND = keras.config.backend()
 ROOT = pathlib.Path(__file__).parents[2]
 ENVIRONMENTS = {"tensorflow": ".venv", "jax": ".venv-jax", "torch": ".venv-torch"}
 OTHERS = {

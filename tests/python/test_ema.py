@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND
+from conftest import BACKEND, model_of_one_weight, numbers, weight
 
 import kerasgd
 
@@ -15,10 +15,6 @@ def trained(dtype="float32", steps=3, **arguments):
     for _ in range(steps):
         optimizer.apply([keras.ops.ones(2, dtype)], variables)
     return optimizer, variables
-
-
-def numbers(variable):
-    return keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32")).tolist()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -103,25 +99,21 @@ def test_unknown_variables_are_left_alone_with_one_warning():  # contract 5.4
 
 
 def test_eager_steps_leave_variables_that_fit_can_train():  # contract 5.2, 5.4
-    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
-    model = keras.Sequential([keras.Input((1,)), layer])
+    ones = np.ones((1, 1))
     optimizer = kerasgd.SGD(0.5, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=1)
-    model.compile(optimizer, loss=lambda y, output: output[..., 0])
+    model = model_of_one_weight(optimizer)
+    model.set_weights([ones])
     optimizer.apply([keras.ops.ones((1, 1))], model.trainable_variables)
     optimizer.finalize_variable_values()
-    ones = np.ones((1, 1))
     model.fit(ones, ones, verbose=0)
     # 1 - .5 = .5 is weight and average; then (.5 + (.5 - .5)) / 2.
-    assert numbers(layer.kernel) == [[0.25]]
+    assert weight(model) == 0.25
 
 
 @pytest.mark.parametrize("swaps", [True, False], ids=["with SwapEMAWeights", "without"])
 def test_early_stopping_restores_averages_if_they_are_swapped_in(swaps):  # D18
     """The gradient is 1 and the rate 1: weights are -1, -2, ... and averages follow by halves."""
-    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-    model = keras.Sequential([keras.Input((1,)), layer])
-    optimizer = kerasgd.SGD(1, use_ema=True, ema_momentum=0.5)
-    model.compile(optimizer, loss=lambda y, output: output[..., 0])
+    model = model_of_one_weight(kerasgd.SGD(1, use_ema=True, ema_momentum=0.5))
     stopping = keras.callbacks.EarlyStopping(
         monitor="loss", mode="max", patience=1, restore_best_weights=True, verbose=0
     )
@@ -130,4 +122,4 @@ def test_early_stopping_restores_averages_if_they_are_swapped_in(swaps):  # D18
     # The loss falls, and "max" takes the first epoch, of two steps, for the best.
     model.fit(ones, ones, batch_size=1, epochs=5, callbacks=callbacks, verbose=0)
     best = -1.5 if swaps else -2
-    assert numbers(layer.kernel)[0][0] == pytest.approx(best, rel=1e-5)
+    assert weight(model) == pytest.approx(best, rel=1e-5)

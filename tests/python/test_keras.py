@@ -5,23 +5,11 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND
+from conftest import BACKEND, model_of_one_weight, numbers, weight
 
 import kerasgd
 
 ONE = np.ones((1, 1))
-
-
-def model_of_one_weight(optimizer, **options):
-    """The gradient of the weight is the input."""
-    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-    model = keras.Sequential([keras.Input((1,)), layer])
-    model.compile(optimizer, loss=lambda y, output: output[..., 0], **options)
-    return model
-
-
-def weight(model):
-    return float(keras.ops.convert_to_numpy(model.layers[0].kernel)[0, 0])
 
 
 def momentum(gradients, rate=0.5, decay=0.5):
@@ -76,7 +64,7 @@ def test_bad_gradients_change_nothing():  # contract 1.6, 12.7
         assert not optimizer.built
     optimizer.apply([], [w])
     assert int(optimizer.iterations) == 0
-    assert keras.ops.convert_to_numpy(w).tolist() == [1.0, 2.0]
+    assert numbers(w) == [1.0, 2.0]
 
 
 def test_a_failing_constraint_says_that_weights_may_have_changed():  # contract 12.7
@@ -94,7 +82,7 @@ def test_integer_gradients_are_numbers():  # contract 1.4
     w = keras.Variable([1.0], name="w")
     optimizer = kerasgd.SGD(0.5, loss_scale_factor=4)
     optimizer.apply([keras.ops.convert_to_tensor([2], dtype="int32")], [w])
-    assert keras.ops.convert_to_numpy(w).tolist() == [0.75]
+    assert numbers(w) == [0.75]
 
 
 @pytest.mark.long

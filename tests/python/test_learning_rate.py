@@ -5,24 +5,16 @@ import threading
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND
+from conftest import BACKEND, WAYS_TO_COMPILE, model_of_one_weight, numbers, weight
 
 import kerasgd
 from kerasgd.callbacks import LearningRateFunction
 
 
-def model_of_one_weight(optimizer, **options):
-    """The gradient of the weight is the input."""
-    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-    model = keras.Sequential([keras.Input((1,)), layer])
-    model.compile(optimizer, loss=lambda y, output: output[..., 0], **options)
-    return model
-
-
 def fit_ones(model, steps, **options):
     ones = np.ones((steps, 1))
     model.fit(ones, ones, batch_size=1, shuffle=False, verbose=0, **options)
-    return float(keras.ops.convert_to_numpy(model.layers[0].kernel)[0, 0])
+    return weight(model)
 
 
 def halving(calls):
@@ -34,12 +26,11 @@ def halving(calls):
     return rate
 
 
-compiled = [{}] if BACKEND != "tensorflow" else [{"jit_compile": False}, {"jit_compile": True}]
 not_on_jax = pytest.mark.skipif(BACKEND == "jax", reason="a compiled JAX step calls no function")
 
 
 @not_on_jax
-@pytest.mark.parametrize("options", compiled)
+@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 def test_a_function_is_called_once_a_step(options):  # contract 2.3, D2
     calls = []
     model = model_of_one_weight(kerasgd.SGD(halving(calls)), **options)
@@ -49,7 +40,7 @@ def test_a_function_is_called_once_a_step(options):  # contract 2.3, D2
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="one step an execution on this backend")
-@pytest.mark.parametrize("options", compiled)
+@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 def test_several_steps_an_execution_share_a_value(options):  # contract 2.3
     calls = []
     model = model_of_one_weight(kerasgd.SGD(halving(calls)), steps_per_execution=2, **options)
@@ -76,7 +67,7 @@ def test_a_compiled_step_of_jax_refuses_functions():  # contract 2.3
     assert caught.value.argument == "learning_rate"
 
 
-@pytest.mark.parametrize("options", compiled)
+@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 def test_the_callback_sets_the_rate_before_each_batch(options):  # contract 2.3
     calls = []
     model = model_of_one_weight(kerasgd.SGD(0.1), **options)
@@ -90,8 +81,8 @@ def test_the_callback_reaches_through_a_loss_scale():  # contract 2.3, 6.3
     calls = []
     optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.1), 4)
     model = model_of_one_weight(optimizer)
-    weight = fit_ones(model, 2, callbacks=[LearningRateFunction(halving(calls))])
-    assert weight == pytest.approx(-0.75, rel=1e-6)
+    trained = fit_ones(model, 2, callbacks=[LearningRateFunction(halving(calls))])
+    assert trained == pytest.approx(-0.75, rel=1e-6)
 
 
 def test_the_callback_wants_a_number_to_begin_with():  # contract 2.3
@@ -110,7 +101,7 @@ def test_what_a_function_returns_is_checked(value):  # contract 2.4
     with pytest.raises(kerasgd.LearningRateError, match="`learning_rate` must be") as caught:
         optimizer.apply([keras.ops.ones(1)], [w])
     assert caught.value.argument == "learning_rate"
-    assert keras.ops.convert_to_numpy(w).tolist() == [1.0]
+    assert numbers(w) == [1.0]
     assert int(optimizer.iterations) == 0
 
 
@@ -119,7 +110,7 @@ def failing():
 
 
 @not_on_jax
-@pytest.mark.parametrize("options", compiled)
+@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 def test_a_failing_function_stops_training(options):  # contract 2.4
     model = model_of_one_weight(kerasgd.SGD(failing), **options)
     with pytest.raises(kerasgd.LearningRateError, match="the file is gone") as caught:
@@ -148,7 +139,7 @@ class SetRate(keras.callbacks.Callback):
             self.model.optimizer.learning_rate = self.rate
 
 
-@pytest.mark.parametrize("options", compiled)
+@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 def test_a_number_takes_effect_at_once(options):  # contract 2.1, 2.7
     model = model_of_one_weight(kerasgd.SGD(0.5), **options)
     assert fit_ones(model, 4, callbacks=[SetRate(0.25)]) == pytest.approx(-1.5, rel=1e-6)

@@ -6,6 +6,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
+from conftest import numbers
 
 import kerasgd
 
@@ -19,10 +20,6 @@ EVERYTHING = {
     "ema_overwrite_frequency": 2,
     "gradient_accumulation_steps": 2,
 }
-
-
-def numbers(variable):
-    return keras.ops.convert_to_numpy(variable).tolist()
 
 
 def variables():

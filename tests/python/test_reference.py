@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import KEYWORD_ONLY, SIGNATURE
 
 from kerasgd import reference
 from kerasgd.reference import ReferenceLossScale, ReferenceSGD, Schedule, SparseRows
@@ -44,23 +45,9 @@ print([name for name in ("keras", "kerasgd") if name in sys.modules])
 
 def test_signature_is_the_documented_one():
     parameters = inspect.signature(ReferenceSGD).parameters
-    assert {name: p.default for name, p in parameters.items()} == {
-        "learning_rate": 0.01,
-        "momentum": 0,
-        "nesterov": False,
-        "weight_decay": None,
-        "clipnorm": None,
-        "clipvalue": None,
-        "global_clipnorm": None,
-        "use_ema": False,
-        "ema_momentum": 0.99,
-        "ema_overwrite_frequency": None,
-        "name": "SGD",
-        "loss_scale_factor": None,
-        "gradient_accumulation_steps": None,
-    }
+    assert {name: p.default for name, p in parameters.items()} == SIGNATURE
     keyword_only = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
-    assert keyword_only == ["name", "loss_scale_factor", "gradient_accumulation_steps"]
+    assert keyword_only == KEYWORD_ONLY
     assert list(parameters)[-3:] == keyword_only
 
 

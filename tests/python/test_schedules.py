@@ -8,7 +8,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND
+from conftest import BACKEND, WAYS_TO_COMPILE, model_of_one_weight, weight
 from keras.optimizers import schedules as keras_schedules
 
 import kerasgd
@@ -158,7 +158,6 @@ CASES = {
     ),
 }
 all_cases = pytest.mark.parametrize(("schedule", "formula"), CASES.values(), ids=CASES)
-compiled = [{}] if BACKEND != "tensorflow" else [{"jit_compile": False}, {"jit_compile": True}]
 
 
 def expected_at(formula, steps):
@@ -218,25 +217,21 @@ def test_double_precision_is_used_where_it_is_asked_for(schedule, formula):  # c
 
 def weights_after_each_step(schedule, steps, **options):
     """The weight falls by the rate: its gradient is 1."""
-    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
-    model = keras.Sequential([keras.Input((1,)), layer])
-    model.compile(kerasgd.SGD(schedule), loss=lambda y, output: output[..., 0], **options)
+    model = model_of_one_weight(kerasgd.SGD(schedule), **options)
     weights = []
-    note = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda batch, logs: weights.append(weight(model))
-    )
+
+    def note(batch, logs):
+        if BACKEND == "jax":
+            model.jax_state_sync()
+        weights.append(weight(model))
+
+    callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=note)]
     ones = np.ones((steps, 1))
-    model.fit(ones, ones, batch_size=1, shuffle=False, verbose=0, callbacks=[note])
+    model.fit(ones, ones, batch_size=1, shuffle=False, verbose=0, callbacks=callbacks)
     return weights
 
 
-def weight(model):
-    if BACKEND == "jax":
-        model.jax_state_sync()
-    return float(keras.ops.convert_to_numpy(model.layers[0].kernel)[0, 0])
-
-
-@pytest.mark.parametrize("options", compiled)
+@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 @all_cases
 def test_training_uses_the_rate_of_each_step(schedule, formula, options):  # contract 2.2
     weights = weights_after_each_step(schedule, 52, **options)
