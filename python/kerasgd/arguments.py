@@ -141,7 +141,8 @@ def optional(rule: Rule[Value]) -> Rule[Value | None]:
     return Rule(f"{rule.requirement}, or {{null}}", convert)
 
 
-RATE = number("a finite number >= 0", lambda x: x >= 0)
+NOT_NEGATIVE = number("a finite number >= 0", lambda x: x >= 0)
+RATE = NOT_NEGATIVE
 
 
 def learning_rate() -> Rule[object]:
@@ -197,9 +198,9 @@ _POSITIVE = number("a finite number > 0", lambda x: x > 0)
 
 RULES: Mapping[str, Rule[Any]] = {
     "learning_rate": learning_rate(),
-    "momentum": number("a finite number >= 0", lambda x: x >= 0),
+    "momentum": NOT_NEGATIVE,
     "nesterov": flag(),
-    "weight_decay": optional(number("a finite number >= 0", lambda x: x >= 0)),
+    "weight_decay": optional(NOT_NEGATIVE),
     "clipnorm": optional(_POSITIVE),
     "clipvalue": optional(_POSITIVE),
     "global_clipnorm": optional(_POSITIVE),

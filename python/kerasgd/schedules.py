@@ -78,7 +78,6 @@ def _function_of_the_step() -> Rule[Callable[[int], object]]:
 
 _COUNT = arguments.whole_number(at_least=0)
 _POSITIVE_COUNT = arguments.whole_number(at_least=1)
-_FACTOR = arguments.number("a finite number >= 0", lambda x: x >= 0)
 _AT_LEAST_ONE = arguments.number("a finite number >= 1", lambda x: x >= 1)
 _STEPS = _sequence(_COUNT, "whole numbers >= 0", at_least=0)
 _RATES = _sequence(arguments.RATE, "finite numbers >= 0")
@@ -97,9 +96,9 @@ RULES: Mapping[str, Rule[Any]] = {
     "stable_steps": _COUNT,
     "alpha": arguments.number("a number from 0 to 1", lambda x: 0 <= x <= 1),
     "t_mul": _AT_LEAST_ONE,
-    "m_mul": _FACTOR,
-    "decay_rate": _FACTOR,
-    "power": _FACTOR,
+    "m_mul": arguments.NOT_NEGATIVE,
+    "decay_rate": arguments.NOT_NEGATIVE,
+    "power": arguments.NOT_NEGATIVE,
     "staircase": arguments.flag(),
     "cycle": arguments.flag(),
     "boundaries": _increasing(_sequence(_COUNT, "increasing whole numbers >= 0")),
