@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import contextlib
+
 import keras
 import pytest
 
@@ -37,6 +39,17 @@ def pytest_report_header():
 def fresh_names():
     """Paths of variables do not depend on the tests before."""
     keras.utils.clear_session(free_memory=False)
+
+
+@contextlib.contextmanager
+def floatx(dtype):
+    """Keras' default dtype, for a while."""
+    before = keras.config.floatx()
+    keras.config.set_floatx(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before)
 
 
 def model_of_one_weight(optimizer, **options):

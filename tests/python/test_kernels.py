@@ -7,7 +7,7 @@ closed form, and to run where it should.
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND
+from conftest import BACKEND, floatx
 
 import kerasgd
 from kerasgd.reference import ReferenceSGD
@@ -60,10 +60,8 @@ def assert_close(values, expected, dtype):
 def dtype(request):
     if request.param == "float64" and BACKEND == "jax":
         pytest.skip("JAX has no float64 unless it is told so before it starts")
-    before = keras.config.floatx()
-    keras.config.set_floatx(request.param)
-    yield request.param
-    keras.config.set_floatx(before)
+    with floatx(request.param):
+        yield request.param
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)

@@ -47,26 +47,24 @@ def make(request):
     return plain if request.param == "plain" else scaled
 
 
+def after_seven_steps(optimizer):
+    trained = variables()
+    train(optimizer, trained, 7)
+    return [numbers(v) for v in trained]
+
+
 @pytest.mark.parametrize("interrupted", [0, 2, 3])
 def test_a_pickled_optimizer_goes_on(make, interrupted):  # contract 9.5
-    whole, trained = make(), variables()
-    train(whole, trained, 7)
-    expected = [numbers(v) for v in trained]
-
     optimizer, trained = make(), variables()
     train(optimizer, trained, interrupted)
     again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(optimizer))))
     assert type(again) is type(optimizer)
     assert again.get_config() == optimizer.get_config()
     train(again, trained, 7 - interrupted, first=interrupted)
-    assert [numbers(v) for v in trained] == expected
+    assert [numbers(v) for v in trained] == after_seven_steps(make())
 
 
 def test_state_goes_on_bit_for_bit(make):  # contract 9.1
-    whole, trained = make(), variables()
-    train(whole, trained, 7)
-    expected = [numbers(v) for v in trained]
-
     optimizer, trained = make(), variables()
     train(optimizer, trained, 3)
     stores = states_of(optimizer)
@@ -75,7 +73,7 @@ def test_state_goes_on_bit_for_bit(make):  # contract 9.1
     for own, store in zip(parts_of(again), stores, strict=True):
         own.load_own_variables(store)
     train(again, trained, 4, first=3)
-    assert [numbers(v) for v in trained] == expected
+    assert [numbers(v) for v in trained] == after_seven_steps(make())
 
 
 def parts_of(optimizer):

@@ -8,7 +8,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, WAYS_TO_COMPILE, model_of_one_weight, weight
+from conftest import BACKEND, WAYS_TO_COMPILE, floatx, model_of_one_weight, weight
 from keras.optimizers import schedules as keras_schedules
 
 import kerasgd
@@ -193,11 +193,8 @@ def test_tensors_give_tensors(schedule, formula):  # contract 2.2, 8.2
 
 @all_cases
 def test_half_precision_is_not_used(schedule, formula):  # contract 8.2
-    keras.config.set_floatx("float16")
-    try:
+    with floatx("float16"):
         rate = schedule(keras.Variable(5, dtype="int32", trainable=False))
-    finally:
-        keras.config.set_floatx("float32")
     assert keras.backend.standardize_dtype(rate.dtype) == "float32"
     assert float(rate) == pytest.approx(formula(5), rel=1e-5, abs=1e-7)
 
@@ -207,11 +204,8 @@ def test_half_precision_is_not_used(schedule, formula):  # contract 8.2
 def test_double_precision_is_used_where_it_is_asked_for(schedule, formula):  # contract 8.2
     if "Halving" in repr(schedule):
         pytest.skip("the user's schedule is a float32")
-    keras.config.set_floatx("float64")
-    try:
+    with floatx("float64"):
         rate = schedule(keras.Variable(5, dtype="int64", trainable=False))
-    finally:
-        keras.config.set_floatx("float32")
     assert float(rate) == pytest.approx(formula(5), rel=1e-12, abs=1e-15)
 
 
