@@ -8,7 +8,6 @@ result is bit for bit that of the optimizer without the clip (4.4).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import keras
@@ -28,7 +27,7 @@ def clip_values(backend: Backend, moves: Sequence[Move], limit: float) -> list[M
         its_limit = limit / rule.scalar(move.coefficient, move.gradient.dtype)
         return backend.map_numbers(partial(_clip_between, its_limit), move.gradient)
 
-    return [replace(move, gradient=clipped(move)) for move in moves]
+    return [move._replace(gradient=clipped(move)) for move in moves]
 
 
 def _clip_between(limit: Tensor, values: Tensor) -> Tensor:
@@ -39,22 +38,26 @@ def _clip_between(limit: Tensor, values: Tensor) -> Tensor:
 
 def clip_each_norm(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
     """Each gradient's L2 norm to at most `limit`."""
-    return _clip_norms(backend, [[move] for move in moves], limit)
+    squares = backend.squared_norms([move.gradient for move in moves])
+    return _clip_norms(backend, [[move] for move in moves], squares, limit)
 
 
 def clip_global_norm(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
     """The L2 norm over all gradients together to at most `limit`."""
-    return _clip_norms(backend, [moves], limit)
+    squares = backend.squared_norms([move.gradient for move in moves])
+    return _clip_norms(backend, [moves], keras.ops.sum(squares, keepdims=True), limit)
 
 
-def _clip_norms(backend: Backend, groups: Sequence[Sequence[Move]], limit: float) -> list[Move]:
+def _clip_norms(
+    backend: Backend, groups: Sequence[Sequence[Move]], squares: Tensor, limit: float
+) -> list[Move]:
     """The moves, one group after the other, each group's norm at most `limit`.
 
-    A fast pass squares and sums. Where that overflowed, or came out so small that elements may have
-    vanished, a careful pass divides each group by its largest element first (4.3).
+    `squares` has each group's sum of squares. Where that overflowed, or came out so small that
+    elements may have vanished, a careful pass divides each group by its largest element first
+    (4.3).
     """
     ops = keras.ops
-    squares = ops.stack([_in_common_dtype(backend, group) for group in groups])
     unclipped = ops.stack(
         [rule.scalar(group[0].coefficient, squares.dtype) for group in groups]
     )  # the members of a group share it
@@ -72,16 +75,9 @@ def _clip_norms(backend: Backend, groups: Sequence[Sequence[Move]], limit: float
         careful, [move.gradient for _, move in members], [scales[i] for i, _ in members]
     )
     return [
-        replace(move, gradient=gradient, coefficient=coefficients[i])
+        Move(move.slot, gradient, coefficients[i], move.present)
         for (i, move), gradient in zip(members, gradients, strict=True)
     ]
-
-
-def _in_common_dtype(backend: Backend, group: Sequence[Move]) -> Tensor:
-    squares = backend.squared_norms([move.gradient for move in group])
-    dtypes = [keras.backend.standardize_dtype(square.dtype) for square in squares]
-    dtype = "float64" if "float64" in dtypes else "float32"
-    return sum(keras.ops.cast(s, dtype) for s in squares)
 
 
 def _fast_factors(squares: Tensor, unclipped: Tensor, limit: float) -> Tensor:

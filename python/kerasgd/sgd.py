@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
@@ -293,7 +294,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         variables = list(variables)
         _check_gradients(grads, variables, self.window)
         self.build(variables)
-        aligned: list[Any] = [None] * len(self.state().slots)
+        built = self._trainable_variables
+        if len(variables) == len(built) and all(map(operator.is_, variables, built)):
+            return grads
+        aligned: list[Any] = [None] * len(built)
         for gradient, variable in zip(grads, variables, strict=True):
             aligned[self._index_of(variable)] = gradient
         return aligned
@@ -543,8 +547,10 @@ def _check_gradients(grads: Sequence[Any], variables: Sequence[Any], window: int
         raise ArgumentValueError(
             "grads", f"one gradient for each of the {len(variables)} variables", len(grads)
         )
-    for gradient, variable in zip(grads, variables, strict=True):
-        _check_shape(gradient, variable)
+    # Compared as a whole first, since they mostly fit and there may be thousands.
+    if [getattr(gradient, "shape", None) for gradient in grads] != [v.shape for v in variables]:
+        for gradient, variable in zip(grads, variables, strict=True):
+            _check_shape(gradient, variable)
     missing = [path_of(v) for g, v in zip(grads, variables, strict=True) if g is None]
     if len(missing) == len(grads):
         raise ArgumentValueError(

@@ -27,12 +27,9 @@ if TYPE_CHECKING:
 def step(optimizer: SGD, state: State, gradients: Sequence[Tensor | None]) -> None:
     """Do one step with one gradient, or None, for each variable."""
     backend = optimizer.backend
+    only_touches_rows = partial(_only_touches_rows, optimizer)
     summed = [
-        None
-        if gradient is None
-        else backend.sum_rows(
-            gradient, slot.variable.shape, keep_sparse=_only_touches_rows(optimizer, slot)
-        )
+        None if gradient is None else backend.sum_rows(gradient, slot, only_touches_rows)
         for gradient, slot in zip(gradients, state.slots, strict=True)
     ]
     backend.across_replicas(state, summed, partial(_on_each_device, optimizer))

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import keras
 
@@ -88,9 +88,8 @@ class State:
         return [v for v in [*of_slots, self.averaging, self.in_window] if v is not None]
 
 
-@dataclass(frozen=True)
-class Move:
-    """One variable's part in an update.
+class Move(NamedTuple):
+    """One variable's part in an update. (A tuple, since a step makes one for each variable.)
 
     Attributes:
         slot: what is updated.
@@ -112,10 +111,12 @@ class Backend(Protocol):
     def as_is(self, function: Callable[..., None]) -> Callable[..., None]:
         """`function`, not to be rewritten where the backend's compiler rewrites Python code."""
 
-    def sum_rows(self, gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tensor:
-        """The gradient, of this shape, as a tensor of at least float32, duplicate rows summed.
+    def sum_rows(
+        self, gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], bool]
+    ) -> Tensor:
+        """The gradient for this slot as a tensor of at least float32, duplicate rows summed.
 
-        With `keep_sparse` a sparse gradient stays sparse, each row once.
+        A sparse gradient stays sparse, each row once, where the update only touches its rows.
         """
 
     def across_replicas(
@@ -149,8 +150,8 @@ class Backend(Protocol):
     def assign(self, variable: Variable, value: Tensor) -> None:
         """Set a variable's value."""
 
-    def squared_norms(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The sum of squares of each gradient, in at least float32."""
+    def squared_norms(self, gradients: Sequence[Tensor]) -> Tensor:
+        """A vector with each gradient's sum of squares; float64 if one of the gradients is."""
 
     def numbers(self, gradient: Tensor) -> Tensor:
         """The gradient's elements; of a sparse one those of the rows that it has."""

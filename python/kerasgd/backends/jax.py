@@ -21,7 +21,7 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def sum_rows(gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tensor:
+def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], bool]) -> Tensor:
     """As `Backend.sum_rows`; JAX's sparse gradients are made dense."""
     if hasattr(gradient, "todense"):
         gradient = gradient.todense()
@@ -97,9 +97,9 @@ def assign(variable: Variable, value: Tensor) -> None:
     variable.assign(value)
 
 
-def squared_norms(gradients: Sequence[Tensor]) -> list[Tensor]:
+def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
     """As `Backend.squared_norms`."""
-    return [jnp.sum(jnp.square(gradient)) for gradient in gradients]
+    return jnp.stack([jnp.sum(jnp.square(gradient)) for gradient in gradients])
 
 
 def numbers(gradient: Tensor) -> Tensor:

@@ -30,14 +30,13 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
     return unconverted
 
 
-def sum_rows(gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tensor:
+def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], bool]) -> Tensor:
     """As `Backend.sum_rows`."""
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
-    gradient = tf.IndexedSlices(
-        _widened(gradient.values), gradient.indices, tf.constant(list(shape))
-    )
-    return _each_row_once(gradient) if keep_sparse else tf.convert_to_tensor(gradient)
+    shape = tf.constant(list(slot.variable.shape))
+    gradient = tf.IndexedSlices(_widened(gradient.values), gradient.indices, shape)
+    return _each_row_once(gradient) if only_touches_rows(slot) else tf.convert_to_tensor(gradient)
 
 
 def _widened(values: Tensor) -> Tensor:
@@ -191,10 +190,12 @@ def assign(variable: Variable, value: Tensor) -> None:
     variable.assign(tf.cast(value, variable.dtype), read_value=False)
 
 
-def squared_norms(gradients: Sequence[Tensor]) -> list[Tensor]:
+def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
     """As `Backend.squared_norms`."""
     # One pass over memory; reduce_sum(square()) writes the squares first.
-    return [2 * tf.nn.l2_loss(numbers(gradient)) for gradient in gradients]
+    halves = [tf.nn.l2_loss(numbers(gradient)) for gradient in gradients]
+    widest = tf.float64 if tf.float64 in {half.dtype for half in halves} else tf.float32
+    return 2 * tf.stack([tf.cast(half, widest) for half in halves])
 
 
 def numbers(gradient: Tensor) -> Tensor:

@@ -18,18 +18,25 @@ from kerasgd.backends import Move, Slot, State, Tensor, Variable
 from kerasgd.backends import torch_kernels as kernels
 from kerasgd.keras_internals import in_stateless_scope
 
+# Half precision must not be computed in half precision (contract 8).
+WIDE = (torch.float32, torch.float64)
+
 
 def as_is(function: Callable[..., None]) -> Callable[..., None]:
     """As `Backend.as_is`."""
     return function
 
 
-def sum_rows(gradient: Tensor, shape: Sequence[int], keep_sparse: bool) -> Tensor:
+def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], bool]) -> Tensor:
     """As `Backend.sum_rows`; PyTorch's sparse gradients are made dense."""
-    gradient = keras.ops.convert_to_tensor(gradient).detach()
+    held = getattr(slot.variable, "_value", None)
+    if not isinstance(gradient, torch.Tensor) or held is None or gradient.device != held.device:
+        gradient = keras.ops.convert_to_tensor(gradient)
+    if gradient.requires_grad:
+        gradient = gradient.detach()
     if gradient.is_sparse:
         gradient = gradient.to_dense()
-    return gradient if gradient.dtype in (torch.float32, torch.float64) else gradient.float()
+    return gradient if gradient.dtype in WIDE else gradient.float()
 
 
 def across_replicas(
@@ -78,10 +85,11 @@ def assign(variable: Variable, value: Tensor) -> None:
     variable.assign(value)
 
 
-def squared_norms(gradients: Sequence[Tensor]) -> list[Tensor]:
+def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
     """As `Backend.squared_norms`."""
     norms = torch._foreach_norm(list(gradients))
-    return list(torch._foreach_mul(norms, norms))
+    widest = torch.float64 if torch.float64 in {norm.dtype for norm in norms} else torch.float32
+    return torch.stack([norm.to(widest) for norm in norms]).square_()
 
 
 def numbers(gradient: Tensor) -> Tensor:
@@ -105,20 +113,20 @@ def rescale(
 
 def accumulate(moves: Sequence[Move]) -> None:
     """As `Backend.accumulate`."""
-    for move in moves:
-        accumulator = _writable(move.slot.accumulator)
+    accumulators = _writable([move.slot.accumulator for move in moves])
+    for move, accumulator in zip(moves, accumulators, strict=True):
         accumulator.add_(move.gradient.to(accumulator.dtype), alpha=float(move.coefficient))
 
 
 def clear(variables: Sequence[Variable]) -> None:
     """As `Backend.clear`."""
-    for variable in variables:
-        _writable(variable).zero_()
+    if variables:
+        torch._foreach_zero_(_writable(variables))
 
 
 def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
     """As `Backend.decay`."""
-    weights = [_writable(slot.variable) for slot in slots]
+    weights = _writable([slot.variable for slot in slots])
     if weights:
         # PyTorch computes half precision in float32 inside one operation.
         torch._foreach_add_(weights, weights, alpha=-float(rate) * weight_decay)
@@ -127,51 +135,48 @@ def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
 def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
     """As `Backend.descend`."""
     together: dict[torch.dtype, list[Move]] = {}
-    for move in moves:
-        if _in_one_dtype(move):
-            together.setdefault(move.gradient.dtype, []).append(move)
+    for move, weights in zip(moves, _values([move.slot.variable for move in moves]), strict=True):
+        dtype = move.gradient.dtype  # of those that are wide enough to compute in
+        if weights.dtype == dtype:
+            together.setdefault(dtype, []).append(move)
         else:
             rule.descend(move, rate, momentum, nesterov, read, assign)
     for alike in together.values():
         _descend_together(alike, rate, momentum, nesterov)
 
 
-def _in_one_dtype(move: Move) -> bool:
-    """Whether the gradient is of its variable's dtype, and that one wide enough to compute in."""
-    return bool(_value(move.slot.variable).dtype == move.gradient.dtype)
-
-
 def _descend_together(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
-    by_step: dict[float, list[Move]] = {}
-    for move, step in zip(moves, _folded(moves, rate), strict=True):
-        by_step.setdefault(step, []).append(move)
-    for step, alike in by_step.items():
-        weights = [_writable(move.slot.variable) for move in alike]
+    for step, alike in _by_step(moves, rate):
+        weights = _writable([move.slot.variable for move in alike])
         gradients = [move.gradient for move in alike]
         if alike[0].slot.velocity is None:
             torch._foreach_add_(weights, gradients, alpha=-step)
         else:
-            velocities = [_writable(move.slot.velocity) for move in alike]
+            velocities = _writable([move.slot.velocity for move in alike])
             kernels.descend(weights, velocities, gradients, step, momentum, nesterov)
 
 
-def _folded(moves: Sequence[Move], rate: Tensor) -> list[float]:
-    """For each move the learning rate times its coefficient, rounded as the gradient's dtype is."""
+def _by_step(moves: Sequence[Move], rate: Tensor) -> list[tuple[float, Sequence[Move]]]:
+    """The moves by the learning rate times their coefficient, rounded as their dtype is."""
+    dtype = moves[0].gradient.dtype
 
     def folded(coefficient: Tensor | float) -> float:
-        dtype = moves[0].gradient.dtype
         product = torch.as_tensor(rate, dtype=dtype) * torch.as_tensor(coefficient, dtype=dtype)
         return float(product)
 
-    coefficients = {id(move.coefficient): move.coefficient for move in moves}
-    by_identity = {key: folded(coefficient) for key, coefficient in coefficients.items()}
-    return [by_identity[id(move.coefficient)] for move in moves]
+    by_coefficient: dict[int, list[Move]] = {}
+    for move in moves:
+        by_coefficient.setdefault(id(move.coefficient), []).append(move)
+    return [(folded(alike[0].coefficient), alike) for alike in by_coefficient.values()]
 
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
-    averages = [_writable(slot.average) for slot in slots]
-    weights = [_value(slot.variable).to(a.dtype) for slot, a in zip(slots, averages, strict=True)]
+    averages = _writable([slot.average for slot in slots])
+    weights = [
+        w if w.dtype == a.dtype else w.to(a.dtype)
+        for w, a in zip(_values([slot.variable for slot in slots]), averages, strict=True)
+    ]
     if not bool(begun):
         torch._foreach_copy_(averages, weights)
         return
@@ -182,28 +187,24 @@ def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
 
 def overwrite(slots: Sequence[Slot]) -> None:
     """As `Backend.overwrite`."""
-    for slot in slots:
-        _writable(slot.variable).copy_(_value(slot.average))
+    weights = _writable([slot.variable for slot in slots])
+    for w, average in zip(weights, _values([slot.average for slot in slots]), strict=True):
+        w.copy_(average)
 
 
-def _value(variable: Variable) -> torch.Tensor:
-    """The tensor that a variable holds, or that the scope holds for it."""
-    return _held(variable, in_stateless_scope())
-
-
-def _held(variable: Variable, is_stateless: bool) -> torch.Tensor:
+def _values(variables: Sequence[Variable]) -> list[torch.Tensor]:
+    """The tensors that variables hold, or that the scope holds for them."""
+    if in_stateless_scope():
+        return [variable.value for variable in variables]
     # `value` asks for scopes of several kinds, which costs more than to update a small variable.
-    value = None if is_stateless else getattr(variable, "_value", None)
-    if value is None:
-        value = variable.value
-    return value.data if isinstance(value, torch.nn.Parameter) else value
+    return [v if (v := getattr(w, "_value", None)) is not None else w.value for w in variables]
 
 
-def _writable(variable: Variable) -> torch.Tensor:
-    """A tensor to write into: the variable's own, or a copy that the current scope will hold."""
-    is_stateless = in_stateless_scope()
-    value = _held(variable, is_stateless)
-    if is_stateless:
-        value = value.clone()
-        variable.assign(value)
-    return value
+def _writable(variables: Sequence[Variable]) -> list[torch.Tensor]:
+    """Tensors to write into: the variables' own, or copies that the current scope will hold."""
+    if not in_stateless_scope():
+        return _values(variables)
+    copies = [value.detach().clone() for value in _values(variables)]
+    for variable, copy in zip(variables, copies, strict=True):
+        variable.assign(copy)
+    return copies

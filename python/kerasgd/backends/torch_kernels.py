@@ -25,20 +25,15 @@ def descend(
     """Rules 1.2 and 1.3 in place, where `step` is the learning rate times the coefficient."""
     # Under torch.compile() tensors have no memory yet, which the kernel asks for.
     can_fuse = _fused is not None and not torch.compiler.is_compiling()
-    if (
-        can_fuse
-        and step >= SMALLEST_FUSED_STEP
-        and all(map(_is_fusible, weights, velocities, gradients))
-    ):
+    if can_fuse and step >= SMALLEST_FUSED_STEP and _are_fusible(weights, velocities, gradients):
         _descend_fused(weights, velocities, gradients, step, momentum, nesterov)
     else:
         _descend_foreach(weights, velocities, gradients, step, momentum, nesterov)
 
 
-def _is_fusible(weights: torch.Tensor, velocity: torch.Tensor, gradient: torch.Tensor) -> bool:
-    return weights.dtype == torch.float32 and all(
-        tensor.is_contiguous() and tensor.is_cpu for tensor in (weights, velocity, gradient)
-    )
+def _are_fusible(*lists: Tensors) -> bool:
+    kinds = {(t.dtype, t.is_contiguous(), t.is_cpu) for tensors in lists for t in tensors}
+    return kinds == {(torch.float32, True, True)}
 
 
 def _descend_fused(
