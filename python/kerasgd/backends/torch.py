@@ -134,11 +134,11 @@ def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
 
 def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
     """As `Backend.descend`."""
-    together: dict[torch.dtype, list[Move]] = {}
+    together: dict[tuple[torch.dtype, int], list[Move]] = {}
     for move, weights in zip(moves, _values([move.slot.variable for move in moves]), strict=True):
         dtype = move.gradient.dtype  # of those that are wide enough to compute in
         if weights.dtype == dtype:
-            together.setdefault(dtype, []).append(move)
+            together.setdefault((dtype, id(move.coefficient)), []).append(move)
         else:
             rule.descend(move, rate, momentum, nesterov, read, assign)
     for alike in together.values():
@@ -146,28 +146,22 @@ def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool
 
 
 def _descend_together(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
-    for step, alike in _by_step(moves, rate):
-        weights = _writable([move.slot.variable for move in alike])
-        gradients = [move.gradient for move in alike]
-        if alike[0].slot.velocity is None:
-            torch._foreach_add_(weights, gradients, alpha=-step)
-        else:
-            velocities = _writable([move.slot.velocity for move in alike])
-            kernels.descend(weights, velocities, gradients, step, momentum, nesterov)
+    """The rule for moves of one dtype and one coefficient."""
+    step = _folded(rate, moves[0])
+    weights = _writable([move.slot.variable for move in moves])
+    gradients = [move.gradient for move in moves]
+    if moves[0].slot.velocity is None:
+        torch._foreach_add_(weights, gradients, alpha=-step)
+    else:
+        velocities = _writable([move.slot.velocity for move in moves])
+        kernels.descend(weights, velocities, gradients, step, momentum, nesterov)
 
 
-def _by_step(moves: Sequence[Move], rate: Tensor) -> list[tuple[float, Sequence[Move]]]:
-    """The moves by the learning rate times their coefficient, rounded as their dtype is."""
-    dtype = moves[0].gradient.dtype
-
-    def folded(coefficient: Tensor | float) -> float:
-        product = torch.as_tensor(rate, dtype=dtype) * torch.as_tensor(coefficient, dtype=dtype)
-        return float(product)
-
-    by_coefficient: dict[int, list[Move]] = {}
-    for move in moves:
-        by_coefficient.setdefault(id(move.coefficient), []).append(move)
-    return [(folded(alike[0].coefficient), alike) for alike in by_coefficient.values()]
+def _folded(rate: Tensor, move: Move) -> float:
+    """The learning rate times the coefficient, rounded as the gradient's dtype is."""
+    dtype = move.gradient.dtype
+    product = torch.as_tensor(rate, dtype=dtype) * torch.as_tensor(move.coefficient, dtype=dtype)
+    return float(product)
 
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:

@@ -22,7 +22,10 @@ def descend(
     momentum: float,
     nesterov: bool,
 ) -> None:
-    """Rules 1.2 and 1.3 in place, where `step` is the learning rate times the coefficient."""
+    """Rules 1.2 and 1.3 in place, where `step` is the learning rate times the coefficient.
+
+    All tensors are of one dtype.
+    """
     # Under torch.compile() tensors have no memory yet, which the kernel asks for.
     can_fuse = _fused is not None and not torch.compiler.is_compiling()
     if can_fuse and step >= SMALLEST_FUSED_STEP and _are_fusible(weights, velocities, gradients):
@@ -32,8 +35,13 @@ def descend(
 
 
 def _are_fusible(*lists: Tensors) -> bool:
-    kinds = {(t.dtype, t.is_contiguous(), t.is_cpu) for tensors in lists for t in tensors}
-    return kinds == {(torch.float32, True, True)}
+    if lists[0][0].dtype != torch.float32:
+        return False
+    # Lists within, no generators: this is asked for each variable at each step.
+    return all(
+        all([t.is_cpu for t in tensors]) and all([t.is_contiguous() for t in tensors])
+        for tensors in lists
+    )
 
 
 def _descend_fused(
