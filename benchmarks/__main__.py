@@ -3,109 +3,89 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import pathlib
 
-RESULTS = pathlib.Path(__file__).with_name("results")
+from benchmarks.options import Options
+from benchmarks.results import Results, Row, environment, load
+from benchmarks.timing import Effort
+
+FOLDER = pathlib.Path(__file__).with_name("results")
+# Each a module with a function `rows()`.
+KINDS = {
+    "measure": "one update: time, part of the floor, first call",
+    "build": "creating the state",
+    "memory": "what a step takes beyond the state",
+    "fit": "whole fit() of small models",
+    "growth": "time by the number of variables and of parameters",
+}
 
 
 def main() -> None:
     arguments = _parsed()
-    table = arguments.results / "results.csv"
+    arguments.results.mkdir(parents=True, exist_ok=True)
     if arguments.command == "report":
-        _report(arguments.results)
+        from benchmarks import plots, report
+
+        (arguments.results / "results.md").write_text(report.markdown(arguments.results))
+        plots.draw(arguments.results)
     else:
-        arguments.results.mkdir(parents=True, exist_ok=True)
-        _measure(arguments, table)
+        _measure(arguments)
 
 
 def _parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", choices=["measure", "report"])
-    parser.add_argument("--results", type=pathlib.Path, default=RESULTS, help="folder to write to")
+    commands = [f"{kind}: {what}." for kind, what in KINDS.items()]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, epilog=" ".join(commands)
+    )
+    parser.add_argument("command", choices=[*KINDS, "report"])
+    parser.add_argument("--results", type=pathlib.Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--mode", nargs="+", help="of: eager graph xla jit (all of the backend)")
-    parser.add_argument("--workload", nargs="+", help="of: resnet large tiny embedding (all)")
+    parser.add_argument(
+        "--workload", nargs="+", help="of: resnet large tiny embedding; of fit: mlp convnet (all)"
+    )
     parser.add_argument("--configuration", nargs="+", help="of: plain momentum nesterov ... (all)")
-    parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the workloads")
+    parser.add_argument(
+        "--all-cases", action="store_true", help="of measure, those that cases.py leaves out, too"
+    )
+    parser.add_argument("--rounds", type=int, default=31, help="at most so many (31)")
+    parser.add_argument(
+        "--seconds", type=float, default=12, help="fewer rounds if a case takes longer (12)"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="size of what is measured (1)")
     return parser.parse_args()
 
 
-def _measure(arguments: argparse.Namespace, table: pathlib.Path) -> None:
-    # Here, since a report needs none of them.
-    from benchmarks import report
-    from benchmarks.configurations import CONFIGURATIONS
-    from benchmarks.contenders import BACKEND, MODES
-    from benchmarks.measure import compare
-    from benchmarks.workloads import WORKLOADS
-
-    _note(arguments.results, f"{BACKEND}: {report.environment()}; {arguments.rounds} rounds")
-    for mode in arguments.mode or MODES:
-        for workload in arguments.workload or WORKLOADS:
-            for configuration in arguments.configuration or CONFIGURATIONS:
-                case = (BACKEND, mode, workload, configuration)
-                results, absent = compare(
-                    WORKLOADS[workload](arguments.scale),
-                    CONFIGURATIONS[configuration],
-                    mode,
-                    arguments.rounds,
-                )
-                load = os.getloadavg()[0]
-                print(f"\n{' '.join(case)}   (load {load:.2f})", *absent, sep="\n  ", flush=True)
-                rows = [_row(case, result) for result in results]
-                for row in rows:
-                    print("  " + _line(row), flush=True)
-                report.add_to_csv(table, rows)
-
-
-def _row(case: tuple[str, ...], result: object) -> dict[str, str]:
-    from benchmarks.measure import Result
-
-    assert isinstance(result, Result)
-    floor = "" if result.of_floor is None else f"{result.of_floor:.2f}"
-    return {
-        **dict(zip(("backend", "mode", "workload", "configuration"), case, strict=True)),
-        "contender": result.name,
-        "ms": f"{result.milliseconds:.2f}",
-        "ratio": f"{result.ratio.median:.2f}",
-        "low": f"{result.ratio.low:.2f}",
-        "high": f"{result.ratio.high:.2f}",
-        "verdict": _verdict(result.name, result.differs, result.ratio.median),
-        "of floor": floor,
-        "first call s": f"{result.first_call:.2f}",
-        "temporary MB": f"{result.temporary:.0f}",
-    }
-
-
-def _verdict(name: str, differs: bool, ratio: float) -> str:
-    if name.startswith("keras") and name != "kerasgd":
-        return ""
-    if not differs:
-        return "no difference"
-    return "faster" if ratio > 1 else "slower"
-
-
-def _line(row: dict[str, str]) -> str:
-    return (
-        f"{row['contender']:16} {row['ms']:>9} ms  {row['ratio']:>6} [{row['low']}, {row['high']}]"
-        f"  floor {row['of floor'] or '-':>4}  first {row['first call s']} s"
-        f"  +{row['temporary MB']} MB  {row['verdict']}"
+def _measure(arguments: argparse.Namespace) -> None:
+    chosen = {key: vars(arguments)[key] for key in ("mode", "workload", "configuration")}
+    options = Options(
+        Effort(arguments.rounds, arguments.seconds),
+        arguments.scale,
+        {key: names for key, names in chosen.items() if names},
+        arguments.all_cases,
     )
+    kind, backend = arguments.command, os.environ["KERAS_BACKEND"]
+    settings = f"at most {options.effort.rounds} rounds and {options.effort.seconds:g} s a case"
+    if options.scale != 1:
+        settings += f", scale {options.scale:g}"
+    about = {**environment(), "settings": settings}
+    print(f"{kind} on {backend}", *about.values(), sep="\n  ", flush=True)
+    results = Results(arguments.results / f"{kind}-{backend}.json", about)
+    for rows in importlib.import_module(f"benchmarks.{kind}").rows(options):
+        results.add([{**row, "load": load()} for row in rows])
+        _print(rows)
 
 
-def _note(folder: pathlib.Path, note: str) -> None:
-    print(note)
-    with (folder / "notes.txt").open("a") as file:
-        file.write(note + "\n")
+def _print(rows: list[Row]) -> None:
+    print(f"\n{' '.join(map(str, rows[0]['case']))}   (load {load():.2f})")
+    for row in rows:
+        numbers = [f"{key} {_short(row[key])}" for key in row if key not in ("case", "contender")]
+        print(f"  {row['contender']:16}", ", ".join(numbers), flush=True)
 
 
-def _report(folder: pathlib.Path) -> None:
-    from benchmarks import report
-
-    rows = report.read_csv(folder / "results.csv")
-    notes = (folder / "notes.txt").read_text().splitlines()
-    (folder / "results.md").write_text(report.markdown(rows, notes))
-    report.plot(rows, folder / "results.png")
+def _short(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Each maker gets a workload, a configuration and a mode, and gives a `Contender`;
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,16 @@ import keras
 import numpy as np
 
 import kerasgd
+from benchmarks.comparison import AGAIN, BASELINE, OURS
 from benchmarks.configurations import RATE, Configuration
 from benchmarks.floor import Unavailable
 from benchmarks.workloads import Workload
 
 BACKEND = keras.config.backend()
 MODES = {"tensorflow": ["eager", "graph", "xla"], "jax": ["jit"], "torch": ["eager"]}[BACKEND]
+
+# TensorFlow warns of functions that are traced anew; every contender is one more function.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @dataclass
@@ -89,16 +94,20 @@ def _jax(optimizer: Any, variables: list[Any], gradients: list[Any]) -> Contende
     import jax
 
     optimizer.build(variables)
-    step = jax.jit(optimizer.stateless_apply, donate_argnums=(0, 2))
-    # Copies, since the step gives away what it gets.
-    values = [[jax.numpy.copy(v.value) for v in vs] for vs in (optimizer.variables, variables)]
 
-    def update() -> None:
-        weights, state = step(values[0], gradients, values[1])
-        values[:] = [state, weights]
+    # As in `fit()`: what is given away comes back in the same order, or XLA makes copies.
+    def update(weights: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+        return optimizer.stateless_apply(state, gradients, weights)
+
+    compiled = jax.jit(update, donate_argnums=(0, 1))
+    # Copies, since the step gives away what it gets.
+    values = [[jax.numpy.copy(v.value) for v in vs] for vs in (variables, optimizer.variables)]
+
+    def step() -> None:
+        values[:] = compiled(*values, gradients)
         jax.block_until_ready(values)
 
-    return Contender(update, lambda: [np.asarray(w) for w in values[1]])
+    return Contender(step, lambda: [np.asarray(w) for w in values[0]])
 
 
 def legacy(workload: Workload, configuration: Configuration, mode: str) -> Contender:
@@ -117,22 +126,45 @@ def legacy(workload: Workload, configuration: Configuration, mode: str) -> Conte
 
 
 def torch_sgd(kind: str) -> Maker:
-    """`torch.optim.SGD` with `foreach=True` or `fused=True`, clip and averages by PyTorch too."""
+    """`torch.optim.SGD` with `foreach=True` or `fused=True`; the rest by PyTorch's own means."""
 
     def make(workload: Workload, configuration: Configuration, mode: str) -> Contender:
         import torch
 
-        if configuration.get("weight_decay"):
-            raise Unavailable("torch.optim.SGD has no decoupled weight decay")
         if configuration.get("nesterov") and kind == "foreach":
             raise Unavailable("torch.optim.SGD adds to the gradients themselves")
-        variables = [torch.nn.Parameter(torch.from_numpy(w)) for w in workload.weights()]
-        for variable, gradient in zip(variables, tensors(workload), strict=True):
-            variable.grad = gradient
-        optimizer = torch.optim.SGD(variables, RATE, **configuration, **{kind: True})
-        return Contender(optimizer.step, lambda: [v.detach().numpy() for v in variables])
+        weights = [torch.nn.Parameter(torch.from_numpy(w)) for w in workload.weights()]
+        for weight, gradient in zip(weights, tensors(workload), strict=True):
+            weight.grad = gradient
+        known = {
+            key: configuration[key] for key in ("momentum", "nesterov") if key in configuration
+        }
+        optimizer = torch.optim.SGD(weights, RATE, **known, **{kind: True})
+        step = optimizer.step
+        if "global_clipnorm" in configuration:
+            step = _torch_everything(optimizer, weights, configuration)
+        return Contender(step, lambda: [w.detach().numpy() for w in weights])
 
     return make
+
+
+def _torch_everything(
+    optimizer: Any, weights: list[Any], configuration: Configuration
+) -> Callable[[], None]:
+    import torch
+
+    averages = [w.detach().clone() for w in weights]
+    keep = 1 - RATE * configuration["weight_decay"]
+
+    @torch.no_grad()
+    def step() -> None:
+        # It writes into the gradients: those of the next steps are at the limit already.
+        torch.nn.utils.clip_grad_norm_(weights, configuration["global_clipnorm"])
+        torch._foreach_mul_(weights, keep)
+        optimizer.step()
+        torch._foreach_lerp_(averages, weights, 1 - configuration["ema_momentum"])
+
+    return step
 
 
 def optax(workload: Workload, configuration: Configuration, mode: str) -> Contender:
@@ -140,18 +172,21 @@ def optax(workload: Workload, configuration: Configuration, mode: str) -> Conten
     import jax
 
     library = optional("optax")
-    chain = library.sgd(RATE, configuration.get("momentum"), configuration.get("nesterov", False))
-    if "global_clipnorm" in configuration:
-        raise Unavailable("optax decays and averages in another order")
+    chain = _chain(library, configuration)
     gradients = tensors(workload)
     weights = [jax.numpy.asarray(w) for w in workload.weights()]
-    values = [weights, chain.init(weights)]
+    averages = [jax.numpy.copy(w) for w in weights] if configuration.get("use_ema") else []
+    values = [weights, chain.init(weights), averages]
 
-    def update(weights: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+    def update(weights: Any, state: Any, averages: Any, gradients: Any) -> tuple[Any, Any, Any]:
         updates, state = chain.update(gradients, state, weights)
-        return library.apply_updates(weights, updates), state
+        weights = library.apply_updates(weights, updates)
+        if averages:
+            rate = 1 - configuration["ema_momentum"]
+            averages = library.incremental_update(weights, averages, rate)
+        return weights, state, averages
 
-    compiled = jax.jit(update, donate_argnums=(0, 1))
+    compiled = jax.jit(update, donate_argnums=(0, 1, 2))
 
     def step() -> None:
         values[:] = compiled(*values, gradients)
@@ -160,12 +195,25 @@ def optax(workload: Workload, configuration: Configuration, mode: str) -> Conten
     return Contender(step, lambda: [np.asarray(w) for w in values[0]])
 
 
-# Keras twice: how far the two are apart is how far apart equals are on this machine.
-BASELINE, AGAIN = "keras", "keras again"
+def _chain(library: Any, configuration: Configuration) -> Any:
+    parts = []
+    if "global_clipnorm" in configuration:
+        parts.append(library.clip_by_global_norm(configuration["global_clipnorm"]))
+    if "momentum" in configuration:
+        nesterov = configuration.get("nesterov", False)
+        parts.append(library.trace(configuration["momentum"], nesterov))
+    if "weight_decay" in configuration:
+        parts.append(library.add_decayed_weights(configuration["weight_decay"]))
+    return library.chain(*parts, library.scale(-RATE))
+
+
+OPTIMIZERS: dict[str, type] = {
+    BASELINE: keras.optimizers.SGD,
+    AGAIN: keras.optimizers.SGD,
+    OURS: kerasgd.SGD,
+}
 CONTENDERS: dict[str, Maker] = {
-    BASELINE: keras_like(keras.optimizers.SGD),
-    AGAIN: keras_like(keras.optimizers.SGD),
-    "kerasgd": keras_like(kerasgd.SGD),
+    **{name: keras_like(cls) for name, cls in OPTIMIZERS.items()},
     **{
         "tensorflow": {"tf_keras legacy": legacy},
         "jax": {"optax": optax},

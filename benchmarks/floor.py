@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.configurations import RATE, Configuration
 from benchmarks.workloads import Workload
 
+FLOOR = "floor"
 SOURCE = pathlib.Path(__file__).with_name("floor.c")
 
 

@@ -1,95 +1,198 @@
-"""What a run leaves behind: a table of its numbers, the same to read, and a picture."""
+"""The results as a page of tables to read."""
 
 from __future__ import annotations
 
-import csv
-import importlib.metadata
-import os
 import pathlib
-import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-Row = dict[str, str]
-COLUMNS = [
-    "backend", "mode", "workload", "configuration", "contender", "ms", "ratio", "low", "high",
-    "verdict", "of floor", "first call s", "temporary MB",
-]  # fmt: skip
-PACKAGES = ["keras", "tensorflow-cpu", "tf_keras", "jax", "optax", "torch", "numpy"]
+from benchmarks.comparison import AGAIN, BASELINE, OURS
+from benchmarks.lines import Files, by_case, by_contender, by_quantity
+from benchmarks.results import Row, read_all
+from benchmarks.slope import LARGEST, slope
 
-
-def environment() -> str:
-    """The machine, its load and the versions, in one line."""
-    versions = []
-    for package in PACKAGES:
-        try:
-            versions.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    load = " ".join(f"{x:.2f}" for x in os.getloadavg())
-    return f"{processor()}, {os.cpu_count()} cores, load {load}; " + ", ".join(versions)
+# What a column shows of a line.
+Columns = dict[str, Callable[[Any], str]]
 
 
-def processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def markdown(folder: pathlib.Path) -> str:
+    sections = {
+        "measure": [one_update, every_contender],
+        "fit": [whole_fit],
+        "build": [building],
+        "memory": [temporary_memory],
+        "growth": [growing],
+    }
+    found = {kind: read_all(folder, kind) for kind in sections}
+    parts = [INTRODUCTION, *_about(found)]
+    for kind, writers in sections.items():
+        if found[kind]:
+            parts += ["\n".join(write(found[kind])) for write in writers]
+    # What fills the most lines is read least.
+    parts.sort(key=lambda part: part.startswith("## Every contender"))
+    return "\n\n".join(parts) + "\n"
 
 
-def add_to_csv(path: pathlib.Path, rows: Iterable[Row]) -> None:
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if is_new:
-            writer.writeheader()
-        writer.writerows(rows)
+INTRODUCTION = """# kerasgd beside Keras and others
+
+*Times as fast*: the time of `keras.optimizers.SGD` in the same mode by that of the other, the
+median of interleaved rounds with its 95 % interval. Keras is there twice, and *no difference* means
+that the interval overlaps that of Keras against itself, or holds 1. *Of floor*: the time of one
+in-place C loop (on one or two threads, whichever is faster) as part of this time; 1 is what memory
+allows. All values are float32, and all contenders were seen to compute the same before they were
+timed."""
 
 
-def read_csv(path: pathlib.Path) -> list[Row]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+def _about(found: dict[str, Files]) -> Iterator[str]:
+    lines: dict[str, list[str]] = {}
+    for kind, files in found.items():
+        for backend, file in files.items():
+            loads = [row["load"] for row in file["rows"]]
+            line = "; ".join(file["about"].values())
+            lines.setdefault(line, []).append(
+                f"{kind} on {backend} (load average {min(loads):.1f} to {max(loads):.1f})"
+            )
+    if lines:
+        yield "\n".join(f"- {line}: {', '.join(runs)}" for line, runs in lines.items())
 
 
-def markdown(rows: list[Row], notes: Iterable[str]) -> str:
-    lines = ["# Times of one update", ""]
-    lines += ["`ratio`: how many times as fast as `keras.optimizers.SGD` in the same mode; median"]
-    lines += ["of interleaved rounds, with its 95 % interval. *No difference*: the interval"]
-    lines += ["overlaps that of Keras against itself. `of floor`: the time of one in-place C loop"]
-    lines += ["as part of this time. `temporary MB`: what a step takes and gives back.", ""]
-    lines += [f"- {note}" for note in notes] + [""]
-    lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(row[column] for column in COLUMNS) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+def one_update(files: Files) -> Iterator[str]:
+    yield "## One update"
+    yield ""
+    yield "![How many times as fast as Keras](results.png)"
+    yield ""
+    columns: Columns = {
+        **_names("mode", "workload", "configuration"),
+        **AGAINST_KERAS,
+        "of floor": lambda case: _of_floor(case.rows[OURS]),
+        "first call: Keras, s": lambda case: _number(_first_call_of_keras(case.rows)),
+        "first call: kerasgd, s": lambda case: _number(case.rows[OURS]["first call s"]),
+        "best peer": lambda case: _best_peer(case.rows),
+    }
+    yield from _table(columns, by_case(files))
 
 
-def plot(rows: list[Row], path: pathlib.Path) -> None:
-    """The ratio of every contender in every case, Keras being the line at 1."""
-    from matplotlib import pyplot
-
-    cases = list(dict.fromkeys(_case(row) for row in rows))
-    names = list(dict.fromkeys(row["contender"] for row in rows if row["contender"] != "keras"))
-    figure, axes = pyplot.subplots(figsize=(9, 1.5 + 0.28 * len(cases)), layout="constrained")
-    for name in names:
-        own = [row for row in rows if row["contender"] == name]
-        ratios = [float(row["ratio"]) for row in own]
-        reach = [
-            [r - float(row["low"]) for r, row in zip(ratios, own, strict=True)],
-            [float(row["high"]) - r for r, row in zip(ratios, own, strict=True)],
-        ]
-        heights = [-cases.index(_case(row)) for row in own]
-        style = {"markersize": 7} if name == "kerasgd" else {"markersize": 4, "alpha": 0.7}
-        axes.errorbar(ratios, heights, xerr=reach, fmt="o", label=name, **style)
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xscale("log")
-    ticks = [0.5, 1, 2, 5, 10, 20]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xticks([], minor=True)
-    axes.set_yticks([-i for i in range(len(cases))], cases)
-    axes.set_xlabel("times as fast as keras.optimizers.SGD in the same mode")
-    axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.08 - 1 / len(cases)), ncols=4)
-    figure.savefig(path, dpi=120)
+def whole_fit(files: Files) -> Iterator[str]:
+    yield "## Whole `fit()`, an epoch of small models"
+    yield ""
+    yield from _table({**_names("model", "configuration"), **AGAINST_KERAS}, by_case(files))
 
 
-def _case(row: Row) -> str:
-    return " ".join(row[column] for column in ("backend", "mode", "workload", "configuration"))
+def building(files: Files) -> Iterator[str]:
+    yield "## Creating the optimizer and its state"
+    yield ""
+    yield from _table({**_names("variables", "configuration"), **AGAINST_KERAS}, by_case(files))
+
+
+def every_contender(files: Files) -> Iterator[str]:
+    yield "## Every contender of one update"
+    yield ""
+    columns: Columns = {
+        **_names("mode", "workload", "configuration"),
+        "contender": lambda case: case.row["contender"],
+        "ms": lambda case: _number(case.row["ms"]),
+        "times as fast": lambda case: _ratio(case.row),
+        "verdict": lambda case: case.row["verdict"],
+        "of floor": lambda case: _of_floor(case.row),
+        "first call, s": lambda case: _number(case.row["first call s"]),
+        "rounds": lambda case: str(case.row["rounds"]),
+        "load": lambda case: f"{case.row['load']:.2f}",
+    }
+    yield from _table(columns, by_contender(files))
+
+
+def temporary_memory(files: Files) -> Iterator[str]:
+    yield "## Memory of a step"
+    yield ""
+    yield "How far it rises above weights, gradients and state: the median of some steps, with the"
+    yield "lowest and the highest."
+    yield ""
+    columns: Columns = {
+        **_names("mode", "workload", "configuration"),
+        "contender": lambda case: case.row["contender"],
+        "MB": lambda case: "{temporary MB:.1f} [{lowest MB:.1f}, {highest MB:.1f}]".format_map(
+            case.row
+        ),
+        "times the weights": lambda case: (
+            f"{case.row['temporary MB'] / case.row['weights MB']:.2f}"
+        ),
+    }
+    yield from _table(columns, by_contender(files))
+
+
+def growing(files: Files) -> Iterator[str]:
+    yield "## Growth"
+    yield ""
+    yield "![Time by the number of variables and of parameters](growth.png)"
+    yield ""
+    yield f"Slope: of the logarithms over the {LARGEST} largest sizes, by least squares; 1 where"
+    yield "twice the size takes twice the time. With momentum."
+    yield ""
+    columns: Columns = {
+        "by": lambda line: line.quantity,
+        "contender": lambda line: line.contender,
+        "smallest": lambda line: _at(line.rows[0]),
+        "largest": lambda line: _at(line.rows[-1]),
+        "slope": lambda line: _slope(line.rows, "ms"),
+        "slope of the first call": lambda line: _slope(line.rows, "first call s"),
+    }
+    yield from _table(columns, by_quantity(files))
+
+
+def _at(row: Row) -> str:
+    return f"{_number(row['ms'])} ms at {row['case'][1]:,}"
+
+
+def _slope(rows: list[Row], key: str) -> str:
+    # The floor has no first call.
+    if not all(row[key] for row in rows):
+        return ""
+    return f"{slope([row['case'][1] for row in rows], [row[key] for row in rows]):.2f}"
+
+
+def _first_call_of_keras(rows: dict[str, Row]) -> float:
+    """The faster of two: the very first call of a process has more to do."""
+    return min(rows[BASELINE]["first call s"], rows[AGAIN]["first call s"])
+
+
+def _best_peer(rows: dict[str, Row]) -> str:
+    peers = [row for name, row in rows.items() if name not in (BASELINE, AGAIN, OURS)]
+    if not peers:
+        return ""
+    best = max(peers, key=lambda row: row["ratio"])
+    return f"{best['contender']} {_ratio(best)}"
+
+
+def _ratio(row: Row) -> str:
+    return f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _of_floor(row: Row) -> str:
+    return f"{row['of floor']:.2f}" if "of floor" in row else ""
+
+
+def _number(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _table(columns: Columns, lines: Iterable[Any]) -> Iterator[str]:
+    columns = {"backend": lambda line: line.backend, **columns}
+    yield "| " + " | ".join(columns) + " |"
+    yield "|" + "---|" * len(columns)
+    for line in lines:
+        yield "| " + " | ".join(cell(line) for cell in columns.values()) + " |"
+
+
+def _names(*columns: str) -> Columns:
+    """The parts of a case."""
+    return {column: lambda case, i=i: case.names[i] for i, column in enumerate(columns)}
+
+
+AGAINST_KERAS: Columns = {
+    "Keras, ms": lambda case: _number(case.rows[BASELINE]["ms"]),
+    "kerasgd, ms": lambda case: _number(case.rows[OURS]["ms"]),
+    "times as fast": lambda case: _ratio(case.rows[OURS]),
+    "Keras twice": lambda case: _ratio(case.rows[AGAIN]),
+    "verdict": lambda case: case.rows[OURS]["verdict"],
+}

@@ -1,31 +1,50 @@
 #!/usr/bin/env bash
-# Times an update on every backend and draws the results.
-# Usage: tools/bench.sh [option of python -m benchmarks measure]...
+# Times an update beside Keras and its peers, and draws the results.
+# Usage: tools/bench.sh [BACKEND]... [KIND]... [option of python -m benchmarks]...
+# Backends (tensorflow jax torch) and kinds (measure build memory fit growth) are all of them
+# unless some are named. What is not measured again stays as it was.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-# They make matrix products alike on all processors, which tests need and times do not.
-unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+# They make numbers alike on all processors, which tests need and times do not.
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE TF_ENABLE_ONEDNN_OPTS
+# Every case compiles something, of which TensorFlow would tell.
+export TF_CPP_MIN_LOG_LEVEL=3
+
+declare -A environment=([tensorflow]=.venv [jax]=.venv-jax [torch]=.venv-torch)
+backends=() kinds=()
+while (($#)); do
+  case $1 in
+    tensorflow | jax | torch) backends+=("$1") ;;
+    measure | build | memory | fit | growth) kinds+=("$1") ;;
+    -*) break ;;
+    *) die "\`$1\` is neither a backend (tensorflow jax torch) nor a kind (measure build memory fit growth)" ;;
+  esac
+  shift
+done
+((${#backends[@]})) || backends=(tensorflow jax torch)
+((${#kinds[@]})) || kinds=(measure build memory fit growth)
 
 # Beside the environments, not in them. Dependencies are left out: TensorFlow and JAX are there.
 peers() {
-  quietly "bench-$1" "$2/bin/python" -m pip install --upgrade --no-deps --target "build/bench/$1" "${@:3}"
-}
-
-measure() {
-  say "Timing on $1"
-  PYTHONPATH=.:build/bench/$1 KERAS_BACKEND=$1 "$2/bin/python" -m benchmarks measure "${@:3}"
+  case $1 in
+    tensorflow) set -- "$1" tf_keras==2.21.0 ;;
+    jax) set -- "$1" optax absl-py ;;
+    torch) return ;;
+  esac
+  (quietly "bench-$1" "${environment[$1]}/bin/python" -m pip install \
+    --upgrade --no-deps --target "build/bench/$1" "${@:2}") || say "Timing without this peer"
 }
 
 mkdir -p build/bench
-(peers tensorflow .venv tf_keras==2.21.0) || say "Timing without this peer"
-(peers jax .venv-jax optax absl-py) || say "Timing without this peer"
-
-rm -f benchmarks/results/results.csv benchmarks/results/notes.txt
-measure tensorflow .venv "$@"
-measure jax .venv-jax "$@"
-measure torch .venv-torch "$@"
+for backend in "${backends[@]}"; do
+  peers "$backend"
+  for kind in "${kinds[@]}"; do
+    PYTHONPATH=.:build/bench/$backend KERAS_BACKEND=$backend \
+      "${environment[$backend]}/bin/python" -m benchmarks "$kind" "$@"
+  done
+done
 
 quietly matplotlib .venv/bin/python -m pip install --target build/bench/report matplotlib
 PYTHONPATH=.:build/bench/report .venv/bin/python -m benchmarks report
-say "benchmarks/results/ has a table and a picture"
+say "benchmarks/results/ has the tables (results.md) and two pictures"

@@ -1,0 +1,97 @@
+"""Whole `fit()` of small models, one epoch a round."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+
+from benchmarks.comparison import compare
+from benchmarks.configurations import CONFIGURATIONS, RATE
+from benchmarks.contenders import BACKEND, OPTIMIZERS
+from benchmarks.numerics import check_equal
+from benchmarks.options import Options
+from benchmarks.results import Row
+from benchmarks.timing import interleaved
+
+STEPS, BATCH, CLASSES = 100, 32, 10
+# After an epoch: each step's rounding goes through all of the steps after it.
+TOLERANCE = 1e-3
+
+
+def mlp() -> keras.Model:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Flatten(),
+            layers.Dense(256, activation="relu"),
+            layers.Dense(256, activation="relu"),
+            layers.Dense(CLASSES),
+        ]
+    )
+
+
+def convnet() -> keras.Model:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(16, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(CLASSES),
+        ]
+    )
+
+
+# On JAX, Keras' own SGD fails in the second fit() with averages.
+CONFIGURED = ["plain", "momentum" if BACKEND == "jax" else "everything"]
+MODELS = {"mlp": mlp, "convnet": convnet}
+
+
+def rows(options: Options) -> Iterator[list[Row]]:
+    x, y = _data(max(1, round(STEPS * options.scale)))
+    for model, make in MODELS.items():
+        for configuration in CONFIGURED:
+            if not options.wants(workload=model, configuration=configuration):
+                continue
+            models = {
+                name: _compiled(make, cls(RATE, **CONFIGURATIONS[configuration]))
+                for name, cls in OPTIMIZERS.items()
+            }
+            epochs = {
+                name: functools.partial(own.fit, x, y, batch_size=BATCH, shuffle=False, verbose=0)
+                for name, own in models.items()
+            }
+            for epoch in epochs.values():
+                epoch()
+            check_equal({name: own.get_weights() for name, own in models.items()}, TOLERANCE)
+            yield [
+                {
+                    "case": [model, configuration],
+                    "contender": name,
+                    **comparison.row(),
+                }
+                for name, comparison in compare(interleaved(epochs, options.effort)).items()
+            ]
+
+
+def _compiled(
+    make: Callable[[], keras.Model], optimizer: keras.optimizers.Optimizer
+) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    model = make()
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def _data(steps: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(1)
+    x = generator.standard_normal((steps * BATCH, 28, 28, 1), dtype="float32")
+    return x, generator.integers(CLASSES, size=len(x))

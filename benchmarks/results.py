@@ -1,0 +1,81 @@
+"""What was measured, kept in one file for each kind of measurement and backend.
+
+Measured again, a case takes the place of its old rows, so that a run can go on where it was
+stopped. Rows of other versions, of another machine or with other settings do not stay: one file
+holds what can be compared.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Row = dict[str, Any]
+BACKENDS = ["tensorflow", "jax", "torch"]
+PACKAGES = ["keras", "tensorflow-cpu", "tf_keras", "jax", "optax", "torch", "numpy"]
+
+
+class Results:
+    """One file of rows.
+
+    Attributes:
+        about: how they came about, which is the same for all.
+    """
+
+    def __init__(self, path: pathlib.Path, about: dict[str, str]) -> None:
+        self.path = path
+        self.about = about
+        old = read(path) if path.exists() else {"about": None, "rows": []}
+        self.rows: list[Row] = old["rows"] if old["about"] == about else []
+
+    def add(self, rows: list[Row]) -> None:
+        cases = [row["case"] for row in rows]
+        self.rows = [row for row in self.rows if row["case"] not in cases] + rows
+        lines = ",\n".join(json.dumps(_rounded(row)) for row in self.rows)
+        about = json.dumps(self.about, indent=1)
+        self.path.write_text(f'{{"about": {about},\n"rows": [\n{lines}\n]}}\n')
+
+
+def _rounded(row: Row) -> Row:
+    return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def read_all(folder: pathlib.Path, kind: str) -> dict[str, dict[str, Any]]:
+    """By backend."""
+    found = {backend: folder / f"{kind}-{backend}.json" for backend in BACKENDS}
+    return {backend: read(path) for backend, path in found.items() if path.exists()}
+
+
+def environment() -> dict[str, str]:
+    return {
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "versions": ", ".join(_versions()),
+    }
+
+
+def load() -> float:
+    return round(os.getloadavg()[0], 2)
+
+
+def _versions() -> Iterator[str]:
+    for package in PACKAGES:
+        try:
+            yield f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    lines: Iterable[str] = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,168 @@
+"""The benchmark's own arithmetic, and that it refuses to time what computes something else."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from benchmarks import lines, memory, report
+from benchmarks.comparison import AGAIN, BASELINE, OURS, Interval, compare, verdict
+from benchmarks.configurations import CONFIGURATIONS, RATE
+from benchmarks.contenders import CONTENDERS, MODES, keras_like
+from benchmarks.measure import started
+from benchmarks.numerics import check_equal
+from benchmarks.results import Results, read
+from benchmarks.slope import slope
+from benchmarks.timing import Effort
+from benchmarks.workloads import Workload
+
+MODE = MODES[-1]
+SMALL = Workload([(3, 4), (5,)])
+
+
+def below(k, n):
+    """The chance that at most k of n values are below their true median."""
+    return sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+
+
+@pytest.mark.parametrize("n", [6, 7, 8, 15, 31, 32, 101])
+def test_interval_is_the_shortest_that_holds_the_median_95_times_in_100(n):
+    interval = Interval.of([float(i) for i in reversed(range(n))])
+    left_out = round(interval.low)
+    assert interval.high == n - 1 - left_out
+    assert interval.median == (n - 1) / 2
+    # The true median is outside when at most `left_out` values are on one of its sides.
+    assert 2 * below(left_out, n) <= 0.05 < 2 * below(left_out + 1, n)
+
+
+def test_interval_of_few_values_holds_all():
+    assert Interval.of([3.0, 1.0, 2.0]) == Interval(1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "equals", "expected"),
+    [
+        ((1.2, 1.3, 1.4), (0.9, 1, 1.1), "faster"),
+        ((0.5, 0.6, 0.7), (0.9, 1, 1.1), "slower"),
+        ((1.05, 1.3, 1.6), (0.9, 1, 1.1), "no difference"),
+        ((0.7, 0.8, 0.9), (0.9, 1, 1.1), "no difference"),
+    ],
+)
+def test_verdict(ratio, equals, expected):
+    assert verdict(Interval(*ratio), Interval(*equals)) == expected
+
+
+def test_compare_takes_rounds_one_by_one():
+    # What disturbs a round disturbs all in it.
+    disturbed = np.array([1, 1, 5, 1, 9, 1, 2, 1])
+    compared = compare(
+        {BASELINE: 2e-3 * disturbed, AGAIN: 2e-3 * disturbed, OURS: 1e-3 * disturbed}
+    )
+    assert compared[OURS].ratio == Interval(2, 2, 2)
+    assert compared[OURS].verdict == "faster"
+    assert compared[OURS].milliseconds == 1
+    assert compared[AGAIN].verdict == ""
+
+
+def test_equals_that_differ_from_one_by_chance_make_no_slower_one():
+    keras_times = np.full(8, 1.0)
+    compared = compare({BASELINE: keras_times, AGAIN: keras_times / 1.1, OURS: keras_times})
+    assert compared[OURS].verdict == "no difference"
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_slope_of_a_power_law(power):
+    sizes = [1, 10, 30, 100, 1_000]
+    assert slope(sizes, [7 * size**power for size in sizes]) == pytest.approx(power)
+
+
+def test_slope_is_that_of_the_largest_sizes_in_any_order():
+    sizes = [1_000, 1, 10_000, 10, 100_000]
+    assert slope(sizes, [max(50, size) for size in sizes]) == pytest.approx(1)
+
+
+def test_rounds_fit_into_the_time_but_are_never_too_few():
+    effort = Effort(rounds=31, seconds=10)
+    assert [effort.rounds_of(seconds) for seconds in (0.01, 0.5, 60)] == [31, 20, 7]
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_all_contenders_compute_what_keras_does(configuration):
+    contenders, first_calls = started(CONTENDERS, SMALL, CONFIGURATIONS[configuration], MODE)
+    assert {BASELINE, AGAIN, OURS} <= set(contenders) == set(first_calls)
+    for contender in contenders.values():
+        for before, after in zip(SMALL.weights(), contender.weights(), strict=True):
+            assert np.max(np.abs(before - after)) > 1e-6
+
+
+def test_a_contender_that_computes_something_else_is_not_timed():
+    def slower_learner(rate, **given):
+        return keras.optimizers.SGD(0.9 * rate, **given)
+
+    makers = {BASELINE: CONTENDERS[BASELINE], "wrong": keras_like(slower_learner)}
+    with pytest.raises(AssertionError, match="wrong is off by"):
+        started(makers, SMALL, {"momentum": 0.9}, MODE)
+
+
+def test_nan_is_not_equal():
+    with pytest.raises(AssertionError, match="wrong is off by nan"):
+        check_equal({BASELINE: [np.ones(2)], "wrong": [np.array([1, np.nan])]}, 1e-5)
+
+
+def test_keras_does_the_documented_update():
+    contenders, _ = started({BASELINE: CONTENDERS[BASELINE]}, SMALL, {}, MODE)
+    # The first call, and the one more before the comparison.
+    expected = [w - 2 * RATE * g for w, g in zip(SMALL.weights(), SMALL.gradients(), strict=True)]
+    for ours, theirs in zip(contenders[BASELINE].weights(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_temporary_memory_is_what_a_step_takes_and_gives_back():
+    # More than 32 MB go back to the system whatever the allocator's settings are.
+    taken = np.median([memory.temporary(lambda: np.ones(2**26, "uint8")) for _ in range(5)])
+    assert taken == pytest.approx(64, rel=0.05)
+
+
+def row(case, contender, **numbers):
+    return {"case": case, "contender": contender, **numbers}
+
+
+def test_a_case_measured_again_takes_the_place_of_the_old_one(tmp_path):
+    path, about = tmp_path / "build-jax.json", {"versions": "1"}
+    Results(path, about).add([row(["a"], "keras", ms=1.0), row(["a"], "gone", ms=1.0)])
+    again = Results(path, about)
+    again.add([row(["b"], "keras", ms=2.0)])
+    again.add([row(["a"], "keras", ms=3.0)])
+    assert read(path)["rows"] == [row(["b"], "keras", ms=2.0), row(["a"], "keras", ms=3.0)]
+
+
+def test_rows_of_other_versions_do_not_stay(tmp_path):
+    path = tmp_path / "build-jax.json"
+    Results(path, {"versions": "1"}).add([row(["a"], "keras", ms=1.0)])
+    Results(path, {"versions": "2"}).add([row(["b"], "keras", ms=2.0)])
+    assert read(path) == {"about": {"versions": "2"}, "rows": [row(["b"], "keras", ms=2.0)]}
+
+
+def test_growth_is_read_from_the_smallest_size_on():
+    rows = [row(["variables", n], OURS, ms=float(n)) for n in (100, 10, 1_000)]
+    (line,) = lines.by_quantity({"jax": {"rows": rows}})
+    assert [row["ms"] for row in line.rows] == [10, 100, 1_000]
+
+
+def test_report_shows_the_verdict_and_the_best_peer(tmp_path):
+    case = ["jit", "tiny", "plain"]
+    ratios = {BASELINE: 1.0, AGAIN: 1.02, OURS: 1.01, "one": 1.5, "other": 2.5}
+    Results(tmp_path / "measure-jax.json", {"versions": "jax 1"}).add(
+        [
+            row(case, name, ms=4 / ratio, ratio=ratio, low=ratio - 0.1, high=ratio + 0.1)
+            | {"verdict": "no difference", "first call s": 3 / ratio, "rounds": 7, "load": 0.5}
+            for name, ratio in ratios.items()
+        ]
+    )
+    page = report.markdown(tmp_path)
+    assert "- jax 1: measure on jax (load average 0.5 to 0.5)" in page
+    (summary,) = [line for line in page.splitlines() if "other 2.50" in line]
+    cells = [cell.strip() for cell in summary.strip("|").split("|")]
+    ours = ["4", "3.96", "1.01 [0.91, 1.11]", "1.02 [0.92, 1.12]", "no difference"]
+    first_calls = ["2.94", "2.97"]
+    assert cells == ["jax", *case, *ours, "", *first_calls, "other 2.50 [2.40, 2.60]"]
