@@ -51,7 +51,7 @@ def _parsed() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=31, help="at most so many (31)")
     parser.add_argument(
-        "--seconds", type=float, default=12, help="fewer rounds if a case takes longer (12)"
+        "--seconds", type=float, default=8, help="fewer rounds if a case takes longer (8)"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="size of what is measured (1)")
     return parser.parse_args()

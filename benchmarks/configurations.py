@@ -7,10 +7,11 @@ from typing import Any
 Configuration = dict[str, Any]
 
 RATE = 0.01
-# A norm far below those of the workloads, so that there is something to clip.
+# A norm far below those of the workloads, so that there is something to clip, and a decay that the
+# comparison of the numbers can see.
 EVERYTHING: Configuration = {
     "momentum": 0.9,
-    "weight_decay": 1e-4,
+    "weight_decay": 0.1,
     "global_clipnorm": 1.0,
     "use_ema": True,
     "ema_momentum": 0.99,

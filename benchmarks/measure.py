@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 from collections.abc import Iterator
 
@@ -59,6 +60,8 @@ def started(
     makers: dict[str, Maker], workload: Workload, configuration: Configuration, mode: str
 ) -> tuple[dict[str, Contender], dict[str, float]]:
     """Those there are, held to the same numbers, and the seconds of their first calls."""
+    # Those of the case before are many and large, and hold one another.
+    gc.collect()
     contenders: dict[str, Contender] = {}
     first_calls: dict[str, float] = {}
     for name, make in makers.items():

@@ -47,19 +47,20 @@ def _panel_of_ratios(panel: Any, backend: str, file: dict[str, Any]) -> None:
     cases = list(by_case({backend: file}))
     names = dict.fromkeys(name for case in cases for name in case.rows if name != BASELINE)
     peers = iter(PEERS)
-    for name in names:
-        own = [(-i, case.rows[name]) for i, case in enumerate(cases) if name in case.rows]
-        first = name == OURS
+    for place, name in enumerate(names):
+        # Side by side, so that none hides another.
+        offset = 0.6 * (0.5 - (place + 0.5) / len(names))
+        own = [(offset - i, case.rows[name]) for i, case in enumerate(cases) if name in case.rows]
+        ours = name == OURS
         panel.errorbar(
             [row["ratio"] for _, row in own],
-            # Side by side, so that none hides another.
-            [height + (0.15 if first else -0.15) for height, _ in own],
+            [height for height, _ in own],
             xerr=_reach([row for _, row in own]),
-            fmt="o" if first else "D",
-            markersize=6 if first else 4,
+            fmt="o" if ours else "D",
+            markersize=6 if ours else 4,
             color=COLOURS.get(name) or ("0.6" if name.startswith(BASELINE) else next(peers)),
             label=name,
-            zorder=3 if first else 2,
+            zorder=3 if ours else 2,
         )
     panel.axvline(1, color="black", linewidth=0.8)
     panel.set_xscale("log")

@@ -34,8 +34,10 @@ class Results:
         self.rows: list[Row] = old["rows"] if old["about"] == about else []
 
     def add(self, rows: list[Row]) -> None:
-        cases = [row["case"] for row in rows]
-        self.rows = [row for row in self.rows if row["case"] not in cases] + rows
+        """The rows of one case, in the place of its old ones."""
+        case = rows[0]["case"]
+        old = [i for i, row in enumerate(self.rows) if row["case"] == case] or [len(self.rows)]
+        self.rows[old[0] : old[-1] + 1] = rows
         lines = ",\n".join(json.dumps(_rounded(row)) for row in self.rows)
         about = json.dumps(self.about, indent=1)
         self.path.write_text(f'{{"about": {about},\n"rows": [\n{lines}\n]}}\n')

@@ -46,5 +46,5 @@ for backend in "${backends[@]}"; do
 done
 
 quietly matplotlib .venv/bin/python -m pip install --target build/bench/report matplotlib
-PYTHONPATH=.:build/bench/report .venv/bin/python -m benchmarks report
+PYTHONPATH=.:build/bench/report .venv/bin/python -m benchmarks report "$@"
 say "benchmarks/results/ has the tables (results.md) and two pictures"
