@@ -114,6 +114,11 @@ def legacy(workload: Workload, configuration: Configuration, mode: str) -> Conte
     """`tf_keras.optimizers.legacy.SGD`, which uses TensorFlow's own kernels."""
     if set(configuration) - {"momentum", "nesterov"}:
         raise Unavailable("tf_keras legacy has no such arguments")
+    if workload.rows is not None and mode == "xla":
+        raise Unavailable("XLA has no kernel for its sparse gradients")
+    if workload.rows is not None and configuration.get("momentum"):
+        # The same for as long as the same rows have gradients, as they have here.
+        raise Unavailable("tf_keras legacy moves only the rows that have a gradient")
     tf = optional("tensorflow")
     optimizer = optional("tf_keras").optimizers.legacy.SGD(RATE, **configuration)
     variables = [tf.Variable(w) for w in workload.weights()]
