@@ -1,0 +1,54 @@
+# A file of vignettes/: in the sources, or (in an R CMD check) where the vignettes are installed
+vignette_file <- function(name) {
+  files <- c(
+    test_path("..", "..", "vignettes", name),
+    system.file("doc", name, package = "kerasgd")
+  )
+  found <- files[file.exists(files)]
+  if (length(found) == 0) skip(paste("There is no", name, "here."))
+  found[[1]]
+}
+
+# The objects that the code of a vignette leaves behind
+run_vignette <- function(name) {
+  code <- withr::local_tempfile(fileext = ".R")
+  session <- new.env(parent = globalenv())
+  session$available <- TRUE
+  knitr::purl(vignette_file(name), code, quiet = TRUE, documentation = 0, envir = session)
+  withr::local_output_sink(withr::local_tempfile())
+  sys.source(code, session)
+  session
+}
+
+test_that("the training loops end where fit() and closed forms do, on this backend", {
+  skip_on_cran()
+  skip_if_not_installed("knitr")
+  skip_if_no_keras()
+  loop <- run_vignette("custom-training.Rmd")
+  weights <- loop$weights_of
+
+  least_squares <- coef(lm(mpg ~ scale(wt) + scale(hp) + scale(qsec), mtcars))
+  expect_close(as.double(loop$w), unname(least_squares))
+  expect_close(weights(loop$model), loop$ridge)
+
+  # contract 13.1
+  expect_equal(weights(loop$by_hand), weights(loop$by_fit), tolerance = 1e-5)
+  # contract 7.1
+  expect_equal(weights(loop$accumulated), weights(loop$whole), tolerance = 1e-5)
+  # contract 5.4
+  expect_equal(weights(loop$averaged), weights(loop$averaged_by_fit), tolerance = 1e-5)
+  expect_gt(max(abs(weights(loop$averaged) - loop$last)), 0.01)
+})
+
+test_that("the record of the contract has every clause, and ours holds them all", {
+  skip_if_no_keras()
+  recorded <- read.csv(vignette_file("conformance.csv"), colClasses = "character")
+  optimizer_sgd() # loads the Python package
+  clauses <- reticulate::import("kerasgd.conformance.clauses")$CLAUSES
+  for (run in split(recorded, recorded[c("backend", "subject")])) {
+    expect_equal(stats::setNames(run$sentence, run$clause), unlist(clauses))
+  }
+  expect_setequal(recorded$backend, names(backends))
+  ours <- recorded[recorded$subject == "kerasgd:SGD", ]
+  expect_equal(unique(ours$status[ours$status != "not tested here"]), "holds")
+})
