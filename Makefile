@@ -18,9 +18,9 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export LC_ALL := C.UTF-8
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test bench check docs lint install clean distclean \
+.PHONY: help demo test bench check docs site lint install clean distclean \
   test-tensorflow test-jax test-torch test-r test-versions test-long check-package check-docs \
-  needs-run needs-test needs-check .venv .venv-jax .venv-torch .venv-oldest
+  needs-run needs-test needs-check needs-site .venv .venv-jax .venv-torch .venv-oldest
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ docs: needs-check ## write man/ and NAMESPACE with roxygen2
 lint: needs-check .venv ## ruff, mypy --strict, lintr and shellcheck
 	@tools/lint.sh
 
+site: needs-site install ## build the pages of the R package in build/site
+	@Rscript tools/site.R
+
 install: needs-run .venv ## install the R package into R's first writable library
 	@tools/install-package.sh
 
@@ -87,7 +90,7 @@ install: needs-run .venv ## install the R package into R's first writable librar
 .venv-oldest: needs-test
 	@tools/environment.sh .venv-oldest oldest,test
 
-needs-run needs-test needs-check: needs-%:
+needs-run needs-test needs-check needs-site: needs-%:
 	@tools/require.sh $*
 
 clean: ## remove build/ and caches

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Puts in place what only the system can provide: R, R packages, Python and the checking tools, as
 # Debian packages. Root gets what is missing; anyone else is told the one command that installs it.
-# Usage: tools/require.sh run|test|check   (each needs what the one before it needs, and more)
+# Usage: tools/require.sh run|test|check|site   (test needs all that run needs, check and site all
+# that test needs)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -13,10 +14,15 @@ case $1 in
   test) fields+=(Suggests) ;;
   check)
     fields+=(Suggests)
-    r_packages+=(lintr roxygen2)
+    r_packages+=(lintr pkgdown roxygen2)
     programs+=(pandoc:pandoc qpdf:qpdf shellcheck:shellcheck tidy:tidy)
     ;;
-  *) die "tools/require.sh knows run, test and check, not '$1'" ;;
+  site)
+    fields+=(Suggests)
+    r_packages+=(pkgdown)
+    programs+=(pandoc:pandoc)
+    ;;
+  *) die "tools/require.sh knows run, test, check and site, not '$1'" ;;
 esac
 mapfile -t -O "${#r_packages[@]}" r_packages < <(tools/r-dependencies.sh "${fields[@]}")
 
