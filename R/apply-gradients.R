@@ -42,8 +42,7 @@
 #' try(apply_gradients(optimizer, list(matrix(1:6, nrow = 3)), list(weights)))
 apply_gradients <- function(optimizer, grads, variables, ...) {
   origin <- origin_of_call("apply_gradients")
-  given <- given_arguments(origin)
-  check_no_extra(given, names(formals()), origin)
+  given <- known_arguments(origin)
   check_optimizer(given, origin)
   check_given(given, "grads", "a list of gradients", origin)
   check_given(given, "variables", "a list of variables, or a Keras model", origin)

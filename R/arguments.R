@@ -1,7 +1,8 @@
 # What R can see of a call without Python: which arguments were given, and under which names.
 # What their *values* may be is decided in one place, in Python (python/kerasgd/arguments.py).
 
-#' Where a condition comes from: the user's call, its frame (the backtrace ends there), its caller
+#' Where a condition comes from: the user's call, its frame (the backtrace ends there), its caller,
+#' and the arguments of the function called
 #'
 #' Where the function came under another name (`FUN` in `lapply()`) or as itself (`do.call(f,
 #' ...)`), its own name takes the place, so that the error says which function refused.
@@ -11,7 +12,10 @@ origin_of_call <- function(name) {
   if (!is_named(call[[1]], name)) {
     call[[1]] <- as.name(name)
   }
-  list(call = call, frame = parent.frame(), caller = parent.frame(2L))
+  list(
+    call = call, frame = parent.frame(), caller = parent.frame(2L),
+    signature = formals(sys.function(sys.parent()))
+  )
 }
 
 is_named <- function(head, name) {
@@ -19,14 +23,14 @@ is_named <- function(head, name) {
     rlang::is_call(head, c("::", ":::")) && identical(head[[3]], as.name(name))
 }
 
-#' The arguments that the user gave to the calling function, as a named list
+#' The arguments that the user gave in the call, as a named list
 #'
 #' An argument that was not given is left out, so that the default in Python holds. Names are
 #' checked before any value is looked at.
 #' @noRd
 given_arguments <- function(origin) {
   frame <- origin$frame
-  known <- names(formals(sys.function(sys.parent())))
+  known <- names(origin$signature)
   check_argument_names(typed_names(origin), setdiff(known, "..."), origin)
 
   is_given <- function(name) !eval(call("missing", as.name(name)), frame)
@@ -34,6 +38,17 @@ given_arguments <- function(origin) {
   extra <- with_users_call(eval(quote(list(...)), frame), origin)
   check_all_named(extra, after = known[match("...", known) - 1], origin)
   c(with_users_call(mget(given, envir = frame), origin), extra)
+}
+
+#' As `given_arguments()`, for a function that has no use for `...`
+#' @noRd
+known_arguments <- function(origin) {
+  given <- given_arguments(origin)
+  extra <- setdiff(names(given), names(origin$signature))
+  if (length(extra) > 0) {
+    abort_unknown_argument(extra[[1]], given[[extra[[1]]]], origin = origin)
+  }
+  given
 }
 
 #' Evaluate what the user wrote for arguments; an error in it is one of the user's call, not of ours
@@ -117,3 +132,28 @@ nearest_name <- function(name, known) {
   close_enough <- distance <= nchar(known) / 3
   known[close_enough & distance == min(distance)]
 }
+
+# Checks of arguments that Python does not know ----------------------------------------------------
+
+check_choice <- function(x, choices, argument, origin) {
+  if (!is_string(x) || !x %in% choices) {
+    accepted <- paste0("\"", choices, "\"")
+    last <- length(accepted)
+    requirement <- paste(paste(accepted[-last], collapse = ", "), "or", accepted[last])
+    abort_argument(argument, requirement, x, origin = origin)
+  }
+}
+
+check_string <- function(x, argument, origin) {
+  if (!is_string(x)) {
+    abort_argument(argument, "one non-empty string", x, origin = origin)
+  }
+}
+
+check_file <- function(x, argument, origin, requirement = "the path of an existing file") {
+  if (!is_string(x) || !utils::file_test("-f", x)) {
+    abort_argument(argument, requirement, x, origin = origin)
+  }
+}
+
+is_string <- function(x) rlang::is_string(x) && nzchar(x)

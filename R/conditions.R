@@ -16,8 +16,9 @@ abort_argument <- function(argument, requirement, received, hint = NULL, origin,
                            description = describe(received)) {
   requirement <- in_r_words(requirement)
   hint <- in_r_words(hint)
+  problem <- sprintf("`%s` must be %s, not %s", argument, requirement, description)
   abort_kerasgd(
-    c(sprintf("`%s` must be %s, not %s.", argument, requirement, description), i = hint),
+    c(with_full_stop(problem), i = hint),
     class = "kerasgd_argument_error",
     argument = argument, requirement = requirement, received = received, hint = hint,
     origin = origin
@@ -68,6 +69,15 @@ abort_unnamed_argument <- function(received, after, origin) {
     ),
     class = "kerasgd_argument_error",
     argument = "...", requirement = requirement, received = received, hint = hint,
+    origin = origin
+  )
+}
+
+abort_forgotten_call <- function(constructor, origin) {
+  abort_kerasgd(
+    sprintf("`%s` is a function: call it, %s.", attr(constructor, "name"), forgotten_call(constructor)),
+    class = "kerasgd_argument_error",
+    argument = NULL, requirement = "the value of a call", received = constructor, hint = NULL,
     origin = origin
   )
 }
@@ -146,11 +156,21 @@ in_r_words <- function(template) {
   if (is.null(template) || identical(template, "")) {
     return(NULL)
   }
-  words <- c("{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`")
-  for (mark in names(words)) {
-    template <- gsub(mark, words[[mark]], template, fixed = TRUE)
+  for (mark in names(r_words)) {
+    template <- gsub(mark, r_words[[mark]], template, fixed = TRUE)
   }
   template
+}
+
+# Python has them too, for what it raises when it was not called by us, as in `fit()`
+r_words <- list(
+  "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`", "{sgd}" = "`optimizer_sgd()`"
+)
+
+#' Unless what the sentence quotes brings one or goes over many lines
+#' @noRd
+with_full_stop <- function(sentence) {
+  if (grepl("[.!?]$|\n", sentence)) sentence else paste0(sentence, ".")
 }
 
 first_sentence <- function(text) {

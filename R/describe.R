@@ -31,6 +31,9 @@ describe_python_object <- function(x) {
 }
 
 describe_function <- function(x) {
+  if (is_constructor(x)) {
+    return(sprintf("the function `%s`", attr(x, "name")))
+  }
   needed <- required_formals(x)
   if (length(needed) == 0) {
     return("a function")

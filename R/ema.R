@@ -59,8 +59,7 @@ NULL
 #' @export
 swap_ema_weights <- function(optimizer, model = NULL, ...) {
   origin <- origin_of_call("swap_ema_weights")
-  given <- given_arguments(origin)
-  check_no_extra(given, names(formals()), origin)
+  given <- known_arguments(origin)
   check_optimizer(given, origin)
   call_python("r_methods.swap_ema_weights", list(optimizer = optimizer, model = model), origin)
   invisible(optimizer)
@@ -70,8 +69,7 @@ swap_ema_weights <- function(optimizer, model = NULL, ...) {
 #' @export
 finalize_variable_values <- function(optimizer, model = NULL, ...) {
   origin <- origin_of_call("finalize_variable_values")
-  given <- given_arguments(origin)
-  check_no_extra(given, names(formals()), origin)
+  given <- known_arguments(origin)
   check_optimizer(given, origin)
   call_python(
     "r_methods.finalize_variable_values", list(optimizer = optimizer, model = model), origin

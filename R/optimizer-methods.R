@@ -178,13 +178,12 @@ list_settings <- function(x, ...) {
 summarise_optimizer <- function(object, ...) {
   origin <- origin_of_call("summary")
   check_live(object, origin)
-  inner <- inner_optimizer(object)
   structure(
     list(
       class = class(object)[[1]],
       name = py_get(object, "name"),
       settings = list_settings(object),
-      state = optimizer_facts(inner, origin)
+      state = optimizer_facts(object, origin)
     ),
     class = "kerasgd_optimizer_summary"
   )
@@ -222,8 +221,18 @@ format_state <- function(state) {
       "not built: no variables yet"
     },
     sprintf("averages of the weights: %s", if (state$use_ema) "on" else "off"),
+    format_scale(state),
     format_exclusions(state)
   )
+}
+
+format_scale <- function(state) {
+  if (!is.null(state$scale)) {
+    sprintf(
+      "loss scale now: %s, twice that after %s more finite steps in a row",
+      format(state$scale, digits = 7), count(state$steps_to_growth)
+    )
+  }
 }
 
 format_exclusions <- function(state) {

@@ -57,8 +57,7 @@ NULL
 #' @export
 save_optimizer <- function(optimizer, file, ...) {
   origin <- origin_of_call("save_optimizer")
-  given <- given_arguments(origin)
-  check_no_extra(given, names(formals()), origin)
+  given <- known_arguments(origin)
   check_optimizer(given, origin)
   check_given(given, "file", "the path of a file", origin)
   check_string(file, "file", origin)
@@ -74,12 +73,9 @@ save_optimizer <- function(optimizer, file, ...) {
 #' @export
 load_optimizer <- function(file, model = NULL, ...) {
   origin <- origin_of_call("load_optimizer")
-  given <- given_arguments(origin)
-  check_no_extra(given, names(formals()), origin)
+  given <- known_arguments(origin)
   check_given(given, "file", "the path of an existing file", origin)
-  if (!is_string(file) || !utils::file_test("-f", file)) {
-    abort_argument("file", "the path of an existing file", file, origin = origin)
-  }
+  check_file(file, "file", origin)
   path <- normalizePath(file)
   call_python("r_methods.load_optimizer", list(file = path, model = model), origin)
 }

@@ -66,7 +66,9 @@ import_package <- function(origin) {
           path = path, delay_load = FALSE
         )
       }
-      reticulate::import_from_path("kerasgd", path = path, delay_load = FALSE)
+      kerasgd <- reticulate::import_from_path("kerasgd", path = path, delay_load = FALSE)
+      kerasgd$errors$speak(r_words)
+      kerasgd
     },
     error = function(error) {
       facts <- environment_facts()
@@ -247,6 +249,10 @@ choose_backend_at_start <- function() {
 as_python <- function(x) {
   if (is.null(x) || is_live_python_object(x)) {
     x
+  } else if (is_python_object(x)) {
+    unrepresentable(x, "It was kept by R's own functions, which keep nothing of it: make it again.")
+  } else if (is_constructor(x)) {
+    unrepresentable(x, sprintf("Call it: %s.", forgotten_call(x)))
   } else if (is.function(x)) {
     foreign_function(x)
   } else if (is.object(x) || isS4(x)) {
@@ -287,15 +293,18 @@ list_as_python <- function(x) {
   }
 }
 
-#' A function, with the names of the arguments it cannot do without
+#' A function, with the names of the arguments it cannot do without, and with R's words for what it
+#' last returned
 #'
 #' To Python every R function looks like `(*args, **kwargs)`. What it returns is converted by
 #' `as_python()` as well, so that `NA` does not arrive as a number.
 #' @noRd
 foreign_function <- function(fn) {
+  result <- NULL
   session$kerasgd$foreign$ForeignFunction(
-    function() as_python(fn()),
-    as.list(required_formals(fn))
+    function() as_python(result <<- fn()),
+    as.list(required_formals(fn)),
+    function() describe(result)
   )
 }
 
@@ -306,8 +315,8 @@ required_formals <- function(fn) {
   setdiff(names(formals)[has_no_default], "...")
 }
 
-unrepresentable <- function(x) {
-  session$kerasgd$foreign$Unrepresentable(describe(x))
+unrepresentable <- function(x, hint = NULL) {
+  session$kerasgd$foreign$Unrepresentable(describe(x), hint)
 }
 
 #' The numbers of a Keras variable or a tensor, exactly

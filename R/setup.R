@@ -33,12 +33,13 @@ install_kerasgd <- function(backend = c("tensorflow", "jax", "torch"),
                             ...,
                             python = NULL) {
   origin <- origin_of_call("install_kerasgd")
-  given <- given_arguments(origin)
-  check_no_extra(given, names(formals()), origin)
+  known_arguments(origin)
   if (missing(backend)) backend <- names(backends)[[1]]
   check_choice(backend, names(backends), "backend", origin)
   check_string(envname, "envname", origin)
-  if (!is.null(python)) check_file(python, "python", origin)
+  if (!is.null(python)) {
+    check_file(python, "python", origin, "the path of an existing file, or {null}")
+  }
 
   if (reticulate::virtualenv_exists(envname)) {
     say_what_is_kept(envname, python)
@@ -203,35 +204,3 @@ how_to_use <- function(envname, python) {
     sprintf("reticulate::use_virtualenv(\"%s\")", envname)
   }
 }
-
-# Checks of arguments that Python does not know ----------------------------------------------------
-
-check_no_extra <- function(given, known, origin) {
-  extra <- setdiff(names(given), known)
-  if (length(extra) > 0) {
-    abort_unknown_argument(extra[[1]], given[[extra[[1]]]], origin = origin)
-  }
-}
-
-check_choice <- function(x, choices, argument, origin) {
-  if (!is_string(x) || !x %in% choices) {
-    accepted <- paste0("\"", choices, "\"")
-    last <- length(accepted)
-    requirement <- paste(paste(accepted[-last], collapse = ", "), "or", accepted[last])
-    abort_argument(argument, requirement, x, origin = origin)
-  }
-}
-
-check_string <- function(x, argument, origin) {
-  if (!is_string(x)) {
-    abort_argument(argument, "one non-empty string", x, origin = origin)
-  }
-}
-
-check_file <- function(x, argument, origin) {
-  if (!is_string(x) || !utils::file_test("-f", x)) {
-    abort_argument(argument, "the path of an existing file, or {null}", x, origin = origin)
-  }
-}
-
-is_string <- function(x) rlang::is_string(x) && nzchar(x)

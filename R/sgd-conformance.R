@@ -43,8 +43,7 @@ sgd_conformance <- function(subject = "kerasgd:SGD",
                             backend = NULL,
                             python_for = NULL) {
   origin <- origin_of_call("sgd_conformance")
-  given <- given_arguments(origin)
-  check_no_extra(given, names(formals()), origin)
+  known_arguments(origin)
   check_string(subject, "subject", origin)
   if (!is.null(clause)) clause <- check_clause(clause, origin)
   if (!is.null(backend)) check_choice(backend, names(backends), "backend", origin)

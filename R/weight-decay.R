@@ -38,8 +38,7 @@
 #' try(exclude_from_weight_decay(optimizer, "(bias"))
 exclude_from_weight_decay <- function(optimizer, var_names = NULL, var_list = NULL, ...) {
   origin <- origin_of_call("exclude_from_weight_decay")
-  given <- given_arguments(origin)
-  check_no_extra(given, names(formals()), origin)
+  given <- known_arguments(origin)
   check_optimizer(given, origin)
   call_python(
     "r_methods.exclude_from_weight_decay",

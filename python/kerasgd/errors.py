@@ -1,13 +1,23 @@
 """The exceptions and warnings of kerasgd.
 
 They carry data, not only words: the R package builds its own sentence from the same fields, so no
-text is ever parsed. In a template the marks ``{null}``, ``{true}`` and ``{false}`` stand for the
-words of the user's language (``None`` here, ``NULL`` in R).
+text is ever parsed. In a template the marks ``{null}``, ``{true}``, ``{false}`` and ``{sgd}`` stand
+for the words of the user's language (``None`` here, ``NULL`` in R).
 """
 
 from __future__ import annotations
 
-PYTHON_WORDS = {"{null}": "None", "{true}": "True", "{false}": "False"}
+from collections.abc import Mapping
+
+_words = {"{null}": "None", "{true}": "True", "{false}": "False", "{sgd}": "`kerasgd.SGD()`"}
+
+
+def speak(words: Mapping[str, str]) -> None:
+    """Put these words for the marks from now on.
+
+    What `fit()` raises in a session of R reaches its user as a text: R says its words beforehand.
+    """
+    _words.update(words)
 
 
 class KerasgdError(Exception):
@@ -25,7 +35,7 @@ class ArgumentError(KerasgdError):
         argument: the argument's name, as the user typed it.
         requirement: what is accepted; a template.
         received: the object that was received.
-        hint: how to mend it, a template; or `None`.
+        hint: how to mend it, a template; or `None`. What was received may bring its own.
     """
 
     def __init__(
@@ -34,12 +44,13 @@ class ArgumentError(KerasgdError):
         self.argument = argument
         self.requirement = requirement
         self.received = received
-        self.hint = hint
+        self.hint = hint or brought_by(received, "hint")
         super().__init__(argument, requirement, received, hint)
 
     def __str__(self) -> str:
-        problem = f"`{self.argument}` must be {self.requirement}, not {describe(self.received)}."
-        return in_python(f"{problem} {self.hint}" if self.hint else problem)
+        problem = f"`{self.argument}` must be {self.requirement}, not {describe(self.received)}"
+        sentence = with_full_stop(problem)
+        return in_words(f"{sentence} {self.hint}" if self.hint else sentence)
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
@@ -80,7 +91,7 @@ class UnknownArgumentError(ArgumentTypeError):
             parts.append(f"Did you mean `{self.suggestion}`?")
         if self.hint:
             parts.append(self.hint)
-        return in_python(" ".join(parts))
+        return in_words(" ".join(parts))
 
 
 class StateError(KerasgdError, ValueError):
@@ -97,21 +108,37 @@ class LearningRateError(ArgumentValueError):
     original: Exception | None = None
 
 
-def in_python(template: str) -> str:
-    """The template in Python's words."""
-    for mark, word in PYTHON_WORDS.items():
+def in_words(template: str) -> str:
+    """The template in the words of the user's language."""
+    for mark, word in _words.items():
         template = template.replace(mark, word)
     return template
 
 
+def with_full_stop(sentence: str) -> str:
+    """The sentence with a full stop, unless what it quotes brings one or goes over many lines."""
+    sentence = sentence.rstrip()
+    return sentence if sentence.endswith((".", "!", "?")) or "\n" in sentence else f"{sentence}."
+
+
 def describe(value: object) -> str:
     """A few words on `value` for the end of a sentence '..., not <this>'."""
-    described = getattr(value, "description", None)
-    if isinstance(described, str):  # what R handed over (see foreign.py) brings its own words
-        return described
+    described = brought_by(value, "description")
+    if described is not None:
+        return in_words(described)
+    if value is None:
+        return in_words("{null}")
+    if isinstance(value, bool):
+        return in_words("{true}" if value else "{false}")
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if callable(value) and hasattr(value, "__name__"):
         return f"the function {value.__name__}"
     words = repr(value)
     return words if len(words) <= 60 else f"an object of class {type(value).__name__}"
+
+
+def brought_by(value: object, attribute: str) -> str | None:
+    """What R handed over (see foreign.py) brings its own words."""
+    words = getattr(value, attribute, None)
+    return words if isinstance(words, str) else None

@@ -11,26 +11,40 @@ from collections.abc import Callable, Sequence
 
 
 class Unrepresentable:
-    """An R value without an equivalent in Python; refused by every argument rule."""
+    """An R value without an equivalent in Python; refused by every argument rule.
 
-    def __init__(self, description: str) -> None:
+    Attributes:
+        description: ends the sentence "..., not <this>".
+        hint: how to mend it, or `None`.
+    """
+
+    def __init__(self, description: str, hint: str | None = None) -> None:
         self.description = description
+        self.hint = hint
 
     def __repr__(self) -> str:
         return self.description
 
 
 class ForeignFunction:
-    """An R function together with the arguments that it cannot do without.
+    """An R function together with what only R can say of it.
 
-    To Python every R function looks like ``(*args, **kwargs)``: R hands the names over.
+    To Python every R function looks like ``(*args, **kwargs)``: R hands the names of the arguments
+    over that it cannot do without, and a function that describes in R's words what it last
+    returned.
     """
 
     description = "a function"
 
-    def __init__(self, function: Callable[[], object], required: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        function: Callable[[], object],
+        required: Sequence[str] = (),
+        describe_result: Callable[[], str] | None = None,
+    ) -> None:
         self.function = function
         self.required = [required] if isinstance(required, str) else list(required)
+        self.describe_result = describe_result
 
     def __call__(self) -> object:
         """Call the R function."""

@@ -43,8 +43,10 @@ def changed_settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
     }
 
 
-def facts(optimizer: SGD) -> dict[str, Any]:
+def facts(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
     """How far the optimizer is, and what it holds. Counts are floats, exact above 2^31 in R."""
+    if isinstance(optimizer, LossScaleOptimizer):
+        return facts(optimizer.inner_optimizer) | _scale(optimizer)
     slots = optimizer._state.slots if optimizer._state is not None else []
     beside_weights = [
         v for s in slots for v in (s.velocity, s.average, s.accumulator) if v is not None
@@ -63,6 +65,16 @@ def facts(optimizer: SGD) -> dict[str, Any]:
         "patterns": list(optimizer._exclusions.patterns),
         "excluded": [path_of(v) for v in optimizer._exclusions.variables],
     }
+
+
+def _scale(optimizer: LossScaleOptimizer) -> dict[str, float]:
+    """The loss scale now, and after how many finite steps in a row it doubles."""
+    scale, finite_steps = optimizer.initial_scale, 0
+    if optimizer.built:
+        scale = keras.ops.convert_to_numpy(optimizer.dynamic_scale)
+        finite_steps = keras.ops.convert_to_numpy(optimizer.step_counter)
+    steps_left = optimizer.dynamic_growth_steps - int(finite_steps)
+    return {"scale": float(scale), "steps_to_growth": float(steps_left)}
 
 
 def _rate_now(optimizer: SGD) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 from kerasgd import arguments
 from kerasgd.backends import Backend, Tensor
 from kerasgd.errors import LearningRateError, StateError, describe
-from kerasgd.foreign import Unrepresentable
+from kerasgd.foreign import ForeignFunction, Unrepresentable
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
@@ -53,13 +53,25 @@ def value_of(function: Callable[[], object]) -> float:
     try:
         value = function()
     except Exception as error:
-        refusal = _refused(f"one that fails with {type(error).__name__}: {error}")
+        refusal = _refused(f"one that fails{_reason(function, error)}")
         refusal.original = error
         raise refusal from error
     try:
         return arguments.RATE.convert(value)
-    except (TypeError, ValueError):
-        raise _refused(f"one that returns {describe(value)}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise _refused(f"one that returns {_result(function, value)}") from None
+
+
+def _reason(function: Callable[[], object], error: Exception) -> str:
+    # An error of R comes as a RuntimeError, which is no word of R's
+    kind = "" if isinstance(function, ForeignFunction) else f" with {type(error).__name__}"
+    return f"{kind}: {error}"
+
+
+def _result(function: Callable[[], object], value: object) -> str:
+    if isinstance(function, ForeignFunction) and function.describe_result is not None:
+        return function.describe_result()
+    return describe(value)
 
 
 def _refused(description: str) -> LearningRateError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
@@ -163,6 +164,8 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
 
 
 def _check_no_unknown(extra: Mapping[str, Any]) -> None:
+    # None is how the `optimizer_loss_scale()` of Posit's keras3 leaves a setting alone.
+    extra = {k: v for k, v in extra.items() if not (k in arguments.RULES and v is None)}
     for name, value in extra.items():
         if name in arguments.RULES:
             hint = "Give it to the inner optimizer."
@@ -175,11 +178,16 @@ def _check_inner(inner_optimizer: Any) -> None:
     if isinstance(inner_optimizer, SGD):
         return
     hint = None
-    if callable(inner_optimizer):
+    if isinstance(inner_optimizer, LossScaleOptimizer):
+        hint = "It has a loss scale already."
+    elif isinstance(inner_optimizer, keras.optimizers.Optimizer):
+        hint = (
+            "Keras' own optimizers go into `keras.optimizers.LossScaleOptimizer`, "
+            "which is `keras3::optimizer_loss_scale()` in R."
+        )
+    elif inspect.isroutine(inner_optimizer) or isinstance(inner_optimizer, type):
         hint = "A function or class makes an optimizer when it is called, with `()`."
-    if isinstance(inner_optimizer, keras.optimizers.Optimizer):
-        hint = "Keras' own optimizers go into `keras.optimizers.LossScaleOptimizer`."
-    raise ArgumentTypeError("inner_optimizer", "an optimizer of kerasgd", inner_optimizer, hint)
+    raise ArgumentTypeError("inner_optimizer", "an optimizer made by {sgd}", inner_optimizer, hint)
 
 
 LossScaleOptimizer.__module__ = "kerasgd"

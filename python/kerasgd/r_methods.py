@@ -35,7 +35,7 @@ def exclude_from_weight_decay(optimizer: Optimizer, var_names: Any, var_list: An
 
 def finalize_variable_values(optimizer: Optimizer, model: Any) -> None:
     """As `SGD.finalize_variable_values()`."""
-    optimizer.finalize_variable_values(variables_of(model, "model"))
+    optimizer.finalize_variable_values(variables_of_model(model))
 
 
 def swap_ema_weights(optimizer: Optimizer, model: Any) -> None:
@@ -44,24 +44,31 @@ def swap_ema_weights(optimizer: Optimizer, model: Any) -> None:
     Raises:
         StateError: a variable of the model is not among those of the optimizer.
     """
-    check_trained_by(optimizer, variables_of(model, "model"))
+    check_trained_by(optimizer, variables_of_model(model))
     optimizer.swap_ema_weights()
 
 
-def variables_of(model: Any, argument: str) -> list[Any] | None:
-    """The trainable variables of a model, or those of a list, or one; None stays None.
+def variables_of_model(model: Any) -> list[Any] | None:
+    """The variables that the argument `model` stands for; None stays None.
 
     Raises:
         ArgumentTypeError: it is something else.
     """
     if model is None:
         return None
-    if hasattr(model, "trainable_variables"):
-        return list(model.trainable_variables)
-    variables = list(model) if isinstance(model, list | tuple) else [model]
-    if all(hasattr(variable, "assign") for variable in variables):
-        return variables
-    raise ArgumentTypeError(argument, "a Keras model, or a list of variables, or {null}", model)
+    variables = variables_of(model)
+    if variables is None:
+        requirement = "a Keras model, or a list of variables, or {null}"
+        raise ArgumentTypeError("model", requirement, model)
+    return variables
+
+
+def variables_of(source: Any) -> list[Any] | None:
+    """The trainable variables of a model, or those of a list, or one; None of anything else."""
+    if hasattr(source, "trainable_variables"):
+        return list(source.trainable_variables)
+    variables = list(source) if isinstance(source, list | tuple) else [source]
+    return variables if all(hasattr(variable, "assign") for variable in variables) else None
 
 
 def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:
@@ -83,16 +90,16 @@ def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:
 
 def load_optimizer(file: str, model: Any) -> Optimizer:
     """As `snapshot.load()`."""
-    return snapshot.load(file, variables_of(model, "model"))
+    return snapshot.load(file, variables_of_model(model))
 
 
 def variables_to_train(variables: Any) -> list[Any]:
-    """As `variables_of()`, but there must be some.
+    """The variables that the argument `variables` of a step stands for; there must be some.
 
     Raises:
         ArgumentTypeError: it is something else.
     """
-    found = variables_of(variables, "variables")
+    found = variables_of(variables)
     if not found:
         raise ArgumentTypeError("variables", "a list of variables, or a Keras model", variables)
     return found

@@ -16,6 +16,7 @@ from kerasgd import learning_rate as rates
 from kerasgd import state as saved_state
 from kerasgd.backends import DynamicScale, Slot, State, Tensor
 from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError
+from kerasgd.foreign import Unrepresentable
 from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.weight_decay import Exclusions, path_of
 
@@ -556,7 +557,7 @@ def _check_gradients(grads: Sequence[Any], variables: Sequence[Any], window: int
         raise ArgumentValueError(
             "grads",
             "a gradient for at least one variable",
-            grads,
+            Unrepresentable("only {null}"),
             "No gradients provided for any variable: does the loss depend on them?",
         )
     if missing and window == 1:

@@ -18,7 +18,7 @@ import keras
 
 from kerasgd import clipping, loss_scale
 from kerasgd.backends import Move, Slot, State, Tensor
-from kerasgd.errors import StateError
+from kerasgd.errors import StateError, with_full_stop
 
 if TYPE_CHECKING:
     from kerasgd.sgd import SGD
@@ -121,8 +121,9 @@ def _constrain(optimizer: SGD, slots: Sequence[Slot]) -> None:
                 optimizer.backend.assign(slot.variable, slot.constraint(slot.variable))
     except Exception as error:
         raise StateError(
-            f"A constraint failed with {type(error).__name__}: {error} It failed in the middle of "
-            "a step, when weights may have changed already: go back to a saved state."
+            with_full_stop(f"A constraint failed with {type(error).__name__}: {error}")
+            + " It failed in the middle of a step, when weights may have changed already: go back "
+            "to a saved state."
         ) from error
 
 
