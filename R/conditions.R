@@ -74,8 +74,9 @@ abort_unnamed_argument <- function(received, after, origin) {
 }
 
 abort_forgotten_call <- function(constructor, origin) {
+  name <- attr(constructor, "name")
   abort_kerasgd(
-    sprintf("`%s` is a function: call it, %s.", attr(constructor, "name"), forgotten_call(constructor)),
+    sprintf("`%s` is a function: call it, %s.", name, forgotten_call(constructor)),
     class = "kerasgd_argument_error",
     argument = NULL, requirement = "the value of a call", received = constructor, hint = NULL,
     origin = origin

@@ -10,8 +10,9 @@
 #' * `print(optimizer)` and `format(optimizer)` show the settings that differ from the defaults, how
 #'   many steps the optimizer has done, and the learning rate now.
 #' * `summary(optimizer)` shows all settings and the state: steps and updates, how much memory the
-#'   arrays beside the weights take, averages, and what is excluded from weight decay. It returns
-#'   them as a list.
+#'   arrays beside the weights take, averages, what is excluded from weight decay, and the scale of
+#'   [optimizer_loss_scale()] with the finite steps that it takes until it doubles. It returns them
+#'   as a list.
 #' * `as.list(optimizer)` gives the settings, by the names of the arguments of [optimizer_sgd()]. A
 #'   learning-rate schedule is there as the object.
 #' * `optimizer$` followed by the Tab key completes the names of settings and methods.

@@ -69,12 +69,14 @@ def facts(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
 
 def _scale(optimizer: LossScaleOptimizer) -> dict[str, float]:
     """The loss scale now, and after how many finite steps in a row it doubles."""
-    scale, finite_steps = optimizer.initial_scale, 0
-    if optimizer.built:
-        scale = keras.ops.convert_to_numpy(optimizer.dynamic_scale)
-        finite_steps = keras.ops.convert_to_numpy(optimizer.step_counter)
-    steps_left = optimizer.dynamic_growth_steps - int(finite_steps)
-    return {"scale": float(scale), "steps_to_growth": float(steps_left)}
+    # What a file held waits in `_pending` until the optimizer is built.
+    held: Mapping[str, Any] = _values(optimizer) or optimizer._pending or {}
+    scale = float(held.get("dynamic_scale", optimizer.initial_scale))
+    finite_steps = int(held.get("step_counter", 0))
+    return {
+        "scale": scale,
+        "steps_to_growth": float(optimizer.dynamic_growth_steps - finite_steps),
+    }
 
 
 def _rate_now(optimizer: SGD) -> float | None:

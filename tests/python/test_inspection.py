@@ -1,5 +1,7 @@
 """What is said of an optimizer (inspection.py), and numbers on their way to R (transfer.py)."""
 
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -91,3 +93,21 @@ def test_numbers_leave_as_doubles_in_the_order_of_r(dtype):
 def test_numbers_arrive_in_the_order_of_r():
     data = np.array([1.0, 4.0, 2.0, 5.0, 3.0, 6.0]).tobytes()
     assert transfer.from_doubles(data, [2.0, 3.0]).tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_facts_tell_of_the_loss_scale():
+    # contract 6.3
+    weights = keras.Variable([1.0, 2.0])
+    optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.5), 8, dynamic_growth_steps=3)
+    facts = inspection.facts(optimizer)
+    assert (facts["scale"], facts["steps_to_growth"], facts["steps"]) == (8.0, 3.0, 0.0)
+    for gradient in (1.0, float("inf"), 1.0, 1.0):
+        optimizer.apply([keras.ops.full((2,), gradient)], [weights])
+    facts = inspection.facts(optimizer)
+    assert (facts["scale"], facts["steps_to_growth"], facts["steps"]) == (4.0, 1.0, 3.0)
+    assert "scale" not in inspection.facts(optimizer.inner_optimizer)
+
+    # read from a file, and not built yet
+    again = pickle.loads(pickle.dumps(optimizer))
+    facts = inspection.facts(again)
+    assert (facts["scale"], facts["steps_to_growth"]) == (4.0, 1.0)

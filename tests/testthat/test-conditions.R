@@ -124,3 +124,132 @@ test_that("a warning has a class and the user's call", {
   expect_equal(conditionCall(warning), quote(f(x = 1)))
   expect_equal(conditionMessage(warning), "Mind the step.")
 })
+
+# Errors inside fit(), which reticulate calls and not we ------------------------------------------
+
+named_model <- function(optimizer, units = 1L, run_eagerly = FALSE, loss = "mse", ...) {
+  keras <- reticulate::import("keras")
+  layers <- lapply(seq_along(units), function(i) {
+    keras$layers$Dense(units[[i]], use_bias = FALSE, name = paste0("layer_", i), ...)
+  })
+  model <- keras$Sequential(c(list(keras$Input(shape = list(1L))), layers), name = "model")
+  model$compile(optimizer = optimizer, loss = loss, run_eagerly = run_eagerly)
+  model
+}
+
+fit_once <- function(model, ...) model$fit(matrix(1:2), matrix(1:2), verbose = 0L, ...)
+
+# What fit() says, in graph mode and eagerly, without what newer reticulates put at the end
+said_by_fit <- function(fit) {
+  messages <- vapply(c(FALSE, TRUE), function(run_eagerly) {
+    message <- conditionMessage(tryCatch(fit(run_eagerly), error = identity))
+    trimws(sub("Run `reticulate::py_last_error()` for details.", "", message, fixed = TRUE))
+  }, "")
+  expect_identical(messages[[1]], messages[[2]])
+  cat(messages[[1]], "\n", sep = "")
+}
+
+test_that("fit() says what a function as learning rate did, in R's words", {
+  # contract 2.4
+  skip_if_no_keras()
+  optimizer_sgd()
+  skip_if(loaded_backend() == "jax", "a compiled JAX step cannot call R")
+  said_with_rate <- function(rate) {
+    said_by_fit(function(run_eagerly) {
+      fit_once(named_model(optimizer_sgd(learning_rate = rate), run_eagerly = run_eagerly))
+    })
+  }
+  expect_snapshot({
+    said_with_rate(function() stop("no rate today"))
+    said_with_rate(function() stop("No rate today.\nThe second line."))
+    said_with_rate(function() rate_of_nobody)
+    said_with_rate(function() NULL)
+    said_with_rate(function() NA)
+    said_with_rate(function() NaN)
+    said_with_rate(function() -1)
+    said_with_rate(function() TRUE)
+    said_with_rate(function() "0.1")
+    said_with_rate(function() c(0.1, 0.2))
+    said_with_rate(function() list())
+    said_with_rate(function() optimizer_sgd)
+  })
+})
+
+test_that("fit() says what a callback's function did, in R's words", {
+  # contract 2.4
+  skip_if_no_keras()
+  said_with_callback <- function(fn, optimizer = optimizer_sgd()) {
+    said_by_fit(function(run_eagerly) {
+      callbacks <- list(callback_learning_rate_function(fn))
+      fit_once(named_model(optimizer, run_eagerly = run_eagerly), callbacks = callbacks)
+    })
+  }
+  expect_snapshot({
+    said_with_callback(function() stop("no rate today"))
+    said_with_callback(function() NULL)
+    said_with_callback(function() 0.1, optimizer_sgd(learning_rate = function() 0.2))
+  })
+})
+
+test_that("fit() says that an optimizer belongs to another model", {
+  # contract 9.4
+  skip_if_no_keras()
+  expect_snapshot(said_by_fit(function(run_eagerly) {
+    optimizer <- optimizer_sgd(momentum = 0.5)
+    fit_once(named_model(optimizer, run_eagerly = run_eagerly))
+    fit_once(named_model(optimizer, units = c(2L, 1L), run_eagerly = run_eagerly))
+  }))
+})
+
+test_that("fit() says that the state of a file belongs to another model", {
+  # contract 9.4
+  skip_if_no_keras()
+  file <- withr::local_tempfile()
+  expect_snapshot({
+    said_by_fit(function(run_eagerly) {
+      optimizer <- optimizer_sgd(momentum = 0.5)
+      fit_once(named_model(optimizer, run_eagerly = run_eagerly))
+      save_optimizer(optimizer, file)
+      fit_once(named_model(load_optimizer(file), units = c(2L, 1L), run_eagerly = run_eagerly))
+    })
+    said_by_fit(function(run_eagerly) {
+      optimizer <- optimizer_sgd(momentum = 0.5)
+      fit_once(named_model(optimizer, units = 2L, run_eagerly = run_eagerly))
+      save_optimizer(optimizer, file)
+      fit_once(named_model(load_optimizer(file), run_eagerly = run_eagerly))
+    })
+  })
+})
+
+test_that("fit() says that no weight has a gradient", {
+  # contract 1.6
+  skip_if_no_keras()
+  optimizer_sgd()
+  skip_if(loaded_backend() != "tensorflow", "PyTorch itself refuses it, JAX has zeros")
+  keras <- reticulate::import("keras")
+  loss_of_data <- function(y, prediction) keras$ops$sum(y)
+  expect_snapshot(said_by_fit(function(run_eagerly) {
+    fit_once(named_model(optimizer_sgd(), run_eagerly = run_eagerly, loss = loss_of_data))
+  }))
+})
+
+test_that("fit() says that a constraint failed", {
+  # contract 7.3
+  skip_if_no_keras()
+  broken <- function(weights) stop("no such limit")
+  expect_snapshot(said_by_fit(function(run_eagerly) {
+    fit_once(named_model(optimizer_sgd(), run_eagerly = run_eagerly, kernel_constraint = broken))
+  }))
+})
+
+test_that("fit() says that weights and averages are exchanged", {
+  # contract 5.6
+  skip_if_no_keras()
+  expect_snapshot(said_by_fit(function(run_eagerly) {
+    optimizer <- optimizer_sgd(use_ema = TRUE)
+    model <- named_model(optimizer, run_eagerly = run_eagerly)
+    fit_once(model)
+    swap_ema_weights(optimizer)
+    fit_once(model)
+  }))
+})

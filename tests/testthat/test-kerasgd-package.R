@@ -32,3 +32,105 @@ test_that("the Python package is shipped, and not as a broken link", {
   expect_true(nzchar(file))
   expect_gt(file.size(file), 0)
 })
+
+# keras3 -------------------------------------------------------------------------------------------
+
+# The arguments of keras3 1.5, for the functions whose names kerasgd has too. Those that come after
+# its `...` are given by name.
+of_keras3 <- list(
+  optimizer_sgd = c(
+    "learning_rate", "momentum", "nesterov", "weight_decay", "clipnorm", "clipvalue",
+    "global_clipnorm", "use_ema", "ema_momentum", "ema_overwrite_frequency", "name", "...",
+    "loss_scale_factor", "gradient_accumulation_steps"
+  ),
+  optimizer_loss_scale = c(
+    "inner_optimizer", "initial_scale", "dynamic_growth_steps", "...", "name", "weight_decay",
+    "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum",
+    "ema_overwrite_frequency", "loss_scale_factor"
+  ),
+  learning_rate_schedule_cosine_decay = c(
+    "initial_learning_rate", "decay_steps", "alpha", "name", "warmup_target", "warmup_steps"
+  ),
+  learning_rate_schedule_cosine_decay_restarts = c(
+    "initial_learning_rate", "first_decay_steps", "t_mul", "m_mul", "alpha", "name"
+  ),
+  learning_rate_schedule_exponential_decay = c(
+    "initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name"
+  ),
+  learning_rate_schedule_inverse_time_decay = c(
+    "initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name"
+  ),
+  learning_rate_schedule_piecewise_constant_decay = c("boundaries", "values", "name"),
+  learning_rate_schedule_polynomial_decay = c(
+    "initial_learning_rate", "decay_steps", "end_learning_rate", "power", "cycle", "name"
+  )
+)
+
+test_that("what keras3 has too takes keras3's arguments, in their places", {
+  # contract 13.1
+  for (name in names(of_keras3)) {
+    theirs <- of_keras3[[name]]
+    ours <- names(formals(getExportedValue("kerasgd", name)))
+    in_place <- theirs[seq_len(match("...", theirs, nomatch = length(theirs) + 1) - 1)]
+    expect_equal(utils::head(ours, length(in_place)), in_place, label = name)
+    if (name != "optimizer_loss_scale") { # see the next test
+      expect_setequal(setdiff(ours, "..."), setdiff(theirs, "..."))
+    }
+  }
+})
+
+test_that("optimizer_loss_scale() takes keras3's NULL for settings of the inner optimizer", {
+  skip_if_no_keras()
+  after_dots <- setdiff(of_keras3$optimizer_loss_scale, names(formals(optimizer_loss_scale)))
+  expect_length(after_dots, 8)
+  nothing <- rep(list(NULL), length(after_dots))
+  names(nothing) <- after_dots
+  optimizer <- do.call(optimizer_loss_scale, c(list(optimizer_sgd(), name = "mine"), nothing))
+  expect_equal(optimizer$name, "mine")
+  expect_error(
+    optimizer_loss_scale(optimizer_sgd(), clipnorm = 1), "Give it to the inner optimizer"
+  )
+})
+
+test_that("the objects have the classes that keras3 asks for, and keep them in a model", {
+  # contract 13.1: S3 methods of keras3 and of kerasgd dispatch on them
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  classes <- c("kerasgd.SGD", "keras.src.optimizers.base_optimizer.BaseOptimizer")
+  expect_equal(class(optimizer)[[1]], classes[[1]])
+  expect_true(inherits(optimizer, classes[[2]]))
+  expect_identical(class(one_weight_model(optimizer)$optimizer), class(optimizer))
+
+  scaled <- optimizer_loss_scale(optimizer)
+  expect_equal(class(scaled)[[1]], "kerasgd.LossScaleOptimizer")
+  expect_true(inherits(scaled, classes[[2]]))
+  expect_identical(class(one_weight_model(scaled)$optimizer), class(scaled))
+
+  schedule <- learning_rate_schedule_cosine_decay(0.1, 10)
+  of_schedules <- "keras.src.optimizers.schedules.learning_rate_schedule.LearningRateSchedule"
+  expect_true(inherits(schedule, of_schedules))
+  callback <- callback_learning_rate_function(function() 0.1)
+  expect_true(inherits(callback, "keras.src.callbacks.callback.Callback"))
+})
+
+test_that("Python gets back the very objects that R was given", {
+  # contract 13.1
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  schedule <- learning_rate_schedule_cosine_decay(0.1, 10)
+  model <- one_weight_model(optimizer)
+  is_its_optimizer <- reticulate::py_eval("lambda model, optimizer: model.optimizer is optimizer")
+  expect_true(is_its_optimizer(model, optimizer))
+  expect_true(is_its_optimizer(model, model$optimizer))
+
+  is_same <- reticulate::py_eval("lambda one, other: one is other")
+  for (object in list(
+    optimizer, schedule, optimizer_loss_scale(optimizer),
+    callback_learning_rate_function(function() 0.1)
+  )) {
+    expect_true(is_same(object, reticulate::r_to_py(object)))
+  }
+  adam <- reticulate::import("keras")$optimizers$Adam(schedule)
+  has_rate <- reticulate::py_eval("lambda optimizer, rate: optimizer._learning_rate is rate")
+  expect_true(has_rate(adam, schedule))
+})

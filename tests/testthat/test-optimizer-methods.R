@@ -63,6 +63,18 @@ test_that("summary() shows all settings and the state", {
   expect_snapshot(summary(optimizer))
 })
 
+test_that("summary() shows how far the loss scale is", {
+  # contract 6.3
+  skip_if_no_keras()
+  optimizer <- optimizer_loss_scale(optimizer_sgd(), initial_scale = 8, dynamic_growth_steps = 3)
+  last_line <- function() tail(format(summary(optimizer)), 1)
+  expect_equal(last_line(), "  loss scale now: 8, twice that after 3 more finite steps in a row")
+  steps_from(optimizer, list(1, Inf, 1), start = 0)
+  expect_equal(last_line(), "  loss scale now: 4, twice that after 2 more finite steps in a row")
+  expect_identical(summary(optimizer)$state$scale, 4)
+  expect_identical(summary(optimizer)$state$steps, 2)
+})
+
 test_that("as.list() has the settings as optimizer_sgd() takes them", {
   # contract 9.3
   skip_if_no_keras()

@@ -72,6 +72,13 @@ test_that("Python objects arrive as themselves, but none of an earlier session",
   file <- withr::local_tempfile()
   saveRDS(optimizer, file)
   expect_equal(seen(readRDS(file)), "a Python object of an earlier session")
+  # a schedule is a function of R too
+  saveRDS(learning_rate_schedule_exponential_decay(0.1, 10, 0.5), file)
+  expect_equal(seen(readRDS(file)), "a Python object of an earlier session")
+  expect_snapshot(error = TRUE, {
+    optimizer_sgd(learning_rate = readRDS(file))
+    optimizer_sgd(momentum = readRDS(file))
+  })
 })
 
 test_that("an error of Python is one of R, with the user's call", {

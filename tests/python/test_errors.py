@@ -1,0 +1,71 @@
+"""The sentences of errors, in Python's words and in another language's."""
+
+import pytest
+
+import kerasgd
+from kerasgd import errors
+from kerasgd.foreign import ForeignFunction, Unrepresentable
+from kerasgd.learning_rate import value_of
+
+
+@pytest.fixture
+def r_words(monkeypatch):
+    monkeypatch.setattr(errors, "_words", dict(errors._words))
+    errors.speak({"{null}": "`NULL`", "{true}": "`TRUE`", "{sgd}": "`optimizer_sgd()`"})
+
+
+def test_messages_are_in_the_words_that_were_said_last(r_words):
+    # contract 12
+    error = kerasgd.ArgumentValueError("x", "{true}, or {null}", None, "Leave {null} out.")
+    assert str(error) == "`x` must be `TRUE`, or `NULL`, not `NULL`. Leave `NULL` out."
+    assert errors.describe(True) == "`TRUE`"
+    assert errors.describe(False) == "False"  # not said
+    with pytest.raises(kerasgd.ArgumentTypeError, match=r"made by `optimizer_sgd\(\)`, not 1"):
+        kerasgd.LossScaleOptimizer(1)
+
+
+def test_messages_are_in_python_words_otherwise():
+    error = kerasgd.ArgumentValueError("x", "{true}, {false}, or {null}", None)
+    assert str(error) == "`x` must be True, False, or None, not None."
+    with pytest.raises(kerasgd.ArgumentTypeError, match=r"made by `kerasgd.SGD\(\)`, not 1"):
+        kerasgd.LossScaleOptimizer(1)
+
+
+@pytest.mark.parametrize(
+    ("quoted", "ended"),
+    [("no", "no."), ("no.", "no."), ("why?", "why?"), ("a\nb", "a\nb"), ("no \n", "no.")],
+)
+def test_a_sentence_has_one_full_stop(quoted, ended):
+    assert errors.with_full_stop(quoted) == ended
+
+
+def test_what_was_received_may_bring_a_hint():
+    received = Unrepresentable("the function `f`", "Call it.")
+    assert kerasgd.ArgumentTypeError("x", "a number", received).hint == "Call it."
+    assert kerasgd.ArgumentTypeError("x", "a number", received, "Other.").hint == "Other."
+    assert kerasgd.ArgumentTypeError("x", "a number", 1j).hint is None
+
+
+def test_a_function_of_r_describes_its_result():
+    # contract 2.4
+    function = ForeignFunction(lambda: None, (), lambda: "what R says")
+    with pytest.raises(kerasgd.LearningRateError, match="not one that returns what R says"):
+        value_of(function)
+
+
+def test_the_type_of_an_error_of_r_is_no_word_of_r():
+    # contract 2.4
+
+    def fails():
+        raise RuntimeError("no file.")
+
+    with pytest.raises(kerasgd.LearningRateError, match=r"one that fails: no file\.$"):
+        value_of(ForeignFunction(fails))
+    with pytest.raises(kerasgd.LearningRateError, match=r"fails with RuntimeError: no file\.$"):
+        value_of(fails)
+
+
+def test_a_rate_too_large_for_a_float_is_no_rate():
+    # contract 2.4
+    with pytest.raises(kerasgd.LearningRateError, match="one that returns an object of class int"):
+        value_of(lambda: 10**400)
