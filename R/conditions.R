@@ -165,7 +165,8 @@ in_r_words <- function(template) {
 
 # Python has them too, for what it raises when it was not called by us, as in `fit()`
 r_words <- list(
-  "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`", "{sgd}" = "`optimizer_sgd()`"
+  "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`",
+  "{sgd}" = "`optimizer_sgd()`", "{rate_callback}" = "`callback_learning_rate_function()`"
 )
 
 #' Unless what the sentence quotes brings one or goes over many lines

@@ -95,6 +95,13 @@
 #'
 #' A warning has the class `kerasgd_warning`.
 #'
+#' The function itself in place of an optimizer, as in `compile(optimizer = optimizer_sgd)` without
+#' the `()`, is a `kerasgd_argument_error` too, with the call of `compile()`.
+#'
+#' What the optimizer refuses later, inside `fit()`, comes through reticulate, whose conditions have
+#' none of these classes. Their message begins with the error's name in Python, such as
+#' `kerasgd.errors.StateError`; after that it is what it would be elsewhere.
+#'
 #' @source
 #' The [documentation of `keras.optimizers.SGD`](https://keras.io/api/optimizers/sgd/).
 #'

@@ -9,7 +9,7 @@ import keras
 
 from kerasgd import arguments
 from kerasgd import learning_rate as rates
-from kerasgd.errors import StateError
+from kerasgd.errors import StateError, in_words
 
 
 class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
@@ -52,8 +52,10 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if not isinstance(optimizer._learning_rate, keras.Variable):
             raise StateError(
-                "The callback `LearningRateFunction` sets `learning_rate`, which must be a number "
-                "to begin with. Give the optimizer a number, or leave the callback out."
+                in_words(
+                    "The callback {rate_callback} sets `learning_rate`, which must be a number to "
+                    "begin with. Give the optimizer a number, or leave the callback out."
+                )
             )
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:

@@ -1,15 +1,21 @@
 """The exceptions and warnings of kerasgd.
 
 They carry data, not only words: the R package builds its own sentence from the same fields, so no
-text is ever parsed. In a template the marks ``{null}``, ``{true}``, ``{false}`` and ``{sgd}`` stand
-for the words of the user's language (``None`` here, ``NULL`` in R).
+text is ever parsed. In a template marks such as ``{null}`` stand for the words of the user's
+language (``None`` here, ``NULL`` in R).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-_words = {"{null}": "None", "{true}": "True", "{false}": "False", "{sgd}": "`kerasgd.SGD()`"}
+_words = {
+    "{null}": "None",
+    "{true}": "True",
+    "{false}": "False",
+    "{sgd}": "`kerasgd.SGD()`",
+    "{rate_callback}": "`kerasgd.callbacks.LearningRateFunction`",
+}
 
 
 def speak(words: Mapping[str, str]) -> None:

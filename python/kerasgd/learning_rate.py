@@ -31,6 +31,8 @@ class _Checked:
     Two of them are equal if their functions are, so that a graph asks each function once a run.
     """
 
+    description = "a function"
+
     def __init__(self, function: Callable[[], object]) -> None:
         self.function = function
 

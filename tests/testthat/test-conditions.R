@@ -115,6 +115,15 @@ test_that("Python's templates are put into R's words", {
   expect_null(in_r_words(""))
 })
 
+test_that("R has a word for each of Python's marks", {
+  skip_if_no_keras()
+  optimizer_sgd()
+  errors <- reticulate::import("kerasgd.errors")
+  # they were said when Python started
+  expect_equal(errors$in_words("{null}, {true}, {false}"), "`NULL`, `TRUE`, `FALSE`")
+  expect_setequal(names(errors$`_words`), names(r_words))
+})
+
 test_that("a warning has a class and the user's call", {
   warning <- caught(warn_kerasgd("Mind the step.", origin))
   expect_s3_class(
@@ -189,6 +198,21 @@ test_that("fit() says what a callback's function did, in R's words", {
     said_with_callback(function() NULL)
     said_with_callback(function() 0.1, optimizer_sgd(learning_rate = function() 0.2))
   })
+})
+
+test_that("a compiled fit() on JAX names the callback that replaces a function", {
+  # contract 2.3
+  skip_if_no_keras()
+  rate <- optimizer_sgd(learning_rate = function() 0.1)
+  skip_if(loaded_backend() != "jax", "JAX alone cannot call a function")
+  expect_error(
+    fit_once(named_model(rate)),
+    paste(
+      "`learning_rate` must be a number or a learning-rate schedule in a compiled JAX step, not a",
+      "function. Use the callback `callback_learning_rate_function()`"
+    ),
+    fixed = TRUE
+  )
 })
 
 test_that("fit() says that an optimizer belongs to another model", {

@@ -71,8 +71,7 @@ def call_each_time(function: Callable[[], float]) -> float:
             "learning_rate",
             "a number or a learning-rate schedule in a compiled JAX step",
             function,
-            "Use the callback `kerasgd.callbacks.LearningRateFunction`, "
-            "which sets the rate before each batch.",
+            "Use the callback {rate_callback}, which sets the rate before each batch.",
         )
     return function()
 
