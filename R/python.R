@@ -19,7 +19,7 @@ call_python <- function(name, arguments, origin, received = arguments) {
   kerasgd <- python_package(origin)
   keywords <- reticulate::py_dict(names(arguments), lapply(unname(arguments), as_python))
   callable <- Reduce(reticulate::py_get_attr, strsplit(name, ".", fixed = TRUE)[[1]], kerasgd)
-  signal_outcome(kerasgd$bridge$call(callable, list(), keywords), received, origin)
+  signal_outcome(session$bridge_call(callable, list(), keywords), received, origin)
 }
 
 #' Call a method of a Python object, with arguments as reticulate converts them
@@ -28,8 +28,8 @@ call_python_method <- function(method, arguments, origin) {
   force(arguments)
   named <- nzchar(rlang::names2(arguments))
   keywords <- reticulate::py_dict(names(arguments)[named], unname(arguments[named]))
-  bridge <- python_package(origin)$bridge
-  outcome <- bridge$call(method, unname(arguments[!named]), keywords)
+  python_package(origin)
+  outcome <- session$bridge_call(method, unname(arguments[!named]), keywords)
   signal_outcome(outcome, arguments, origin)
 }
 
@@ -51,6 +51,7 @@ python_package <- function(origin) {
   if (is.null(session$kerasgd)) {
     start_python(origin)
     session$kerasgd <- import_package(origin)
+    session$bridge_call <- session$kerasgd$bridge$call # looked up once: it takes a while
   }
   session$kerasgd
 }
