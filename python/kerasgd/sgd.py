@@ -20,6 +20,10 @@ from kerasgd.foreign import Unrepresentable
 from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.weight_decay import Exclusions, path_of
 
+SETTINGS = tuple(
+    argument for argument in arguments.RULES if argument not in {"learning_rate", "name"}
+)
+
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="SGD")
 class SGD(keras.optimizers.SGD):  # type: ignore[misc]
@@ -233,6 +237,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def window(self) -> int:
         """How many steps make an update."""
         return self.gradient_accumulation_steps or 1
+
+    def settings(self) -> tuple[Any, ...]:
+        """The arguments that decide what a step does with gradients and rate."""
+        return tuple([getattr(self, argument) for argument in SETTINGS])
 
     @property
     def iterations(self) -> Any:

@@ -46,14 +46,22 @@ def _on_each_device(
     optimizer: SGD, devices: Sequence[tuple[Any, State, list[Tensor | None]]]
 ) -> None:
     """The step from the summed gradients on; every device does the same to its own copies."""
+    # Before all else and outside of what is compiled: it may be a function, which may fail.
     rate = optimizer.rate_of_this_step()
     for device, state, gradients in devices:
+        on_device = partial(_on_device, optimizer, state)
         with device:
-            advance = partial(_advance, optimizer, state, gradients, rate)
-            if state.dynamic_scale is None:
-                advance(1 / (optimizer.loss_scale_factor or 1.0))
-            else:
-                loss_scale.if_finite(optimizer.backend, state, gradients, advance)
+            optimizer.backend.compiled(on_device, state, optimizer.settings())(gradients, rate)
+
+
+def _on_device(
+    optimizer: SGD, state: State, gradients: Sequence[Tensor | None], rate: Tensor
+) -> None:
+    advance = partial(_advance, optimizer, state, gradients, rate)
+    if state.dynamic_scale is None:
+        advance(1 / (optimizer.loss_scale_factor or 1.0))
+    else:
+        loss_scale.if_finite(optimizer.backend, state, gradients, advance)
 
 
 def _advance(

@@ -7,9 +7,9 @@ the order of a step; `update.py` calls them in that order.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
 import keras
@@ -17,6 +17,8 @@ import keras
 # The tensors and variables of three libraries, none of which ships types.
 Tensor = Any
 Variable = Any
+# A function of the gradients and the learning rate.
+Step = Callable[[Sequence[Tensor | None], Tensor], None]
 
 SUPPORTED = ("tensorflow", "jax", "torch")
 
@@ -70,6 +72,7 @@ class State:
         in_window: for each slot 1 if it has had a gradient in this accumulation window.
         slots: one for each trainable variable, in the order of `build()`.
         dynamic_scale: None where the loss scale is a fixed number.
+        memo: what the backend keeps from one step to the next; copies of the state share it.
     """
 
     iterations: Variable
@@ -77,6 +80,7 @@ class State:
     in_window: Variable | None
     slots: Sequence[Slot]
     dynamic_scale: DynamicScale | None = None
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def variables(self) -> list[Variable]:
         """Everything that an update may write, the step counter excepted."""
@@ -128,6 +132,12 @@ class Backend(Protocol):
         """Sum the gradients over replicas, and `proceed` with one triple for each device.
 
         A triple holds the context to enter, the device's copy of the state, and the sums.
+        """
+
+    def compiled(self, function: Step, state: State, settings: Hashable) -> Step:
+        """`function`, compiled where eager code is slower and that is sound.
+
+        What it does is decided by `state`, which it is for, and by `settings`.
         """
 
     def when(

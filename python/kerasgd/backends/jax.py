@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import keras
 
 from kerasgd import rule
-from kerasgd.backends import Move, Slot, State, Tensor, Variable
+from kerasgd.backends import Move, Slot, State, Step, Tensor, Variable
 from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
 
@@ -36,6 +36,11 @@ def across_replicas(
 ) -> None:
     """As `Backend.across_replicas`: there is one replica."""
     proceed([(contextlib.nullcontext(), state, list(gradients))])
+
+
+def compiled(function: Step, state: State, settings: Hashable) -> Step:
+    """As `Backend.compiled`: nothing is to be gained."""
+    return function
 
 
 def when(condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]) -> None:

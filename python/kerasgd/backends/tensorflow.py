@@ -8,7 +8,7 @@ to know of the strategy, and conditionals are allowed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +17,8 @@ import keras
 import tensorflow as tf
 
 from kerasgd import rule
-from kerasgd.backends import Move, Slot, State, Tensor, Variable
+from kerasgd.backends import Move, Slot, State, Step, Tensor, Variable
+from kerasgd.backends import tensorflow_eager as eager
 from kerasgd.backends import tensorflow_kernels as kernels
 from kerasgd.errors import StateError
 
@@ -52,7 +53,7 @@ def _each_row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
 def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
     """As `Backend.across_replicas`."""
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        proceed([(contextlib.nullcontext(), _on_device(state, _native), list(gradients))])
+        proceed([(contextlib.nullcontext(), _on_this_device(state), list(gradients))])
     else:
         # Arguments of the merged call come together from all replicas; state is the same for all.
         tf.distribute.get_replica_context().merge_call(
@@ -73,7 +74,7 @@ def _sum_and_proceed(
         def local(variable: Variable, replica: int = replica) -> Variable:
             return _copies(strategy, variable)[replica]
 
-        on_device = _on_device(state, local)
+        on_device = _on_device(state, local, _slots_on_device(state, local))
         its_sums = [None if s is None else s[replica] for s in sums]
         copies.append((tf.device(on_device.iterations.device), on_device, its_sums))
     proceed(copies)
@@ -116,20 +117,42 @@ def _copies(strategy: tf.distribute.Strategy, variable: Variable) -> tuple[tf.Va
     return copies
 
 
-def _on_device(state: State, local: Callable[[Variable], tf.Variable]) -> State:
+def _on_this_device(state: State) -> State:
+    """As `_on_device()`, where there is one device only: the slots are made once."""
+    if "slots" not in state.memo:
+        state.memo["slots"] = _slots_on_device(state, _native)
+    return _on_device(state, _native, state.memo["slots"])
+
+
+def _on_device(
+    state: State, local: Callable[[Variable], tf.Variable], slots: Sequence[Slot]
+) -> State:
     """The state with TensorFlow's own variables of one device in it."""
-
-    def localised(record: Any, names: Sequence[str]) -> Any:
-        present = {name: getattr(record, name) for name in names}
-        return replace(record, **{k: local(v) for k, v in present.items() if v is not None})
-
-    of_slot = ("variable", "velocity", "average", "accumulator")
     scale = state.dynamic_scale
     return replace(  # type: ignore[no-any-return]
-        localised(state, ("iterations", "averaging", "in_window")),
-        slots=[localised(slot, of_slot) for slot in state.slots],
-        dynamic_scale=scale and localised(scale, ("scale", "finite_steps")),
+        _localised(state, local, ("iterations", "averaging", "in_window")),
+        slots=slots,
+        dynamic_scale=scale and _localised(scale, local, ("scale", "finite_steps")),
     )
+
+
+def _slots_on_device(state: State, local: Callable[[Variable], tf.Variable]) -> list[Slot]:
+    variables = ("variable", "velocity", "average", "accumulator")
+    return [_localised(slot, local, variables) for slot in state.slots]
+
+
+def _localised(
+    record: Any, local: Callable[[Variable], tf.Variable], variables: Sequence[str]
+) -> Any:
+    present = {name: getattr(record, name) for name in variables}
+    return replace(record, **{k: local(v) for k, v in present.items() if v is not None})
+
+
+def compiled(function: Step, state: State, settings: Hashable) -> Step:
+    """As `Backend.compiled`."""
+    if is_eager() and eager.can_compile(state):
+        return eager.compiled(function, state, settings)
+    return function
 
 
 def when(condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]) -> None:

@@ -7,14 +7,14 @@ There `_writable()` hands out copies, which the scope then holds.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
 import torch
 
 from kerasgd import rule
-from kerasgd.backends import Move, Slot, State, Tensor, Variable
+from kerasgd.backends import Move, Slot, State, Step, Tensor, Variable
 from kerasgd.backends import torch_kernels as kernels
 from kerasgd.keras_internals import in_stateless_scope
 
@@ -47,6 +47,11 @@ def across_replicas(
     """As `Backend.across_replicas`: there is one replica."""
     with torch.no_grad():
         proceed([(contextlib.nullcontext(), state, list(gradients))])
+
+
+def compiled(function: Step, state: State, settings: Hashable) -> Step:
+    """As `Backend.compiled`: nothing is to be gained."""
+    return function
 
 
 def when(condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]) -> None:

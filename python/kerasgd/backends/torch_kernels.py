@@ -37,9 +37,8 @@ def descend(
 def _are_fusible(*lists: Tensors) -> bool:
     if lists[0][0].dtype != torch.float32:
         return False
-    # Lists within, no generators: this is asked for each variable at each step.
     return all(
-        all([t.is_cpu for t in tensors]) and all([t.is_contiguous() for t in tensors])
+        {t.is_cpu for t in tensors} == {t.is_contiguous() for t in tensors} == {True}
         for tensors in lists
     )
 

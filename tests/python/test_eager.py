@@ -1,0 +1,106 @@
+"""TensorFlow's eager steps are one compiled function: it must do what eager code would do."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND, numbers
+
+import kerasgd
+
+if BACKEND != "tensorflow":
+    pytest.skip("TensorFlow's eager code is compiled", allow_module_level=True)
+
+import tensorflow as tf
+
+from kerasgd.backends import tensorflow_eager as eager
+
+
+def functions(optimizer):
+    """The compiled functions that the optimizer keeps."""
+    return [f for f in optimizer.state().memo.values() if hasattr(f, "get_concrete_function")]
+
+
+def test_steps_share_one_function():
+    rates = iter([0.5, 0.25, 0.125])
+    w = keras.Variable([1.0])
+    optimizer = kerasgd.SGD(lambda: next(rates))
+    for gradient in ([1.0], [2.0], [4.0]):
+        optimizer.apply([tf.constant(gradient)], [w])
+    assert numbers(w) == [-0.5]
+    (function,) = functions(optimizer)
+    assert function.experimental_get_tracing_count() == 1
+
+
+def test_an_argument_may_change_between_steps():
+    w = keras.Variable([1.0])
+    optimizer = kerasgd.SGD(0.5)
+    for weight_decay, expected in [(None, 1.0), (1.0, 0.5), (0.5, 0.375), (None, 0.375)]:
+        optimizer.weight_decay = weight_decay
+        optimizer.apply([tf.zeros(1)], [w])
+        assert numbers(w) == [expected]
+
+
+def test_a_gradient_may_be_missing_now_and_then():  # contract 1.6
+    v, w = keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer = kerasgd.SGD(0.5)
+    optimizer.apply([tf.ones(1), tf.ones(1)], [v, w])
+    with pytest.warns(UserWarning, match="no gradient"):
+        optimizer.apply([None, tf.ones(1)], [v, w])
+    optimizer.apply([tf.ones(1), tf.ones(1)], [v, w])
+    assert numbers(v) == [0.0]
+    assert numbers(w) == [-0.5]
+
+
+def test_sparse_gradients_may_have_other_rows_each_time():  # contract 11.2
+    w = keras.Variable(np.ones((4, 1)))
+    optimizer = kerasgd.SGD(0.5)
+    for rows in ([0], [1, 2], [2, 2, 3]):
+        ones = tf.ones((len(rows), 1))
+        optimizer.apply([tf.IndexedSlices(ones, tf.constant(rows), (4, 1))], [w])
+    assert numbers(w) == [[0.5], [0.5], [-0.5], [0.5]]
+
+
+def test_a_constraint_of_the_user_runs_at_each_step():
+    seen = []
+
+    def below_half(weights):
+        seen.append(numbers(weights))
+        return keras.ops.minimum(weights, 0.5)
+
+    w = keras.Variable([1.0])
+    w.constraint = below_half
+    optimizer = kerasgd.SGD(0.25)
+    for _ in range(2):
+        optimizer.apply([tf.ones(1)], [w])
+    assert seen == [[0.75], [0.25]]
+
+
+def test_a_tape_does_not_see_the_step():
+    w = keras.Variable([3.0])
+    with tf.GradientTape() as tape:
+        kerasgd.SGD(0.5).apply([tf.ones(1)], [w])
+    assert tape.watched_variables() == ()
+    assert numbers(w) == [2.5]
+
+
+def test_without_the_private_call(monkeypatch):
+    monkeypatch.setattr(eager, "PRIVATE_CALL", "there is no such method")
+    v, w = keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer = kerasgd.SGD(0.5, momentum=0.5)
+    for gradients in ([tf.ones(1), tf.ones(1)], [tf.ones(1), tf.zeros(1)]):
+        optimizer.apply(gradients, [v, w])
+    assert numbers(v) == [-0.25]
+    assert numbers(w) == [0.25]
+    assert len(functions(optimizer)) == 1
+
+
+def test_functions_that_are_to_run_eagerly_do():
+    tf.config.run_functions_eagerly(True)
+    try:
+        w = keras.Variable([1.0])
+        optimizer = kerasgd.SGD(0.5)
+        optimizer.apply([tf.ones(1)], [w])
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert numbers(w) == [0.5]
+    assert functions(optimizer) == []
