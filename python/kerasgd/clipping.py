@@ -122,4 +122,5 @@ def _squares_in(backend: Backend, unit: Tensor, group: Sequence[Move], dtype: st
     """The sum of squares of a group whose gradients are measured in `unit`."""
     ops = keras.ops
     values = [ops.cast(backend.numbers(move.gradient), dtype) for move in group]
-    return sum(ops.sum(ops.square(v / unit)) for v in values)
+    inverse = 1 / unit  # XLA takes long to compile divisions
+    return ops.sum(ops.stack([ops.sum(ops.square(v * inverse)) for v in values]))

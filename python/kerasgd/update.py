@@ -87,15 +87,33 @@ def _advance(
 
 def _update(optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor) -> None:
     """Change the weights: clip, decay, rule, constraints, EMA."""
-    moves = _take_values(optimizer, moves)
-    moves = _clip(optimizer, moves)
+    moves = _clip(optimizer, _take_values(optimizer, moves))
+    large = _move_large(optimizer, state, moves, rate)
+    moves = [move for move in moves if id(move.slot) not in large]
     _descend(optimizer, [move for move in moves if move.present is True], rate)
     for move in moves:
         if move.present is not True:  # known only when the step runs
             writes = [v for v in (move.slot.variable, move.slot.velocity) if v is not None]
             optimizer.backend.when(move.present, partial(_descend, optimizer, [move], rate), writes)
     if optimizer.use_ema:
-        _average(optimizer, state)
+        _average(optimizer, state, [slot for slot in state.slots if id(slot) not in large])
+        _close_average(optimizer, state)
+
+
+def _move_large(
+    optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor
+) -> frozenset[int]:
+    """Move and average the variables so large that it pays to do both in one pass; which ones."""
+    if not (optimizer.weight_decay or optimizer.use_ema):
+        return frozenset()  # the rule alone is one pass
+
+    def move_and_average(moves: Sequence[Move]) -> None:
+        _descend(optimizer, moves, rate)
+        if optimizer.use_ema:
+            _average(optimizer, state, [move.slot for move in moves])
+
+    certain = [move for move in moves if move.present is True]
+    return optimizer.backend.in_one_pass(move_and_average, certain)
 
 
 def _clip(optimizer: SGD, moves: Sequence[Move]) -> Sequence[Move]:
@@ -135,13 +153,20 @@ def _constrain(optimizer: SGD, slots: Sequence[Slot]) -> None:
         ) from error
 
 
-def _average(optimizer: SGD, state: State) -> None:
-    """Average the weights of all variables, with a gradient or not; overwrite them if due."""
+def _average(optimizer: SGD, state: State, slots: Sequence[Slot]) -> None:
+    """Average the weights of these variables, with a gradient or not."""
     backend = optimizer.backend
-    averaged = [slot for slot in state.slots if slot.average is not None]
-    backend.average(averaged, optimizer.ema_momentum, backend.read(state.averaging) > 0)
+    begun = backend.read(state.averaging) > 0
+    averaged = [slot for slot in slots if slot.average is not None]
+    backend.average(averaged, optimizer.ema_momentum, begun)
+
+
+def _close_average(optimizer: SGD, state: State) -> None:
+    """Note that the averages hold weights now, and overwrite the weights with them if due."""
+    backend = optimizer.backend
     backend.assign(state.averaging, keras.ops.ones((), dtype="int32"))
     if optimizer.ema_overwrite_frequency is not None:
+        averaged = [slot for slot in state.slots if slot.average is not None]
         updates = backend.read(state.iterations) // optimizer.window + 1
         backend.when(
             updates % optimizer.ema_overwrite_frequency == 0,
@@ -174,7 +199,8 @@ def _accumulate(optimizer: SGD, state: State, moves: Sequence[Move]) -> None:
             largest = keras.ops.maximum(so_far, move.gradient)
             is_first = in_window[_index(state, move)] == 0
             backend.assign(move.slot.accumulator, keras.ops.where(is_first, move.gradient, largest))
-    present = [float(any(move.slot is slot for move in moves)) for slot in state.slots]
+    moved = {id(move.slot) for move in moves}
+    present = [float(id(slot) in moved) for slot in state.slots]
     backend.assign(state.in_window, keras.ops.maximum(in_window, present))
 
 

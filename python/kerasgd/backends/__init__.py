@@ -194,6 +194,15 @@ class Backend(Protocol):
     def average(self, slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
         """average <- momentum * average + (1 - momentum) * w; the first one is w itself."""
 
+    def in_one_pass(
+        self, function: Callable[[Sequence[Move]], None], moves: Sequence[Move]
+    ) -> frozenset[int]:
+        """Do `function`, which takes several passes over memory, in one where that pays.
+
+        It is called with the moves for which it does, if there are any. The answer has the `id()`
+        of their slots.
+        """
+
     def overwrite(self, slots: Sequence[Slot]) -> None:
         """w <- average."""
 

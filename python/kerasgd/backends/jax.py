@@ -163,6 +163,13 @@ def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
         assign(slot.average, jnp.where(begun, later, weights))
 
 
+def in_one_pass(
+    function: Callable[[Sequence[Move]], None], moves: Sequence[Move]
+) -> frozenset[int]:
+    """As `Backend.in_one_pass`: XLA sees the whole step."""
+    return frozenset()
+
+
 def overwrite(slots: Sequence[Slot]) -> None:
     """As `Backend.overwrite`."""
     for slot in slots:

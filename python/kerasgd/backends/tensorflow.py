@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from kerasgd import rule
 from kerasgd.backends import Move, Slot, State, Step, Tensor, Variable
+from kerasgd.backends import tensorflow_clusters as clusters
 from kerasgd.backends import tensorflow_eager as eager
 from kerasgd.backends import tensorflow_kernels as kernels
 from kerasgd.errors import StateError
@@ -334,6 +335,16 @@ def _average(slot: Slot, momentum: float, begun: Tensor) -> None:
     # No product by 0 for the first one: weights may be infinite.
     later = momentum * old + (1 - momentum) * weights
     assign(slot.average, tf.where(begun, later, weights))
+
+
+def in_one_pass(
+    function: Callable[[Sequence[Move]], None], moves: Sequence[Move]
+) -> frozenset[int]:
+    """As `Backend.in_one_pass`: one cluster of operations that XLA compiles."""
+    large = [move for move in moves if clusters.are_possible() and clusters.pays_for(move)]
+    if large:
+        tf.function(partial(function, large), autograph=False, jit_compile=True)()
+    return frozenset(id(move.slot) for move in large)
 
 
 def overwrite(slots: Sequence[Slot]) -> None:

@@ -184,6 +184,13 @@ def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
     torch._foreach_add_(averages, weights, alpha=1 - momentum)
 
 
+def in_one_pass(
+    function: Callable[[Sequence[Move]], None], moves: Sequence[Move]
+) -> frozenset[int]:
+    """As `Backend.in_one_pass`: PyTorch has no such kernel."""
+    return frozenset()
+
+
 def overwrite(slots: Sequence[Slot]) -> None:
     """As `Backend.overwrite`."""
     weights = _writable([slot.variable for slot in slots])

@@ -1,0 +1,42 @@
+"""Which variables of a TensorFlow graph are updated in clusters that XLA compiles.
+
+TensorFlow's own kernels go over memory once for the decay, once or twice for the rule and once for
+the average; XLA makes one pass of the three. On two cores of an AMD EPYC it saves 0.4 ns a step for
+each element, and takes about 0.04 s to compile for each variable.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from kerasgd.backends import Move
+from kerasgd.backends import tensorflow_kernels as kernels
+
+# The number of elements from which on some thousand steps make up for the compiling.
+LARGE = 2**16
+
+
+def are_possible() -> bool:
+    """Whether the code that is being traced may have clusters: it is a plain graph, for one device.
+
+    A graph that is for XLA is one cluster already.
+    """
+    return (
+        not tf.executing_eagerly()
+        and kernels.are_better()
+        and tf.test.is_built_with_xla()
+        and tf.distribute.get_strategy().num_replicas_in_sync == 1
+    )
+
+
+def pays_for(move: Move) -> bool:
+    """Whether a cluster is measured to be faster: for large variables on a processor."""
+    slot = move.slot
+    return (
+        math.prod(slot.variable.shape) >= LARGE
+        and "CPU" in slot.variable.device
+        and slot.constraint is None
+        and kernels.can_move(move)
+    )

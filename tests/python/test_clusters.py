@@ -1,0 +1,124 @@
+"""On TensorFlow large variables are updated in one cluster, by the same numbers as small ones."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND, numbers
+
+import kerasgd
+from kerasgd.reference import ReferenceSGD
+
+if BACKEND != "tensorflow":
+    pytest.skip("TensorFlow alone has clusters", allow_module_level=True)
+
+import tensorflow as tf
+
+from kerasgd.backends import tensorflow_clusters as clusters
+
+ARGUMENTS = {
+    "decay": {"weight_decay": 0.1},
+    "decay, momentum": {"momentum": 0.9, "weight_decay": 0.1},
+    "average": {"use_ema": True, "ema_momentum": 0.9},
+    "average from none": {"use_ema": True, "ema_momentum": 0},
+    "overwritten": {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2},
+    "global clip": {"weight_decay": 0.1, "global_clipnorm": 1, "loss_scale_factor": 8},
+    "each clip": {"momentum": 0.9, "use_ema": True, "clipnorm": 0.5},
+    "accumulation": {"momentum": 0.9, "use_ema": True, "gradient_accumulation_steps": 2},
+    "all of them": {
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 0.1,
+        "global_clipnorm": 1,
+        "use_ema": True,
+        "gradient_accumulation_steps": 2,
+    },
+}
+SHAPES = [(3,), (5, 4)]
+
+
+@pytest.fixture(autouse=True)
+def large_from_four_elements_on(monkeypatch):
+    monkeypatch.setattr(clusters, "LARGE", 4)
+
+
+def draws(seed):
+    generator = np.random.default_rng(seed)
+    return [generator.normal(size=shape) for shape in SHAPES]
+
+
+def a_step(optimizer, variables):
+    return tf.function(lambda gradients: optimizer.apply(gradients, variables))
+
+
+def is_cluster(operation):
+    return "_XlaMustCompile" in operation.node_def.attr
+
+
+def number_of_clusters(function, *arguments):
+    graph = function.get_concrete_function(*arguments).graph
+    return sum(map(is_cluster, graph.get_operations()))
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_and_small_follow_the_reference(arguments, dtype):  # contract 0, 8.2
+    variables = [keras.Variable(w, dtype=dtype) for w in draws(0)]
+    optimizer = kerasgd.SGD(0.1, **arguments)
+    step = a_step(optimizer, variables)
+    reference = ReferenceSGD(0.1, **arguments).build(draws(0))
+    for t in range(1, 7):
+        step([tf.constant(g, dtype) for g in draws(t)])
+        reference.step(draws(t))
+        for ours, expected in zip(variables, reference.weights, strict=True):
+            np.testing.assert_allclose(numbers(ours), expected, rtol=2e-5, atol=2e-6)
+
+
+def test_only_what_takes_several_passes_is_a_cluster():
+    gradients = [tf.constant(g, "float32") for g in draws(1)]
+    for arguments, expected in [({"momentum": 0.9}, 0), ({"weight_decay": 0.1}, 1)]:
+        variables = [keras.Variable(w, dtype="float32") for w in draws(0)]
+        step = a_step(kerasgd.SGD(0.1, **arguments), variables)
+        assert number_of_clusters(step, gradients) == expected
+
+
+def test_a_constraint_comes_between_rule_and_average():  # contract 5.3
+    w = keras.Variable(np.ones(4), dtype="float32")
+    w.constraint = lambda weights: keras.ops.maximum(weights, 0.75)
+    optimizer = kerasgd.SGD(0.5, use_ema=True, ema_momentum=0.5)
+    step = a_step(optimizer, [w])
+    for _ in range(2):
+        step([tf.ones(4)])
+    assert numbers(w) == [0.75] * 4
+    assert numbers(optimizer.state().slots[0].average) == [0.75] * 4
+
+
+def test_a_large_variable_without_a_gradient_is_averaged():  # contract 1.6, 5.1
+    v, w = (keras.Variable(np.ones(4), dtype="float32") for _ in range(2))
+    optimizer = kerasgd.SGD(0.5, use_ema=True, ema_momentum=0.5)
+    step = tf.function(lambda g, h: optimizer.apply([g, h], [v, w]))
+    step(tf.ones(4), tf.ones(4))
+    v.assign([5.0] * 4)
+    with pytest.warns(UserWarning, match="no gradient"):
+        step(None, tf.ones(4))
+    assert numbers(v) == [5.0] * 4
+    assert numbers(optimizer.state().slots[0].average) == [2.75] * 4
+    assert numbers(optimizer.state().slots[1].average) == [0.25] * 4
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 3])
+def test_fit(steps_per_execution):  # contract 5.1, 7.1
+    x, y = np.eye(6, dtype="float32"), np.ones((6, 1), "float32")
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.zeros((6, 1))])
+    arguments = {"weight_decay": 0.1, "use_ema": True, "gradient_accumulation_steps": 3}
+    optimizer = kerasgd.SGD(0.25, **arguments)
+    model.compile(optimizer, loss="mse", steps_per_execution=steps_per_execution)
+    model.fit(x, y, epochs=2, batch_size=1, shuffle=False, verbose=0)
+    reference = ReferenceSGD(0.25, **arguments).build([np.zeros((6, 1))])
+    for t in range(12):
+        i = t % 6
+        gradient = np.zeros((6, 1))
+        gradient[i] = 2 * (reference.weights[0][i] - 1)
+        reference.step([gradient])
+    average = numbers(optimizer.state().slots[0].average)
+    np.testing.assert_allclose(average, reference.averages[0], rtol=1e-5)
