@@ -29,8 +29,8 @@
 #' schedule that was read by `readRDS()` or `load()`, which keep nothing of a Python object: make it
 #' again.
 #'
-#' @return `format()` returns a character vector, `as.list()` a named list, `all.equal()` `TRUE` or
-#'   a character vector, `as.data.frame()` a data frame, and `autoplot()` a plot of ggplot2.
+#' @return `format()` returns a character vector, `as.list()` a named list, `as.data.frame()` a data
+#'   frame, `autoplot()` a plot of ggplot2, and `all.equal()` either `TRUE` or a character vector.
 #'
 #' @family learning-rate schedules
 #' @examplesIf kerasgd_available()

@@ -6,7 +6,7 @@
 #' `python -m kerasgd.conformance` does.
 #'
 #' The checks run in a Python process of their own, since those of several devices must set them up
-#' before TensorFlow starts. They take a minute or more.
+#' before TensorFlow starts. They take some minutes.
 #'
 #' @param subject The class to judge, as `"module:Class"`. `"keras.optimizers:SGD"` is Keras' own.
 #' @param clause A section such as `"5"`, one clause such as `"5.2"`, or `NULL` for all.

@@ -139,10 +139,14 @@ def _read_description(optimizer: Any, store: Mapping[str, Any]) -> dict[str, Any
     return described
 
 
+def _variables(described: Described) -> str:
+    return "1 variable" if len(described) == 1 else f"{len(described)} variables"
+
+
 def _check_built(optimizer: Any, saved: Described) -> None:
     if not optimizer.built:
         raise StateError(
-            f"The saved state belongs to {len(saved)} variables, but `{optimizer.name}` is not "
+            f"The saved state belongs to {_variables(saved)}, but `{optimizer.name}` is not "
             "built. Call `build()` with the model's trainable variables first."
         )
 
@@ -151,7 +155,7 @@ def _check_variables(optimizer: Any, own: Described, saved: Described) -> None:
     if len(own) != len(saved):
         extra = (own if len(own) > len(saved) else saved)[min(len(own), len(saved))]
         raise StateError(
-            f"The saved state belongs to {len(saved)} variables, but `{optimizer.name}` has "
+            f"The saved state belongs to {_variables(saved)}, but `{optimizer.name}` has "
             f"{len(own)}; the first without a partner is `{extra[0]}`."
         )
     for (path, shape), (saved_path, saved_shape) in zip(own, saved, strict=True):
