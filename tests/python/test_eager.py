@@ -15,9 +15,11 @@ import tensorflow as tf
 from kerasgd.backends import tensorflow_eager as eager
 
 
-def functions(optimizer):
-    """The compiled functions that the optimizer keeps."""
-    return [f for f in optimizer.state().memo.values() if hasattr(f, "get_concrete_function")]
+def compiled_steps(optimizer):
+    """What the optimizer keeps of compiled steps."""
+    return [
+        kept for kept in optimizer.state().memo.values() if isinstance(kept, eager.CompiledStep)
+    ]
 
 
 def test_steps_share_one_function():
@@ -27,8 +29,8 @@ def test_steps_share_one_function():
     for gradient in ([1.0], [2.0], [4.0]):
         optimizer.apply([tf.constant(gradient)], [w])
     assert numbers(w) == [-0.5]
-    (function,) = functions(optimizer)
-    assert function.experimental_get_tracing_count() == 1
+    (compiled,) = compiled_steps(optimizer)
+    assert compiled.function.experimental_get_tracing_count() == 1
 
 
 def test_an_argument_may_change_between_steps():
@@ -49,6 +51,19 @@ def test_a_gradient_may_be_missing_now_and_then():  # contract 1.6
     optimizer.apply([tf.ones(1), tf.ones(1)], [v, w])
     assert numbers(v) == [0.0]
     assert numbers(w) == [-0.5]
+
+
+@pytest.mark.filterwarnings("ignore:There is no gradient")
+def test_not_every_pattern_is_compiled(monkeypatch):
+    monkeypatch.setattr(eager, "MOST_PATTERNS", 2)
+    variables = [keras.Variable([1.0]) for _ in range(3)]
+    optimizer = kerasgd.SGD(0.5)
+    for _ in range(2):
+        for present in range(3):
+            optimizer.apply([tf.ones(1) if i == present else None for i in range(3)], variables)
+    assert [numbers(v) for v in variables] == [[0.0]] * 3
+    (compiled,) = compiled_steps(optimizer)
+    assert compiled.function.experimental_get_tracing_count() == 2
 
 
 def test_sparse_gradients_may_have_other_rows_each_time():  # contract 11.2
@@ -91,7 +106,7 @@ def test_without_the_private_call(monkeypatch):
         optimizer.apply(gradients, [v, w])
     assert numbers(v) == [-0.25]
     assert numbers(w) == [0.25]
-    assert len(functions(optimizer)) == 1
+    assert len(compiled_steps(optimizer)) == 1
 
 
 def test_functions_that_are_to_run_eagerly_do():
@@ -103,4 +118,4 @@ def test_functions_that_are_to_run_eagerly_do():
     finally:
         tf.config.run_functions_eagerly(False)
     assert numbers(w) == [0.5]
-    assert functions(optimizer) == []
+    assert compiled_steps(optimizer) == []

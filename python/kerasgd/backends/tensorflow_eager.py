@@ -6,7 +6,7 @@ operations as one that is not. What it reads beside its arguments is in its key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -16,6 +16,8 @@ from kerasgd.backends import DynamicScale, State, Step, Tensor
 # The call of a compiled function without a look at each argument, which takes ten times as long
 # as the call. It is private to TensorFlow: the public one is taken where there is none.
 PRIVATE_CALL = "_call_flat"
+# Who has ever other gradients missing would compile at each step.
+MOST_PATTERNS = 8
 
 
 def can_compile(state: State) -> bool:
@@ -33,47 +35,12 @@ def _is_of_keras(constraint: Any) -> bool:
 
 
 def compiled(step: Step, state: State, settings: Hashable) -> Step:
-    """`step` as one function that is kept in the state."""
-    function = _kept(
-        state,
-        ("step", settings, _identity(state.dynamic_scale)),
-        lambda: tf.function(step, autograph=False, reduce_retracing=True),
-    )
-
-    def run(gradients: Sequence[Tensor | None], rate: Tensor) -> None:
-        # A tensor, since each Python number would be compiled for itself.
-        rate = tf.convert_to_tensor(rate, None if tf.is_tensor(rate) else "float64")
-        with tf.init_scope():  # A tape would want the gradient of the step.
-            if any(isinstance(gradient, tf.IndexedSlices) for gradient in gradients):
-                function(gradients, rate)
-            else:
-                _call_with_tensors(state, function, gradients, rate)
-
-    return run
-
-
-def _call_with_tensors(
-    state: State, function: Any, gradients: Sequence[Tensor | None], rate: Tensor
-) -> None:
-    """``function(gradients, rate)``, where gradients are dense, hence of their variable's shape."""
-    dtypes = tuple([None if gradient is None else gradient.dtype for gradient in gradients])
-    concrete = _kept(
-        state,
-        (function, dtypes, rate.dtype),
-        lambda: function.get_concrete_function(gradients, rate),
-    )
-    call_flat = getattr(concrete, PRIVATE_CALL, None)
-    if call_flat is None:
-        concrete(gradients, rate)
-    else:
-        tensors = [*(gradient for gradient in gradients if gradient is not None), rate]
-        call_flat(tensors, concrete.captured_inputs)
-
-
-def _kept(state: State, key: Hashable, make: Callable[[], Any]) -> Any:
+    """`step` as compiled functions that are kept in the state."""
+    key = ("step", settings, _identity(state.dynamic_scale))
     if key not in state.memo:
-        state.memo[key] = make()
-    return state.memo[key]
+        state.memo[key] = CompiledStep(step)
+    kept: Step = state.memo[key]
+    return kept
 
 
 def _identity(dynamic_scale: DynamicScale | None) -> Hashable:
@@ -81,3 +48,43 @@ def _identity(dynamic_scale: DynamicScale | None) -> Hashable:
         return None
     scale, finite_steps = dynamic_scale.scale, dynamic_scale.finite_steps
     return id(scale), id(finite_steps), dynamic_scale.growth_steps
+
+
+class CompiledStep:
+    """A step, compiled for each pattern of gradients: which there are, of which dtype and kind."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.function = tf.function(step, autograph=False, reduce_retracing=True)
+        # By pattern; None where gradients are sparse, whose number of rows may change.
+        self.concrete: dict[Hashable, Any] = {}
+
+    def __call__(self, gradients: Sequence[Tensor | None], rate: Tensor) -> None:
+        """Do the step."""
+        # A tensor, since each Python number would be compiled for itself.
+        rate = tf.convert_to_tensor(rate, None if tf.is_tensor(rate) else "float64")
+        pattern = (rate.dtype, *[_kind(gradient) for gradient in gradients])
+        if pattern not in self.concrete and len(self.concrete) >= MOST_PATTERNS:
+            self.step(gradients, rate)
+            return
+        with tf.init_scope():  # A tape would want the gradient of the step.
+            if pattern not in self.concrete:
+                self.concrete[pattern] = self._compiled(gradients, rate)
+            self._call(self.concrete[pattern], gradients, rate)
+
+    def _compiled(self, gradients: Sequence[Tensor | None], rate: Tensor) -> Any:
+        if any(isinstance(gradient, tf.IndexedSlices) for gradient in gradients):
+            return None
+        return self.function.get_concrete_function(gradients, rate)
+
+    def _call(self, concrete: Any, gradients: Sequence[Tensor | None], rate: Tensor) -> None:
+        private_call = getattr(concrete, PRIVATE_CALL, None)
+        if private_call is None:
+            self.function(gradients, rate)
+        else:
+            tensors = [gradient for gradient in gradients if gradient is not None]
+            private_call([*tensors, rate], concrete.captured_inputs)
+
+
+def _kind(gradient: Tensor | None) -> Hashable:
+    return gradient is not None and (gradient.dtype, isinstance(gradient, tf.IndexedSlices))
