@@ -41,6 +41,19 @@ abort_unknown_argument <- function(argument, received = NULL, suggestion = NULL,
   )
 }
 
+abort_unknown_attribute <- function(name, suggestion, origin) {
+  abort_kerasgd(
+    c(
+      sprintf("The optimizer has no `%s`.", name),
+      i = sprintf("Did you mean `%s`?", suggestion)
+    ),
+    class = c("kerasgd_unknown_argument_error", "kerasgd_argument_error"),
+    argument = name, requirement = "left out", received = NULL, hint = NULL,
+    suggestion = suggestion,
+    origin = origin
+  )
+}
+
 abort_repeated_argument <- function(argument, origin) {
   abort_kerasgd(
     sprintf("`%s` must be given once, not more often.", argument),
@@ -113,19 +126,28 @@ abort_python <- function(error, exception, origin) {
 #' Of a Python object that R's own functions saved only the class is left
 #' @noRd
 abort_earlier_session <- function(x, origin) {
-  what <- if (is_optimizer(x)) "This optimizer" else "This Python object"
-  abort_kerasgd(
-    c(
-      paste(
-        what, "is empty: it was kept with R's own functions, such as `saveRDS()`,",
-        "which keep nothing of a Python object."
-      ),
-      i = if (is_optimizer(x)) "Make it again with `optimizer_sgd()`.",
-      i = if (is_optimizer(x)) {
-        "Next time, keep it with `save_optimizer()`, and read it with `load_optimizer()`."
-      }
+  words <- if (inherits(x, "kerasgd.LossScaleOptimizer")) {
+    words_for_empty("This optimizer", "optimizer_loss_scale()", keep_optimizer)
+  } else if (is_optimizer(x)) {
+    words_for_empty("This optimizer", "optimizer_sgd()", keep_optimizer)
+  } else if (is_schedule(x)) {
+    words_for_empty("This learning-rate schedule", "learning_rate_schedule_*()")
+  } else {
+    words_for_empty("This Python object")
+  }
+  abort_kerasgd(words, class = "kerasgd_state_error", origin = origin)
+}
+
+keep_optimizer <- "Next time, keep it with `save_optimizer()`, and read it with `load_optimizer()`."
+
+words_for_empty <- function(what, maker = NULL, advice = NULL) {
+  c(
+    paste(
+      what, "is empty: it was kept with R's own functions, such as `saveRDS()`,",
+      "which keep nothing of a Python object."
     ),
-    class = "kerasgd_state_error", origin = origin
+    i = if (!is.null(maker)) sprintf("Make it again with `%s`.", maker),
+    i = advice
   )
 }
 

@@ -18,7 +18,7 @@
 #'   equal arguments, and else says in which of them they differ.
 #' * `as.data.frame(schedule, steps = )` has a row for each of `steps`, with columns `step` and
 #'   `learning_rate`.
-#' * `plot(schedule, steps = , ...)` draws the rates; further arguments are those of
+#' * `plot(schedule, steps, ...)` draws the rates; further arguments are those of
 #'   [graphics::plot.default()]. With the package ggplot2, `ggplot2::autoplot(schedule, steps = )`
 #'   does.
 #'
@@ -55,6 +55,7 @@ NULL
 #' S3method(as.data.frame, kerasgd.schedules.Schedule, tabulate_schedule)
 #' S3method(plot, kerasgd.schedules.Schedule, plot_schedule)
 #' S3method(ggplot2::autoplot, kerasgd.schedules.Schedule, autoplot_schedule)
+#' S3method(reticulate::r_to_py, kerasgd.schedules.Schedule, refuse_empty)
 NULL
 
 format_schedule <- function(x, ...) {
@@ -131,7 +132,14 @@ compare_argument <- function(one, other, tolerance, origin) {
 
 tabulate_schedule <- function(x, row.names = NULL, # nolint: object_name_linter. The generic's.
                               optional = FALSE, ..., steps = NULL) {
-  data.frame(rates_to_see(x, steps, origin_of_call("as.data.frame")), row.names = row.names)
+  origin <- origin_of_call("as.data.frame")
+  if (is.null(steps) && !is.null(row.names)) {
+    abort_argument(
+      "row.names", "given together with `steps`", row.names,
+      hint = "The second argument is `row.names`: write `steps = `.", origin = origin
+    )
+  }
+  data.frame(rates_to_see(x, steps, origin), row.names = row.names)
 }
 
 rates_to_see <- function(x, steps, origin) {
@@ -147,7 +155,7 @@ steps_to_see <- function(x) {
   unique(round(seq(0, last, length.out = min(last + 1, 1001))))
 }
 
-plot_schedule <- function(x, y, ..., steps = NULL) {
+plot_schedule <- function(x, y = NULL, ..., steps = y) {
   rates <- rates_to_see(x, steps, origin_of_call("plot"))
   defaults <- list(
     type = "l", lwd = 2, ylim = c(0, max(rates$learning_rate)),

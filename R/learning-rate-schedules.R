@@ -22,7 +22,9 @@ new_schedule <- function(class, given, origin, rules = "RULES", received = given
 callable_in_r <- function(schedule) {
   called <- function(steps) {
     origin <- list(call = sys.call(), frame = environment(), caller = parent.frame())
-    if (missing(steps)) abort_missing_argument("steps", "whole numbers >= 0", origin)
+    if (missing(steps)) {
+      abort_missing_argument("steps", "whole numbers from 0 to 2147483647", origin)
+    }
     check_live(schedule, origin)
     if (is_python_object(steps)) schedule(steps) else rates_at(schedule, steps, origin)
   }
@@ -96,7 +98,7 @@ learning_rate_schedule_cosine_decay <- function(initial_learning_rate,
                                                 warmup_steps = 0,
                                                 ...) {
   origin <- origin_of_call("learning_rate_schedule_cosine_decay")
-  new_schedule("CosineDecay", given_arguments(origin), origin)
+  new_schedule("CosineDecay", known_arguments(origin), origin)
 }
 
 #' Learning rate that falls along half a cosine, again and again
@@ -137,7 +139,7 @@ learning_rate_schedule_cosine_decay_restarts <- function(initial_learning_rate,
                                                          name = "SGDRDecay",
                                                          ...) {
   origin <- origin_of_call("learning_rate_schedule_cosine_decay_restarts")
-  new_schedule("CosineDecayRestarts", given_arguments(origin), origin)
+  new_schedule("CosineDecayRestarts", known_arguments(origin), origin)
 }
 
 #' Learning rate that is multiplied by the same factor again and again
@@ -171,7 +173,7 @@ learning_rate_schedule_exponential_decay <- function(initial_learning_rate,
                                                      name = "ExponentialDecay",
                                                      ...) {
   origin <- origin_of_call("learning_rate_schedule_exponential_decay")
-  new_schedule("ExponentialDecay", given_arguments(origin), origin)
+  new_schedule("ExponentialDecay", known_arguments(origin), origin)
 }
 
 #' Learning rate that falls as one over time
@@ -207,7 +209,7 @@ learning_rate_schedule_inverse_time_decay <- function(initial_learning_rate,
                                                       name = "InverseTimeDecay",
                                                       ...) {
   origin <- origin_of_call("learning_rate_schedule_inverse_time_decay")
-  new_schedule("InverseTimeDecay", given_arguments(origin), origin)
+  new_schedule("InverseTimeDecay", known_arguments(origin), origin)
 }
 
 #' Learning rate that is constant between boundaries
@@ -234,7 +236,7 @@ learning_rate_schedule_piecewise_constant_decay <- function(boundaries,
                                                             name = "PiecewiseConstant",
                                                             ...) {
   origin <- origin_of_call("learning_rate_schedule_piecewise_constant_decay")
-  new_schedule("PiecewiseConstantDecay", given_arguments(origin), origin)
+  new_schedule("PiecewiseConstantDecay", known_arguments(origin), origin)
 }
 
 #' Learning rate that falls along a power of what is left to do
@@ -272,7 +274,7 @@ learning_rate_schedule_polynomial_decay <- function(initial_learning_rate,
                                                     name = "PolynomialDecay",
                                                     ...) {
   origin <- origin_of_call("learning_rate_schedule_polynomial_decay")
-  new_schedule("PolynomialDecay", given_arguments(origin), origin)
+  new_schedule("PolynomialDecay", known_arguments(origin), origin)
 }
 
 #' A warm-up before another schedule, or before a constant rate
@@ -311,7 +313,7 @@ learning_rate_schedule_linear_warmup <- function(learning_rate,
                                                  name = "LinearWarmup",
                                                  ...) {
   origin <- origin_of_call("learning_rate_schedule_linear_warmup")
-  new_schedule("LinearWarmup", given_arguments(origin), origin)
+  new_schedule("LinearWarmup", known_arguments(origin), origin)
 }
 
 #' Learning rate that rises, stays and falls
@@ -348,7 +350,7 @@ learning_rate_schedule_warmup_stable_decay <- function(peak_learning_rate,
                                                        name = "WarmupStableDecay",
                                                        ...) {
   origin <- origin_of_call("learning_rate_schedule_warmup_stable_decay")
-  new_schedule("WarmupStableDecay", given_arguments(origin), origin)
+  new_schedule("WarmupStableDecay", known_arguments(origin), origin)
 }
 
 #' Learning rate that rises to a high value and falls to a very low one
@@ -392,7 +394,7 @@ learning_rate_schedule_one_cycle <- function(peak_learning_rate,
                                              name = "OneCycle",
                                              ...) {
   origin <- origin_of_call("learning_rate_schedule_one_cycle")
-  new_schedule("OneCycle", given_arguments(origin), origin)
+  new_schedule("OneCycle", known_arguments(origin), origin)
 }
 
 #' Learning rate that is a function of the step
@@ -423,7 +425,7 @@ learning_rate_schedule_one_cycle <- function(peak_learning_rate,
 #' try(learning_rate_schedule_function(function(step) 1 - step, steps = 200))
 learning_rate_schedule_function <- function(fn, steps, name = "Table", ...) {
   origin <- origin_of_call("learning_rate_schedule_function")
-  received <- given_arguments(origin)
+  received <- known_arguments(origin)
   given <- received
   if (is.function(given$fn)) {
     given$fn <- function_of_step(given$fn, origin)
@@ -440,5 +442,9 @@ function_of_step <- function(fn, origin) {
     return(fn)
   }
   python_package(origin)
-  reticulate::r_to_py(function(step) as_python(fn(as.double(step))), convert = TRUE)
+  called <- function(step) {
+    step <- as.double(step)
+    as_python(fn(step)) # by its name, which R's own errors quote
+  }
+  reticulate::r_to_py(called, convert = TRUE)
 }

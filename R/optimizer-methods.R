@@ -98,6 +98,8 @@ NULL
 #' S3method("$<-", kerasgd.LossScaleOptimizer, set_on_optimizer)
 #' S3method(utils::.DollarNames, kerasgd.SGD, complete_names)
 #' S3method(utils::.DollarNames, kerasgd.LossScaleOptimizer, complete_names)
+#' S3method(reticulate::r_to_py, kerasgd.SGD, refuse_empty)
+#' S3method(reticulate::r_to_py, kerasgd.LossScaleOptimizer, refuse_empty)
 NULL
 
 # Looking at it -----------------------------------------------------------------------------------
@@ -327,10 +329,20 @@ set_on_optimizer <- function(x, name, value) {
   )
   check_live(x, origin)
   if (name != "learning_rate") {
+    check_attribute(x, name, origin)
     return(NextMethod())
   }
   call_python("r_methods.set_learning_rate", list(optimizer = x, learning_rate = value), origin)
   invisible(x)
+}
+
+#' Refuse a name that stands for an argument, such as `lr`: to set it would have no effect
+#' @noRd
+check_attribute <- function(x, name, origin) {
+  if (!reticulate::py_has_attr(x, name)) {
+    meant <- meant_argument(name, names(formals(optimizer_sgd)))
+    if (!is.null(meant)) abort_unknown_attribute(name, meant$name, origin)
+  }
 }
 
 # Its attributes and methods ----------------------------------------------------------------------
@@ -403,6 +415,13 @@ check_live <- function(x, origin) {
   if (!is_live_python_object(x)) {
     abort_earlier_session(x, origin)
   }
+}
+
+#' What is handed to Python, as in `compile(optimizer = optimizer)`, is asked for by reticulate
+#' @noRd
+refuse_empty <- function(x, convert = FALSE) {
+  check_live(x, origin_of_conversion())
+  x
 }
 
 #' Refuse a call whose argument `optimizer` is missing or something else

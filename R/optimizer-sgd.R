@@ -34,11 +34,11 @@
 #'    \deqn{a \leftarrow m a + (1 - m) w.}{a <- m a + (1 - m) w.} After every
 #'    `ema_overwrite_frequency`th update the weight is overwritten: \eqn{w \leftarrow a}{w <- a}.
 #'
-#' @param learning_rate The learning rate \eqn{\eta}: a finite number >= 0, a Keras learning-rate
-#'   schedule (`keras.optimizers.schedules`), or a function without arguments. A schedule is called
-#'   with the number of steps so far. A function, of R or of Python, is called once a step, also in
-#'   `fit()` (with `steps_per_execution`, once for those steps); what it returns must be such a
-#'   number. With the JAX backend `fit()` refuses it.
+#' @param learning_rate The learning rate \eqn{\eta}: a finite number >= 0, a learning-rate schedule
+#'   of this package (see [learning_rate_schedules]) or of Keras, or a function without arguments. A
+#'   schedule is called with the number of steps so far. A function, of R or of Python, is called
+#'   once a step, also in `fit()` (with `steps_per_execution`, once for those steps); what it
+#'   returns must be such a number. With the JAX backend `fit()` refuses it.
 #' @param momentum The momentum \eqn{\mu}: a finite number >= 0. Above 1 the iteration diverges;
 #'   this is accepted with a warning.
 #' @param nesterov Use Nesterov's rule? `TRUE` or `FALSE`. Without momentum it changes nothing.

@@ -64,6 +64,9 @@ save_optimizer <- function(optimizer, file, ...) {
   if (!dir.exists(dirname(file))) {
     abort_argument("file", "in a folder that exists", file, origin = origin)
   }
+  if (dir.exists(file)) {
+    abort_argument("file", "the path of a file", file, hint = "It is a folder.", origin = origin)
+  }
   path <- normalizePath(file, mustWork = FALSE)
   call_python("snapshot.save", list(optimizer = optimizer, file = path), origin)
   invisible(file)

@@ -68,7 +68,11 @@ def variables_of(source: Any) -> list[Any] | None:
     if hasattr(source, "trainable_variables"):
         return list(source.trainable_variables)
     variables = list(source) if isinstance(source, list | tuple) else [source]
-    return variables if all(hasattr(variable, "assign") for variable in variables) else None
+    return variables if all(map(_is_variable, variables)) else None
+
+
+def _is_variable(x: Any) -> bool:
+    return hasattr(x, "assign") and hasattr(x, "shape")  # an optimizer has the first too
 
 
 def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:

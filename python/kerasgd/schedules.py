@@ -79,7 +79,7 @@ def _function_of_the_step() -> Rule[Callable[[int], object]]:
 _COUNT = arguments.whole_number(at_least=0)
 _POSITIVE_COUNT = arguments.whole_number(at_least=1)
 _AT_LEAST_ONE = arguments.number("a finite number >= 1", lambda x: x >= 1)
-_STEPS = _sequence(_COUNT, "whole numbers >= 0", at_least=0)
+_STEPS = _sequence(_COUNT, "whole numbers from 0 to 2147483647", at_least=0)
 _RATES = _sequence(arguments.RATE, "finite numbers >= 0")
 _FUNCTION = _function_of_the_step()
 
@@ -101,7 +101,7 @@ RULES: Mapping[str, Rule[Any]] = {
     "power": arguments.NOT_NEGATIVE,
     "staircase": arguments.flag(),
     "cycle": arguments.flag(),
-    "boundaries": _increasing(_sequence(_COUNT, "increasing whole numbers >= 0")),
+    "boundaries": _increasing(_sequence(_COUNT, "increasing whole numbers from 0 to 2147483647")),
     "values": _RATES,
     "warmup_fraction": arguments.number("a number between 0 and 1", lambda x: 0 < x < 1),
     "initial_divisor": _AT_LEAST_ONE,

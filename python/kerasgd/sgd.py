@@ -570,8 +570,8 @@ def _check_gradients(grads: Sequence[Any], variables: Sequence[Any], window: int
         )
     if missing and window == 1:
         warnings.warn(
-            f"There is no gradient for {', '.join(missing)}: left alone in this step. "
-            "Does the loss depend on them?",
+            f"There is no gradient for {', '.join(f'`{path}`' for path in missing)}: left alone in "
+            "this step. Does the loss depend on all of these?",
             stacklevel=6,
         )
 

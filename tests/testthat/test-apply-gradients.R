@@ -45,7 +45,7 @@ test_that("NULL is no gradient, and tensors are taken too", {
   ones <- reticulate::import("keras")$ops$ones(list(2L))
   weights <- list(zeros(2L), zeros(2L))
   optimizer <- optimizer_sgd(learning_rate = 1)
-  expect_warning(apply_gradients(optimizer, list(NULL, ones), weights), "no gradient for")
+  expect_warning(apply_gradients(optimizer, list(NULL, ones), weights), "no gradient for `w`: ")
   expect_identical(lapply(weights, as.double), list(c(0, 0), c(-1, -1)))
 })
 
@@ -71,6 +71,7 @@ test_that("it validates its inputs", {
   optimizer <- optimizer_sgd()
   w <- zeros(2L, 3L)
   scalar <- zeros()
+  keras <- reticulate::import("keras")
   expect_snapshot(error = TRUE, {
     apply_gradients()
     apply_gradients("sgd", list(1), list(w))
@@ -85,6 +86,7 @@ test_that("it validates its inputs", {
     apply_gradients(optimizer, list(matrix(TRUE, 2, 3)), list(w))
     apply_gradients(optimizer, list(matrix(NA_real_, 2, 3)), list(w))
     apply_gradients(optimizer, list(matrix(1e300, 2, 3)), list(w))
+    apply_gradients(optimizer, list(keras$ops$ones(list(3L, 2L))), list(w))
     apply_gradients(optimizer, list(NULL), list(w))
     apply_gradients(optimizer, list(matrix(1, 2, 3)), list(w), lr = 1)
   })

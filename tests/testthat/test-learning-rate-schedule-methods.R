@@ -16,6 +16,7 @@ test_that("steps are checked", {
   expect_snapshot(error = TRUE, {
     schedule()
     schedule(-1)
+    schedule(2^31)
     schedule(c(0, NA))
     schedule(1.5)
     schedule("1")
@@ -99,6 +100,8 @@ test_that("its rates are a data frame", {
   expect_lte(nrow(long), 1001)
   expect_identical(range(long$step), c(0, 1.1e6))
   expect_identical(as.data.frame(learning_rate_schedule_cosine_decay(0.1, 10))$step, 0:11 + 0)
+  expect_identical(row.names(as.data.frame(schedule, c("a", "b"), steps = 0:1)), c("a", "b"))
+  expect_snapshot(as.data.frame(schedule, 0:2), error = TRUE)
 })
 
 test_that("it can be drawn", {
@@ -108,6 +111,8 @@ test_that("it can be drawn", {
   grDevices::dev.control("enable")
   expect_identical(plot(schedule, steps = 0:10, log = "", main = "a"), schedule)
   expect_equal(graphics::par("usr")[1:2], c(-0.4, 10.4))
+  plot(schedule, 0:5)
+  expect_equal(graphics::par("usr")[1:2], c(-0.2, 5.2))
 })
 
 test_that("ggplot2 draws it too", {
@@ -129,4 +134,6 @@ test_that("after readRDS() any use says what happened", {
     expect_error(use(schedule), "is empty: it was kept with R's own", class = "kerasgd_state_error")
   }
   expect_error(all.equal(schedule, schedule), class = "kerasgd_state_error")
+  sgd <- reticulate::import("keras")$optimizers$SGD
+  expect_snapshot(error = TRUE, sgd(learning_rate = schedule))
 })

@@ -314,6 +314,15 @@ test_that("a schedule is saved with its model", {
   ))
 })
 
+# contract 12.6
+test_that("a name that is no argument is refused before one that is missing", {
+  skip_if_no_keras()
+  expect_snapshot(error = TRUE, {
+    learning_rate_schedule_cosine_decay(0.1, steps = 10)
+    learning_rate_schedule_cosine_decay(lr = 0.1, 10)
+  })
+})
+
 # contract 12: documentation in R, decision in Python
 test_that("names, order and defaults of the arguments are those of Python", {
   skip_if_no_keras()

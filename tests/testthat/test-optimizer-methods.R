@@ -198,6 +198,15 @@ test_that("other attributes are set and read as ever", {
   expect_error(optimizer$nonsense, "nonsense")
 })
 
+test_that("a misspelt setting is not set", {
+  # contract 12.6
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  expect_snapshot(error = TRUE, optimizer$lr <- 0.5)
+  expect_error(optimizer$momentums_ <- 0.5, "`momentum`", class = "kerasgd_unknown_argument_error")
+  expect_false(reticulate::py_has_attr(optimizer, "lr"))
+})
+
 test_that("numbers of Python come exactly", {
   skip_if_no_keras()
   optimizer_sgd()
@@ -283,4 +292,13 @@ test_that("an optimizer that readRDS() restored says so at any use", {
   expect_empty(optimizer$iterations)
   expect_empty(restored_by_r(optimizer_loss_scale(living))$dynamic_scale)
   expect_empty(as.double(restored_by_r(living$learning_rate)))
+})
+
+test_that("a model does not take an optimizer that readRDS() restored", {
+  # contract 9.5
+  skip_if_no_keras()
+  expect_snapshot(error = TRUE, {
+    one_weight_model(restored_by_r(optimizer_sgd()))
+    one_weight_model(restored_by_r(optimizer_loss_scale(optimizer_sgd())))
+  })
 })

@@ -109,11 +109,13 @@ test_that("it validates its inputs", {
     save_optimizer(optimizer_sgd())
     save_optimizer(optimizer_sgd(), 1)
     save_optimizer(optimizer_sgd(), "no/such/folder")
+    save_optimizer(optimizer_sgd(), ".")
     save_optimizer(optimizer, "file")
     load_optimizer()
     load_optimizer("no such file")
     load_optimizer(NA)
     load_optimizer("text", "model")
+    load_optimizer("text", optimizer)
   })
   expect_error(load_optimizer("text"), "is no file of an optimizer", class = "kerasgd_state_error")
   # contract 12.7
