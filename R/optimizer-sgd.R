@@ -76,6 +76,11 @@
 #' @return The optimizer, a Python object of class `kerasgd.SGD` and `keras.optimizers.SGD`, for the
 #'   `optimizer` argument of a model's `compile()`.
 #'
+#' @section Saved models:
+#' `model$save()` keeps the optimizer with the model. In a new session Keras knows its class, and
+#' those of the schedules, from the first call of a function such as `optimizer_sgd()` on; only then
+#' `keras$saving$load_model()` finds them.
+#'
 #' @section Averages and other callbacks:
 #' `fit()` writes the averages into the weights after its last epoch. Keras' callbacks look at the
 #' weights before that, and two of them do not go well with `use_ema`:
