@@ -54,6 +54,18 @@ abort_unknown_attribute <- function(name, suggestion, origin) {
   )
 }
 
+abort_fixed_argument <- function(argument, origin) {
+  abort_kerasgd(
+    c(
+      sprintf("`%s` of an optimizer cannot be changed; `learning_rate` can.", argument),
+      i = sprintf("`update(optimizer, %s = )` makes an optimizer that has another one.", argument)
+    ),
+    class = "kerasgd_argument_error",
+    argument = argument, requirement = "left as it is", received = NULL, hint = NULL,
+    origin = origin
+  )
+}
+
 abort_repeated_argument <- function(argument, origin) {
   abort_kerasgd(
     sprintf("`%s` must be given once, not more often.", argument),

@@ -42,7 +42,13 @@ prepare_reticulate <- function() {
   prefer_our_environment()
   declare_python_requirements()
   # Others may start Python and import Keras before our first call
-  setHook("reticulate.onPyInit", function(...) choose_backend_at_start())
+  setHook("reticulate.onPyInit", function(...) {
+    choose_backend_at_start()
+    follow_keras()
+  })
+  if (reticulate::py_available()) {
+    follow_keras()
+  }
 }
 
 `%||%` <- function(x, y) if (is.null(x)) y else x

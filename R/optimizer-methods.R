@@ -96,6 +96,10 @@ NULL
 #' S3method("$", kerasgd.LossScaleOptimizer, get_from_optimizer)
 #' S3method("$<-", kerasgd.SGD, set_on_optimizer)
 #' S3method("$<-", kerasgd.LossScaleOptimizer, set_on_optimizer)
+#' S3method("[[", kerasgd.SGD, get_from_optimizer)
+#' S3method("[[", kerasgd.LossScaleOptimizer, get_from_optimizer)
+#' S3method("[[<-", kerasgd.SGD, set_on_optimizer)
+#' S3method("[[<-", kerasgd.LossScaleOptimizer, set_on_optimizer)
 #' S3method(utils::.DollarNames, kerasgd.SGD, complete_names)
 #' S3method(utils::.DollarNames, kerasgd.LossScaleOptimizer, complete_names)
 #' S3method(reticulate::r_to_py, kerasgd.SGD, refuse_empty)
@@ -336,9 +340,10 @@ set_on_optimizer <- function(x, name, value) {
   invisible(x)
 }
 
-#' Refuse a name that stands for an argument, such as `lr`: to set it would have no effect
+#' Refuse an argument, which the state was made for, and what stands for one, such as `lr`
 #' @noRd
 check_attribute <- function(x, name, origin) {
+  if (name %in% names(formals(optimizer_sgd))) abort_fixed_argument(name, origin)
   if (!reticulate::py_has_attr(x, name)) {
     meant <- meant_argument(name, names(formals(optimizer_sgd)))
     if (!is.null(meant)) abort_unknown_attribute(name, meant$name, origin)
@@ -354,11 +359,16 @@ documented_methods <- c(
 )
 
 get_from_optimizer <- function(x, name) {
-  check_live(x, list(
+  origin <- list(
     call = call("$", quote(optimizer), as.name(name)),
     frame = environment(), caller = parent.frame()
-  ))
-  found <- NextMethod()
+  )
+  check_live(x, origin)
+  # Asked for again if that fails: through the bridge the error is a condition of ours
+  ask_again <- function(error) {
+    call_python("r_methods.attribute", list(optimizer = x, name = name), origin)
+  }
+  found <- tryCatch(NextMethod(), error = ask_again)
   if (name %in% documented_methods) with_conditions(found) else found
 }
 
@@ -399,12 +409,21 @@ py_get <- function(x, name) {
 #' S3method(as.double, jax.Array, doubles_of_python)
 #' S3method(as.double, jaxlib._jax.ArrayImpl, doubles_of_python)
 #' S3method(as.double, torch.Tensor, doubles_of_python)
+#' S3method(as.integer, keras.src.backend.common.variables.Variable, integers_of_python)
+#' S3method(as.integer, tensorflow.python.framework.tensor.Tensor, integers_of_python)
+#' S3method(as.integer, jax.Array, integers_of_python)
+#' S3method(as.integer, jaxlib._jax.ArrayImpl, integers_of_python)
+#' S3method(as.integer, torch.Tensor, integers_of_python)
 NULL
 
 doubles_of_python <- function(x, ...) {
   origin <- origin_of_call("as.double")
   check_live(x, origin)
   doubles_from_python(x, origin)
+}
+
+integers_of_python <- function(x, ...) {
+  as.integer(doubles_of_python(x))
 }
 
 # Checks ------------------------------------------------------------------------------------------

@@ -77,9 +77,8 @@
 #'   `optimizer` argument of a model's `compile()`.
 #'
 #' @section Saved models:
-#' `model$save()` keeps the optimizer with the model. In a new session Keras knows its class, and
-#' those of the schedules, from the first call of a function such as `optimizer_sgd()` on; only then
-#' `keras$saving$load_model()` finds them.
+#' `model$save()` keeps the optimizer with the model. In a new session `library(kerasgd)` sees to it
+#' that `keras$saving$load_model()` knows its class and those of the schedules.
 #'
 #' @section Averages and other callbacks:
 #' `fit()` writes the averages into the weights after its last epoch. Keras' callbacks look at the

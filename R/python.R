@@ -56,6 +56,16 @@ python_package <- function(origin) {
   session$kerasgd
 }
 
+#' Have Keras know our classes from the moment that it is imported, by whomever
+#'
+#' What `load_model()` finds in a file is looked up among the classes that are there.
+#' @noRd
+follow_keras <- function() {
+  startup <- system.file("startup", package = "kerasgd")
+  module <- reticulate::import_from_path("kerasgd_with_keras", startup, delay_load = FALSE)
+  module$follow(system.file("python", package = "kerasgd"))
+}
+
 import_package <- function(origin) {
   path <- system.file("python", package = "kerasgd")
   tryCatch(

@@ -26,6 +26,11 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: Any) -> None:
     optimizer.learning_rate = learning_rate
 
 
+def attribute(optimizer: Optimizer, name: str) -> Any:
+    """What Python has under this name."""
+    return getattr(optimizer, name)
+
+
 def exclude_from_weight_decay(optimizer: Optimizer, var_names: Any, var_list: Any) -> None:
     """As `SGD.exclude_from_weight_decay()`; one variable stands for a list of it."""
     if hasattr(var_list, "shape"):

@@ -1,7 +1,5 @@
 """On TensorFlow large variables are updated in one cluster, by the same numbers as small ones."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -41,6 +39,16 @@ SHAPES = [(3,), (5, 4)]
 @pytest.fixture(autouse=True)
 def large_from_four_elements_on(monkeypatch):
     monkeypatch.setattr(clusters, "LARGE", 4)
+
+
+class AtLeast(keras.constraints.Constraint):
+    """By NumPy, which XLA cannot compile: a user's own constraint may be anything."""
+
+    def __init__(self, bound):
+        self.bound = np.float32(bound)
+
+    def __call__(self, weights):
+        return tf.numpy_function(lambda w: np.maximum(w, self.bound), [weights], tf.float32)
 
 
 def draws(seed):
@@ -85,9 +93,7 @@ def test_only_what_takes_several_passes_is_a_cluster():
 
 def test_a_constraint_comes_between_rule_and_average():  # contract 5.3
     w = keras.Variable(np.ones(4), dtype="float32")
-    # Not for XLA: a user's own constraint may be anything.
-    at_least = functools.partial(np.maximum, np.float32(0.75))
-    w.constraint = lambda weights: tf.numpy_function(at_least, [weights], tf.float32)
+    w.constraint = AtLeast(0.75)
     optimizer = kerasgd.SGD(0.5, use_ema=True, ema_momentum=0.5)
     step = a_step(optimizer, [w])
     for _ in range(2):

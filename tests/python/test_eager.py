@@ -78,12 +78,13 @@ def test_sparse_gradients_may_have_other_rows_each_time():  # contract 11.2
 def test_a_constraint_of_the_user_runs_at_each_step():
     seen = []
 
-    def below_half(weights):
-        seen.append(numbers(weights))
-        return keras.ops.minimum(weights, 0.5)
+    class BelowHalf(keras.constraints.Constraint):
+        def __call__(self, weights):
+            seen.append(numbers(weights))
+            return keras.ops.minimum(weights, 0.5)
 
     w = keras.Variable([1.0])
-    w.constraint = below_half
+    w.constraint = BelowHalf()
     optimizer = kerasgd.SGD(0.25)
     for _ in range(2):
         optimizer.apply([tf.ones(1)], [w])

@@ -195,7 +195,26 @@ test_that("other attributes are set and read as ever", {
   optimizer <- optimizer_sgd()
   optimizer$note <- "mine"
   expect_identical(optimizer$note, "mine")
-  expect_error(optimizer$nonsense, "nonsense")
+  expect_identical(optimizer[["note"]], "mine")
+  expect_error(optimizer$nonsense, "nonsense", class = "kerasgd_python_error")
+  expect_error(optimizer[["nonsense"]], "nonsense", class = "kerasgd_python_error")
+
+  optimizer$learning_rate <- function() stop("no rate today")
+  expect_error(optimizer$learning_rate, "no rate today", class = "kerasgd_argument_error")
+})
+
+test_that("arguments that the state was made for are not set", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  expect_snapshot(error = TRUE, {
+    optimizer$momentum <- 0.5
+    optimizer[["clipnorm"]] <- -1
+    optimizer_loss_scale(optimizer)$use_ema <- TRUE
+  })
+  optimizer[["learning_rate"]] <- 0.5
+  expect_identical(as.list(optimizer)[c("learning_rate", "momentum")], list(
+    learning_rate = 0.5, momentum = 0
+  ))
 })
 
 test_that("a misspelt setting is not set", {
@@ -224,6 +243,7 @@ test_that("numbers of Python come exactly", {
   optimizer <- optimizer_sgd(gradient_accumulation_steps = 2)
   steps_from(optimizer, list(1, 1, 1), start = 0)
   expect_identical(as.numeric(optimizer$iterations), 1)
+  expect_identical(as.integer(optimizer$iterations), 1L)
 
   skip_if(loaded_backend() == "jax", "JAX counts in 32 bits")
   big <- reticulate::py_eval("2**40 + 1", convert = FALSE)
