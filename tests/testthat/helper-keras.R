@@ -21,6 +21,21 @@ skip_if_no_keras <- function() {
   testthat::skip_if_not(is.null(keras_obstacle()), keras_obstacle())
 }
 
+# What R's own functions keep of an object of Python
+restored_by_r <- function(object) {
+  file <- withr::local_tempfile()
+  saveRDS(object, file)
+  readRDS(file)
+}
+
+# On its way to Python, before we are asked
+skip_if_reticulate_refuses_empty_objects <- function() {
+  testthat::skip_if(
+    utils::packageVersion("reticulate") >= "1.41",
+    "this reticulate refuses an object of an earlier session itself, in its own words"
+  )
+}
+
 # A model of one weight without bias that begins at 0: y = w x
 one_weight_model <- function(optimizer) {
   keras <- reticulate::import("keras")

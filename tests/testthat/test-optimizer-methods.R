@@ -1,10 +1,4 @@
 # An optimizer of kerasgd as readRDS() gives it back
-restored_by_r <- function(optimizer) {
-  file <- withr::local_tempfile()
-  saveRDS(optimizer, file)
-  readRDS(file)
-}
-
 schedule_of_keras <- function(...) {
   optimizer_sgd() # starts Python
   reticulate::import("keras")$optimizers$schedules$ExponentialDecay(...)
@@ -317,6 +311,7 @@ test_that("an optimizer that readRDS() restored says so at any use", {
 test_that("a model does not take an optimizer that readRDS() restored", {
   # contract 9.5
   skip_if_no_keras()
+  skip_if_reticulate_refuses_empty_objects()
   expect_snapshot(error = TRUE, {
     one_weight_model(restored_by_r(optimizer_sgd()))
     one_weight_model(restored_by_r(optimizer_loss_scale(optimizer_sgd())))
