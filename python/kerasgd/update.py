@@ -210,13 +210,13 @@ def _update_if_due(optimizer: SGD, state: State, moves: Sequence[Move], rate: Te
 
     def close() -> None:
         in_window = backend.read(state.in_window)
-        now = {_index(state, move) for move in moves}
+        now = {id(move.slot) for move in moves}
         means = [
             Move(
                 slot,
                 backend.read(slot.accumulator),
                 1.0 if slot.takes_gradient_as_value else 1 / optimizer.window,
-                present=True if i in now else in_window[i] > 0,
+                present=True if id(slot) in now else in_window[i] > 0,
             )
             for i, slot in enumerate(state.slots)
         ]
