@@ -23,6 +23,8 @@ from kerasgd.weight_decay import Exclusions, path_of
 SETTINGS = tuple(
     argument for argument in arguments.RULES if argument not in {"learning_rate", "name"}
 )
+# Not by its name, which Keras would look up for each of thousands of variables.
+ZEROS = keras.initializers.Zeros()
 
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="SGD")
@@ -186,7 +188,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         wide = rule.wide(dtype)  # 8.1: sums and averages in half precision would stall
         moves = not takes_value
 
-        def beside(role: str, dtype: str, initializer: Any = "zeros") -> Any:
+        def beside(role: str, dtype: str, initializer: Any = ZEROS) -> Any:
             return self._beside(variable, role, dtype, initializer)
 
         def first_average(shape: Any, dtype: str) -> Tensor:

@@ -94,6 +94,17 @@ def test_a_weight_may_be_its_own_gradient(dtype):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), [0.5] * 3)
 
 
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
+def test_norms_of_millions_of_elements_keep_their_digits(clip):  # contract 4.3
+    # Equal ones, whose squares a single sum in float32 rounds all in one direction.
+    size = 10_000_000
+    variable = keras.Variable(np.zeros(size), dtype="float32")
+    gradient = keras.ops.full((size,), 0.1, dtype="float32")
+    kerasgd.SGD(1.0, **{clip: 1.0}).apply([gradient], [variable])
+    weights = keras.ops.convert_to_numpy(variable)
+    np.testing.assert_allclose(weights, -1 / np.sqrt(size), rtol=5e-5)
+
+
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
@@ -136,6 +147,36 @@ if BACKEND == "torch":
     import torch
 
     from kerasgd.backends import torch_kernels
+
+    @pytest.fixture
+    def all_are_large(monkeypatch):
+        """Small tensors take the ways of large ones, several pieces each."""
+        monkeypatch.setattr(torch_kernels, "LARGE", 1)
+        monkeypatch.setattr(torch_kernels, "PIECE", 16)
+
+    @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+    @pytest.mark.filterwarnings("ignore:.*momentum")
+    def test_large_tensors_are_those_of_the_reference(all_are_large, arguments, dtype):
+        optimizer, variables = run(arguments, dtype)
+        expected = reference(arguments)
+        assert_close(variables, expected.weights, dtype)
+        if "use_ema" in arguments:
+            averages = [slot.average for slot in optimizer.state().slots]
+            assert_close(averages, expected.averages, dtype)
+
+    def test_averages_of_infinite_weights_are_infinite(all_are_large):
+        averages = torch.tensor([np.inf, -np.inf, 1, np.inf])
+        weights = torch.tensor([np.inf, -np.inf, np.inf, 1])
+        torch_kernels.average([averages], [weights], 0.5)
+        np.testing.assert_array_equal(averages, [np.inf, -np.inf, np.inf, np.inf])
+
+    def test_large_tensors_that_are_not_contiguous(all_are_large):
+        transposed = torch.arange(6.0).reshape(3, 2).T
+        (norm,) = torch_kernels.norms([transposed])
+        np.testing.assert_allclose(norm, np.sqrt(55), rtol=1e-6)
+        averages = torch.zeros(2, 3)
+        torch_kernels.average([averages], [transposed], 0.5)
+        np.testing.assert_array_equal(averages, transposed / 2)
 
     @pytest.mark.parametrize("nesterov", [False, True])
     def test_without_the_fused_kernel_the_numbers_are_the_same(monkeypatch, nesterov):

@@ -30,7 +30,12 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
 def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], bool]) -> Tensor:
     """As `Backend.sum_rows`; PyTorch's sparse gradients are made dense."""
     held = getattr(slot.variable, "_value", None)
-    if not isinstance(gradient, torch.Tensor) or held is None or gradient.device != held.device:
+    # A number is faster to get than a device; CPU has none.
+    if (
+        not isinstance(gradient, torch.Tensor)
+        or held is None
+        or gradient.get_device() != held.get_device()
+    ):
         gradient = keras.ops.convert_to_tensor(gradient)
     if gradient.requires_grad:
         gradient = gradient.detach()
@@ -92,7 +97,7 @@ def assign(variable: Variable, value: Tensor) -> None:
 
 def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
     """As `Backend.squared_norms`."""
-    norms = torch._foreach_norm(list(gradients))
+    norms = kernels.norms(gradients)
     widest = torch.float64 if torch.float64 in {norm.dtype for norm in norms} else torch.float32
     return torch.stack([norm.to(widest) for norm in norms]).square_()
 
@@ -179,9 +184,7 @@ def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
     if not bool(begun):
         torch._foreach_copy_(averages, weights)
         return
-    # Not by lerp, whose difference of two infinite numbers is NaN.
-    torch._foreach_mul_(averages, momentum)
-    torch._foreach_add_(averages, weights, alpha=1 - momentum)
+    kernels.average(averages, weights, momentum)
 
 
 def in_one_pass(

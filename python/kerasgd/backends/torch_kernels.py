@@ -1,8 +1,12 @@
-"""PyTorch's kernels for several tensors at once: rules 1.2 and 1.3 in few passes over memory."""
+"""PyTorch's kernels: rules, norms and averages of many tensors in few passes over memory.
+
+Small tensors are best taken all at once, since each call of PyTorch costs more than they do. Large
+ones are best taken one by one or in pieces, by what reads and writes least memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -12,6 +16,11 @@ Tensors = Sequence[torch.Tensor]
 _fused = getattr(torch, "_fused_sgd_", None)
 # The kernel gets 1 + step as a double, which keeps the digits of a float32 step above this.
 SMALLEST_FUSED_STEP = 1e-8
+# A tensor of this many elements takes longer than the call that is made for it.
+LARGE = 2**15
+# So many elements of three tensors stay in the cache of a processor from one pass to the next, and
+# as many squares can be added up in float32 without losing more than the fifth digit.
+PIECE = 2**18
 
 
 def descend(
@@ -24,7 +33,7 @@ def descend(
 ) -> None:
     """Rules 1.2 and 1.3 in place, where `step` is the learning rate times the coefficient.
 
-    All tensors are of one dtype.
+    All tensors are of one dtype and on one device.
     """
     # Under torch.compile() tensors have no memory yet, which the kernel asks for.
     can_fuse = _fused is not None and not torch.compiler.is_compiling()
@@ -35,12 +44,11 @@ def descend(
 
 
 def _are_fusible(*lists: Tensors) -> bool:
-    if lists[0][0].dtype != torch.float32:
+    # They are all of one dtype and on one device. Thousands of attributes take longer than `map()`.
+    first = lists[0][0]
+    if first.dtype != torch.float32 or not first.is_cpu:
         return False
-    return all(
-        {t.is_cpu for t in tensors} == {t.is_contiguous() for t in tensors} == {True}
-        for tensors in lists
-    )
+    return all(all(map(torch.Tensor.is_contiguous, tensors)) for tensors in lists)
 
 
 def _descend_fused(
@@ -51,6 +59,23 @@ def _descend_fused(
     momentum: float,
     nesterov: bool,
 ) -> None:
+    if not nesterov:
+        _velocities_fused(weights, velocities, gradients, step, momentum, ahead=1.0)
+        return
+    for w, v, g in _pieces(weights, velocities, gradients):
+        _velocities_fused(w, v, g, step, momentum, ahead=momentum)
+        torch._foreach_add_(w, g, alpha=-step)
+
+
+def _velocities_fused(
+    weights: Tensors,
+    velocities: Tensors,
+    gradients: Tensors,
+    step: float,
+    momentum: float,
+    ahead: float,
+) -> None:
+    """velocity <- momentum * velocity - step * g; w <- w + ahead * velocity."""
     # The kernel: velocity <- momentum * velocity + (1 - dampening) * g; w <- w - lr * velocity.
     # Its own nesterov has another scale of velocity.
     assert _fused is not None
@@ -58,7 +83,7 @@ def _descend_fused(
         weights,
         gradients,
         velocities,
-        lr=-momentum if nesterov else -1.0,
+        lr=-ahead,
         momentum=momentum,
         dampening=1 + step,
         weight_decay=0.0,
@@ -66,8 +91,26 @@ def _descend_fused(
         maximize=False,
         is_first_step=False,
     )
-    if nesterov:
-        torch._foreach_add_(weights, gradients, alpha=-step)
+
+
+def _pieces(*lists: Tensors) -> Iterator[list[list[torch.Tensor]]]:
+    """The tensors of each list, large ones cut, in groups of at most `PIECE` elements a list."""
+    group: list[list[torch.Tensor]] = [[] for _ in lists]
+    room = PIECE
+    for tensors in zip(*lists, strict=True):
+        for pieces in zip(*map(_cut, tensors), strict=True):
+            if pieces[0].numel() > room:
+                yield group
+                group = [[] for _ in lists]
+                room = PIECE
+            for so_far, piece in zip(group, pieces, strict=True):
+                so_far.append(piece)
+            room -= pieces[0].numel()
+    yield group
+
+
+def _cut(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
+    return [tensor] if tensor.numel() <= PIECE else tensor.view(-1).split(PIECE)
 
 
 def _descend_foreach(
@@ -85,3 +128,42 @@ def _descend_foreach(
         torch._foreach_add_(weights, gradients, alpha=-step)
     else:
         torch._foreach_add_(weights, velocities)
+
+
+def norms(tensors: Tensors) -> list[torch.Tensor]:
+    """The L2 norm of each tensor, in its dtype."""
+    small = [tensor for tensor in tensors if not _is_large(tensor)]
+    of_small = iter(torch._foreach_norm(small) if small else ())
+    return [_norm(tensor) if _is_large(tensor) else next(of_small) for tensor in tensors]
+
+
+def _norm(tensor: torch.Tensor) -> torch.Tensor:
+    # PyTorch's own norm adds up the squares in one float32: of 16 million equal ones it loses 2 %.
+    squares = [torch.dot(piece, piece) for piece in _cut(tensor.view(-1))]
+    return torch.stack(squares).sum().sqrt()
+
+
+def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
+    """average <- momentum * average + (1 - momentum) * w in place; all of one dtype."""
+    # Not by lerp, whose difference of two infinite numbers is NaN.
+    small_averages, small_weights = [], []
+    for a, w in zip(averages, weights, strict=True):
+        if _is_large(a) and _is_large(w):
+            _average_in_one_pass(a, w, momentum)
+        else:
+            small_averages.append(a)
+            small_weights.append(w)
+    if small_averages:
+        torch._foreach_mul_(small_averages, momentum)
+        torch._foreach_add_(small_averages, small_weights, alpha=1 - momentum)
+
+
+def _average_in_one_pass(average: torch.Tensor, weights: torch.Tensor, momentum: float) -> None:
+    # The outer product with (1): of PyTorch's operations the one that scales both of its terms.
+    one = torch.ones(1, dtype=weights.dtype)
+    average.view(1, -1).addr_(one, weights.view(-1), beta=momentum, alpha=1 - momentum)
+
+
+def _is_large(tensor: torch.Tensor) -> bool:
+    """Whether the tensor is best taken by itself; on a GPU, all at once is best."""
+    return bool(tensor.numel() >= LARGE and tensor.is_cpu and tensor.is_contiguous())
