@@ -17,9 +17,16 @@ __all__ = [
     "in_stateless_scope",
     "is_taken_away",
     "no_automatic_dependency_tracking",
+    "rename",
 ]
 
 
 def is_taken_away(variable: Any) -> bool:
     """Whether JAX's trainer holds the value of this variable, and the variable none."""
     return hasattr(variable, "_value") and variable._value is None
+
+
+def rename(variable: Any, name: str) -> None:
+    """Give a variable another name and path; what it wraps keeps the name it was made with."""
+    variable._path = variable.path.removesuffix(variable.name) + name
+    variable._name = name

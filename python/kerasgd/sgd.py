@@ -17,7 +17,7 @@ from kerasgd import state as saved_state
 from kerasgd.backends import DynamicScale, Slot, State, Tensor
 from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError
 from kerasgd.foreign import Unrepresentable
-from kerasgd.keras_internals import no_automatic_dependency_tracking
+from kerasgd.keras_internals import no_automatic_dependency_tracking, rename
 from kerasgd.weight_decay import Exclusions, path_of
 
 SETTINGS = tuple(
@@ -209,13 +209,16 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def _beside(self, variable: Any, role: str, dtype: str, initializer: Any) -> Any:
         """A variable for `variable`, of its shape and on its devices."""
         with self.backend.beside(self, variable):
-            return self.add_variable(
+            created = self.add_variable(
                 shape=variable.shape,
                 initializer=initializer,
                 dtype=dtype,
                 layout=getattr(variable, "_layout", None),
-                name=f"{path_of(variable).replace('/', '_').replace(':', '_')}_{role}",
+                # Each new name of a variable costs TensorFlow more than all else here.
+                name=role,
             )
+        rename(created, f"{path_of(variable).replace('/', '_').replace(':', '_')}_{role}")
+        return created
 
     def _counter(self, role: str, shape: tuple[int, ...]) -> Any:
         with self.backend.beside(self, self._iterations):

@@ -279,16 +279,18 @@ def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
 def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
     """As `Backend.descend`."""
     use_kernels = kernels.are_better()
-    steps: dict[tuple[Any, int], Tensor] = {}  # moves share coefficients
+    # Each scalar once, not once for each of thousands of variables: moves share coefficients.
+    scalars: dict[tuple[Any, int], tuple[Tensor, Tensor]] = {}
     for move in moves:
         if isinstance(move.gradient, tf.IndexedSlices):
             _descend_rows(move, rate)
         elif use_kernels and kernels.can_move(move):
             dtype = move.gradient.dtype
             key = (dtype, id(move.coefficient))
-            if key not in steps:
-                steps[key] = rule.scalar(rate, dtype) * rule.scalar(move.coefficient, dtype)
-            kernels.descend(move, steps[key], momentum, nesterov)
+            if key not in scalars:
+                step = rule.scalar(rate, dtype) * rule.scalar(move.coefficient, dtype)
+                scalars[key] = step, tf.constant(momentum, dtype)
+            kernels.descend(move, *scalars[key], nesterov)
         else:
             rule.descend(move, rate, momentum, nesterov, read, assign)
 

@@ -65,8 +65,11 @@ def _has_handle(variable: Any) -> bool:
     )
 
 
-def descend(move: Move, step: Tensor, momentum: float, nesterov: bool) -> None:
-    """Rules 1.1 to 1.3, where `step` is the learning rate times the coefficient."""
+def descend(move: Move, step: Tensor, momentum: Tensor, nesterov: bool) -> None:
+    """Rules 1.1 to 1.3, where `step` is the learning rate times the coefficient.
+
+    Both scalars are of the gradient's dtype.
+    """
     slot = move.slot
     if slot.velocity is None:
         tf.raw_ops.ResourceApplyGradientDescent(
@@ -78,7 +81,7 @@ def descend(move: Move, step: Tensor, momentum: float, nesterov: bool) -> None:
         accum=slot.velocity.handle,
         lr=step,
         grad=move.gradient,
-        momentum=tf.constant(momentum, step.dtype),
+        momentum=momentum,
         use_nesterov=nesterov,
     )
 
