@@ -50,7 +50,7 @@ apply_gradients <- function(optimizer, grads, variables, ...) {
   gradients <- if (is.list(grads)) unname(grads) else list(grads)
   variables <- call_python("r_methods.variables_to_train", list(variables = variables), origin)
   if (length(gradients) != length(variables)) {
-    requirement <- sprintf("one gradient for each of the %d variables", length(variables))
+    requirement <- sprintf("one gradient for each variable, %d in all", length(variables))
     abort_argument("grads", requirement, grads, origin = origin)
   }
   tensors <- Map(
@@ -64,14 +64,20 @@ apply_gradients <- function(optimizer, grads, variables, ...) {
   invisible(optimizer)
 }
 
+path_of <- function(variable, origin) {
+  call_python("variables.path_of", list(variable = variable), origin)
+}
+
 gradient_as_tensor <- function(gradient, variable, origin) {
   if (is.null(gradient) || is_live_python_object(gradient)) {
     return(gradient)
   }
   is_plain <- is.numeric(gradient) && !is.object(gradient)
   if (!is_plain || is_any_na(gradient)) {
-    requirement <- "arrays of numbers, tensors, or {null} for no gradient"
-    abort_argument("grads", requirement, gradient, origin = origin)
+    abort_argument(
+      "grads", "arrays of numbers, tensors, or {null} for no gradient", gradient,
+      hint = sprintf("This is the one for `%s`.", path_of(variable, origin)), origin = origin
+    )
   }
   call_python(
     "r_methods.gradient", c(array_for_python(gradient), variable = variable), origin,

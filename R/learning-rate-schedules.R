@@ -442,9 +442,8 @@ function_of_step <- function(fn, origin) {
     return(fn)
   }
   python_package(origin)
-  called <- function(step) {
+  foreign_function(function(step) {
     step <- as.double(step)
-    as_python(fn(step)) # by its name, which R's own errors quote
-  }
-  reticulate::r_to_py(called, convert = TRUE)
+    fn(step) # by its name, which R's own errors quote
+  })
 }

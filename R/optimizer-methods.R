@@ -280,18 +280,26 @@ compare_settings <- function(target, current, tolerance, origin) {
   differing <- call_python("inspection.differing_settings", pair, origin)
   ours <- list_settings(target)
   theirs <- list_settings(current)
-  vapply(as.character(differing), function(name) {
-    if (!name %in% names(ours)) {
-      return(sprintf("%s differ", name))
-    }
-    one <- format_setting(ours[[name]])
-    other <- format_setting(theirs[[name]])
-    if (one == other) {
-      sprintf("`%s`: two %s that differ", name, one)
+  unlist(lapply(as.character(differing), function(name) {
+    if (name %in% names(ours)) {
+      sprintf("`%s`: %s", name, tell_apart(ours[[name]], theirs[[name]], tolerance))
     } else {
-      sprintf("`%s`: %s is not %s", name, one, other)
+      sprintf("%s differ", name)
     }
-  }, "", USE.NAMES = FALSE)
+  }))
+}
+
+#' In what two settings that differ do so
+#' @noRd
+tell_apart <- function(one, other, tolerance) {
+  formatted <- c(format_setting(one), format_setting(other))
+  if (formatted[[1]] != formatted[[2]]) {
+    return(sprintf("%s is not %s", formatted[[1]], formatted[[2]]))
+  }
+  arguments <- if (inherits(one, "kerasgd.schedules.Schedule")) {
+    compare_schedules(one, other, tolerance = tolerance)
+  }
+  if (is.character(arguments)) arguments else sprintf("two %s that differ", formatted[[1]])
 }
 
 compare_state <- function(target, current, tolerance, origin) {

@@ -313,7 +313,7 @@ list_as_python <- function(x) {
 foreign_function <- function(fn) {
   result <- NULL
   session$kerasgd$foreign$ForeignFunction(
-    function() as_python(result <<- fn()),
+    function(...) as_python(result <<- fn(...)),
     as.list(required_formals(fn)),
     function() describe(result)
   )

@@ -14,7 +14,7 @@ import keras
 from kerasgd.backends import Variable
 from kerasgd.errors import KerasgdWarning, StateError
 from kerasgd.keras_internals import is_taken_away
-from kerasgd.weight_decay import path_of
+from kerasgd.variables import checked_list, path_of
 
 if TYPE_CHECKING:
     from kerasgd.sgd import SGD
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 def finalize(optimizer: SGD, variables: Iterable[Any] | None) -> None:
     """Write the averages into these variables, or into all (None)."""
+    asked = optimizer._trainable_variables if variables is None else checked_list(variables)
     if not averages_exist(optimizer):
         return
     check_not_swapped(optimizer)
-    asked = optimizer._trainable_variables if variables is None else list(variables)
     found = [(variable, optimizer.slot_of(variable)) for variable in asked]
     _report([variable for variable, slot in found if slot is None], asked)
     for variable, slot in found:

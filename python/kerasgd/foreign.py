@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from kerasgd.errors import describe
+
 
 class Unrepresentable:
     """An R value without an equivalent in Python; refused by every argument rule.
@@ -38,7 +40,7 @@ class ForeignFunction:
 
     def __init__(
         self,
-        function: Callable[[], object],
+        function: Callable[..., object],
         required: Sequence[str] = (),
         describe_result: Callable[[], str] | None = None,
     ) -> None:
@@ -46,9 +48,23 @@ class ForeignFunction:
         self.required = [required] if isinstance(required, str) else list(required)
         self.describe_result = describe_result
 
-    def __call__(self) -> object:
+    def __call__(self, *arguments: object) -> object:
         """Call the R function."""
-        return self.function()
+        return self.function(*arguments)
 
     def __repr__(self) -> str:
         return f"<R function({', '.join(self.required)})>"
+
+
+def describe_result(function: Callable[..., object], value: object) -> str:
+    """A few words on what the function has just returned, in the words of its own language."""
+    if isinstance(function, ForeignFunction) and function.describe_result is not None:
+        return function.describe_result()
+    return describe(value)
+
+
+def describe_failure(function: Callable[..., object], error: Exception) -> str:
+    """Continues "it fails"."""
+    # An error of R comes as a RuntimeError, which is no word of R's
+    kind = "" if isinstance(function, ForeignFunction) else f" with {type(error).__name__}"
+    return f"{kind}: {error}"

@@ -16,7 +16,7 @@ from kerasgd import arguments
 from kerasgd import learning_rate as rates
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
-from kerasgd.weight_decay import path_of
+from kerasgd.variables import path_of
 
 
 def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from kerasgd import arguments
 from kerasgd.backends import Backend, Tensor
-from kerasgd.errors import LearningRateError, StateError, describe
-from kerasgd.foreign import ForeignFunction, Unrepresentable
+from kerasgd.errors import LearningRateError, StateError
+from kerasgd.foreign import Unrepresentable, describe_failure, describe_result
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
@@ -55,25 +55,13 @@ def value_of(function: Callable[[], object]) -> float:
     try:
         value = function()
     except Exception as error:
-        refusal = _refused(f"one that fails{_reason(function, error)}")
+        refusal = _refused(f"one that fails{describe_failure(function, error)}")
         refusal.original = error
         raise refusal from error
     try:
         return arguments.RATE.convert(value)
     except (TypeError, ValueError, OverflowError):
-        raise _refused(f"one that returns {_result(function, value)}") from None
-
-
-def _reason(function: Callable[[], object], error: Exception) -> str:
-    # An error of R comes as a RuntimeError, which is no word of R's
-    kind = "" if isinstance(function, ForeignFunction) else f" with {type(error).__name__}"
-    return f"{kind}: {error}"
-
-
-def _result(function: Callable[[], object], value: object) -> str:
-    if isinstance(function, ForeignFunction) and function.describe_result is not None:
-        return function.describe_result()
-    return describe(value)
+        raise _refused(f"one that returns {describe_result(function, value)}") from None
 
 
 def _refused(description: str) -> LearningRateError:

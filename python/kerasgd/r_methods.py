@@ -12,7 +12,7 @@ from kerasgd.arguments import LARGEST_FLOAT32
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
-from kerasgd.weight_decay import path_of
+from kerasgd.variables import is_variable, path_of
 
 Optimizer = SGD | LossScaleOptimizer
 
@@ -73,11 +73,7 @@ def variables_of(source: Any) -> list[Any] | None:
     if hasattr(source, "trainable_variables"):
         return list(source.trainable_variables)
     variables = list(source) if isinstance(source, list | tuple) else [source]
-    return variables if all(map(_is_variable, variables)) else None
-
-
-def _is_variable(x: Any) -> bool:
-    return hasattr(x, "assign") and hasattr(x, "shape")  # an optimizer has the first too
+    return variables if all(map(is_variable, variables)) else None
 
 
 def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:

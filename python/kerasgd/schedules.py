@@ -25,7 +25,8 @@ from keras.optimizers import schedules as keras_schedules
 
 from kerasgd import arguments
 from kerasgd.arguments import Rule
-from kerasgd.errors import ArgumentTypeError, ArgumentValueError, describe
+from kerasgd.errors import ArgumentTypeError, ArgumentValueError, with_full_stop
+from kerasgd.foreign import describe_failure, describe_result
 from kerasgd.rule import wide
 
 _registered = keras.saving.register_keras_serializable(package="kerasgd")
@@ -898,12 +899,12 @@ def _value_at(step: int, function: Callable[[int], object]) -> float:
     try:
         value = function(step)
     except Exception as error:
-        failed = f"At step {step} it failed: {error}"
+        failed = with_full_stop(f"At step {step} it failed{describe_failure(function, error)}")
         raise ArgumentValueError("fn", _FUNCTION.requirement, function, failed) from error
     try:
         return arguments.RATE.convert(value)
     except (TypeError, ValueError, OverflowError):
-        returned = f"At step {step} it returned {describe(value)}."
+        returned = with_full_stop(f"At step {step} it returned {describe_result(function, value)}")
         raise ArgumentValueError("fn", _FUNCTION.requirement, function, returned) from None
 
 

@@ -18,7 +18,8 @@ from kerasgd.backends import DynamicScale, Slot, State, Tensor
 from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError
 from kerasgd.foreign import Unrepresentable
 from kerasgd.keras_internals import no_automatic_dependency_tracking, rename
-from kerasgd.weight_decay import Exclusions, path_of
+from kerasgd.variables import path_of
+from kerasgd.weight_decay import Exclusions
 
 SETTINGS = tuple(
     argument for argument in arguments.RULES if argument not in {"learning_rate", "name"}
@@ -426,6 +427,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             var_list: the variables to write; None means all that the optimizer was built with.
 
         Raises:
+            ArgumentTypeError: `var_list` is no list of variables.
             StateError: none of the variables has an average.
         """
         ema.finalize(self, var_list)
@@ -559,7 +561,7 @@ def check_number(optimizer: Any, variables: Sequence[Any]) -> None:
 def _check_gradients(grads: Sequence[Any], variables: Sequence[Any], window: int) -> None:
     if len(grads) != len(variables):
         raise ArgumentValueError(
-            "grads", f"one gradient for each of the {len(variables)} variables", len(grads)
+            "grads", f"one gradient for each variable, {len(variables)} in all", len(grads)
         )
     # Compared as a whole first, since they mostly fit and there may be thousands.
     if [getattr(gradient, "shape", None) for gradient in grads] != [v.shape for v in variables]:
@@ -583,8 +585,10 @@ def _check_gradients(grads: Sequence[Any], variables: Sequence[Any], window: int
 
 def _check_shape(gradient: Any, variable: Any) -> None:
     """Refuse a gradient that would otherwise be stretched to its variable's shape."""
-    shape = getattr(gradient, "shape", None)
-    if shape is None or getattr(shape, "rank", 0) is None:
+    if gradient is None:
+        return
+    shape = gradient.shape if hasattr(gradient, "shape") else np.shape(gradient)
+    if getattr(shape, "rank", 0) is None:
         return
     fits = len(shape) == len(variable.shape) and all(
         a is None or a == b for a, b in zip(shape, variable.shape, strict=True)

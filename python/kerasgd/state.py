@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from kerasgd.errors import StateError
-from kerasgd.weight_decay import path_of
+from kerasgd.variables import path_of
 
 Array = np.ndarray[Any, Any]
 

@@ -104,16 +104,17 @@ def _move_large(
     optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor
 ) -> frozenset[int]:
     """Move and average the variables so large that it pays to do both in one pass; which ones."""
-    if not (optimizer.weight_decay or optimizer.use_ema):
-        return frozenset()  # the rule alone is one pass
 
     def move_and_average(moves: Sequence[Move]) -> None:
         _descend(optimizer, moves, rate)
         if optimizer.use_ema:
             _average(optimizer, state, [move.slot for move in moves])
 
-    certain = [move for move in moves if move.present is True]
-    return optimizer.backend.in_one_pass(move_and_average, certain)
+    def takes_several_passes(slot: Slot) -> bool:  # the rule alone is one
+        return bool(slot.decays and optimizer.weight_decay) or slot.average is not None
+
+    several = [move for move in moves if move.present is True and takes_several_passes(move.slot)]
+    return optimizer.backend.in_one_pass(move_and_average, several)
 
 
 def _clip(optimizer: SGD, moves: Sequence[Move]) -> Sequence[Move]:
@@ -211,11 +212,12 @@ def _update_if_due(optimizer: SGD, state: State, moves: Sequence[Move], rate: Te
     def close() -> None:
         in_window = backend.read(state.in_window)
         now = {id(move.slot) for move in moves}
+        share = 1 / optimizer.window  # one number, by which backends know what goes together
         means = [
             Move(
                 slot,
                 backend.read(slot.accumulator),
-                1.0 if slot.takes_gradient_as_value else 1 / optimizer.window,
+                1.0 if slot.takes_gradient_as_value else share,
                 present=True if id(slot) in now else in_window[i] > 0,
             )
             for i, slot in enumerate(state.slots)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
+from kerasgd.variables import checked_list, path_of
 
 
 class Exclusions:
@@ -21,11 +22,8 @@ class Exclusions:
     """
 
     def __init__(self, variables: Any = None, patterns: Any = None) -> None:
-        self.variables: list[Any] = _as_list(variables, "var_list", "a list of variables")
-        self.patterns: list[str] = _as_list(patterns, "var_names", "a list of strings")
-        for variable in self.variables:
-            if not hasattr(variable, "shape") or isinstance(variable, str):
-                raise ArgumentTypeError("var_list", "a list of variables", variable)
+        self.variables = [] if variables is None else checked_list(variables)
+        self.patterns = _patterns(patterns)
         for pattern in self.patterns:
             _check_pattern(pattern)
 
@@ -55,19 +53,14 @@ class Exclusions:
         return {"indices": sorted(set(indices)), "patterns": list(self.patterns)}
 
 
-def path_of(variable: Any) -> str:
-    """A variable's path; a plain TensorFlow variable has only a name."""
-    return str(getattr(variable, "path", variable.name))
-
-
-def _as_list(value: Any, argument: str, requirement: str) -> list[Any]:
-    if value is None:
+def _patterns(var_names: Any) -> list[str]:
+    if var_names is None:
         return []
-    if isinstance(value, str) and argument == "var_names":
-        return [value]
-    if isinstance(value, list | tuple | set):
-        return list(value)
-    raise ArgumentTypeError(argument, f"{requirement}, or {{null}}", value)
+    if isinstance(var_names, str):
+        return [var_names]
+    if isinstance(var_names, list | tuple | set):
+        return list(var_names)
+    raise ArgumentTypeError("var_names", "a list of strings, or {null}", var_names)
 
 
 def _check_pattern(pattern: Any) -> None:

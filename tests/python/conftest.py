@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+import numpy as np
 import pytest
 
 BACKEND = keras.config.backend()
@@ -68,3 +69,11 @@ def weight(model):
 def numbers(variable):
     """The values of a variable as lists of Python's numbers."""
     return keras.ops.convert_to_numpy(variable).tolist()
+
+
+def assert_close(values, expected, dtype):
+    """Values of Keras are those of the reference, up to the rounding of `dtype`."""
+    bound = {"float32": 2e-6, "float64": 1e-12}[dtype]
+    for value, close_to in zip(values, expected, strict=True):
+        error = np.abs(keras.ops.convert_to_numpy(value) - close_to)
+        assert np.max(error, initial=0) <= bound * np.max(np.abs(close_to), initial=0)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, numbers
+from conftest import BACKEND, assert_close, floatx, numbers
 
 import kerasgd
 from kerasgd.reference import ReferenceSGD
@@ -72,15 +72,31 @@ def number_of_clusters(function, *arguments):
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_large_and_small_follow_the_reference(arguments, dtype):  # contract 0, 8.2
-    variables = [keras.Variable(w, dtype=dtype) for w in draws(0)]
+    with floatx(dtype):
+        variables = [keras.Variable(w, dtype=dtype) for w in draws(0)]
+        optimizer = kerasgd.SGD(0.1, **arguments)
+        step = a_step(optimizer, variables)
+        reference = ReferenceSGD(0.1, **arguments).build(draws(0))
+        for t in range(1, 7):
+            step([tf.constant(g, dtype) for g in draws(t)])
+            reference.step(draws(t))
+            assert_close(variables, reference.weights, dtype)
+            if "use_ema" in arguments and t >= optimizer.window:
+                averages = [slot.average for slot in optimizer.state().slots]
+                assert_close(averages, reference.averages, dtype)
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+def test_each_of_them_makes_a_cluster(arguments):
+    variables = [keras.Variable(w, dtype="float32") for w in draws(0)]
     optimizer = kerasgd.SGD(0.1, **arguments)
-    step = a_step(optimizer, variables)
-    reference = ReferenceSGD(0.1, **arguments).build(draws(0))
-    for t in range(1, 7):
-        step([tf.constant(g, dtype) for g in draws(t)])
-        reference.step(draws(t))
-        for ours, expected in zip(variables, reference.weights, strict=True):
-            np.testing.assert_allclose(numbers(ours), expected, rtol=2e-5, atol=2e-6)
+    optimizer.build(variables)
+    function = a_step(optimizer, variables).get_concrete_function(
+        [tf.constant(g, "float32") for g in draws(1)]
+    )
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    assert any("_XlaMustCompile" in node.attr for node in nodes)
 
 
 def test_only_what_takes_several_passes_is_a_cluster():
@@ -89,6 +105,18 @@ def test_only_what_takes_several_passes_is_a_cluster():
         variables = [keras.Variable(w, dtype="float32") for w in draws(0)]
         step = a_step(kerasgd.SGD(0.1, **arguments), variables)
         assert number_of_clusters(step, gradients) == expected
+
+
+def test_excluded_variables_and_rows_are_in_no_cluster():  # contract 3.2, 11.2
+    rows = tf.IndexedSlices(tf.ones((1, 4)), tf.constant([1]), tf.constant([5, 4]))
+    for gradient in (rows, tf.ones((5, 4))):
+        embedding = keras.Variable(np.ones((5, 4)), dtype="float32", name="embedding")
+        optimizer = kerasgd.SGD(0.5, weight_decay=0.1)
+        optimizer.exclude_from_weight_decay(var_names="embedding")
+        step = a_step(optimizer, [embedding])
+        assert number_of_clusters(step, [gradient]) == 0
+        step([gradient])
+        assert numbers(embedding)[1] == [0.5] * 4
 
 
 def test_a_constraint_comes_between_rule_and_average():  # contract 5.3

@@ -98,6 +98,13 @@ def test_unknown_variables_are_left_alone_with_one_warning():  # contract 5.4
         optimizer.finalize_variable_values([other])
 
 
+@pytest.mark.parametrize("wrong", [3, "w", {}, [3], ["w"], [np.ones(1)], keras.Variable([1.0])])
+@pytest.mark.parametrize("method", ["finalize_variable_values", "exclude_from_weight_decay"])
+def test_only_a_list_of_variables_names_variables(method, wrong):  # contract 12
+    with pytest.raises(kerasgd.ArgumentTypeError, match="`var_list` must be a list of variables"):
+        getattr(kerasgd.SGD(use_ema=True), method)(wrong)
+
+
 def test_eager_steps_leave_variables_that_fit_can_train():  # contract 5.2, 5.4
     ones = np.ones((1, 1))
     optimizer = kerasgd.SGD(0.5, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=1)

@@ -57,7 +57,9 @@ def test_bad_gradients_change_nothing():  # contract 1.6, 12.7
     for gradients, words in (
         ([None], "a gradient for at least one variable"),
         ([keras.ops.ones(3)], r"of shape \(2,\) for `w`"),
-        ([keras.ops.ones(2), keras.ops.ones(2)], "one gradient for each of the 1 variables"),
+        ([[1.0]], r"of shape \(2,\) for `w`"),
+        ([1.0], r"of shape \(2,\) for `w`"),
+        ([keras.ops.ones(2), keras.ops.ones(2)], "one gradient for each variable, 1 in all"),
     ):
         with pytest.raises(kerasgd.ArgumentValueError, match=words):
             optimizer.apply(gradients, [w])

@@ -7,7 +7,7 @@ closed form, and to run where it should.
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, floatx
+from conftest import BACKEND, assert_close, floatx
 
 import kerasgd
 from kerasgd.reference import ReferenceSGD
@@ -49,13 +49,6 @@ def reference(arguments, steps=STEPS):
     return sgd
 
 
-def assert_close(values, expected, dtype):
-    bound = {"float32": 2e-6, "float64": 1e-12}[dtype]
-    for value, close_to in zip(values, expected, strict=True):
-        error = np.abs(keras.ops.convert_to_numpy(value) - close_to)
-        assert np.max(error, initial=0) <= bound * np.max(np.abs(close_to), initial=0)
-
-
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     if request.param == "float64" and BACKEND == "jax":
@@ -87,11 +80,41 @@ def test_gradients_are_not_written(dtype):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(gradient), kept)
 
 
-def test_a_weight_may_be_its_own_gradient(dtype):
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, 0.5),
+        ({"momentum": 0.5}, 0.5),
+        ({"momentum": 0.5, "nesterov": True}, 0.25),
+        ({"weight_decay": 0.5}, 0.25),
+    ],
+    ids=str,
+)
+def test_a_weight_may_be_its_own_gradient(dtype, arguments, expected):
     variable = keras.Variable(np.ones(3), dtype=dtype)
-    optimizer = kerasgd.SGD(0.5, momentum=0.5)
+    optimizer = kerasgd.SGD(0.5, **arguments)
     optimizer.apply([keras.ops.convert_to_tensor(variable)], [variable])
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), [0.5] * 3)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), [expected] * 3)
+
+
+def test_accumulated_gradients_move_together(monkeypatch):
+    coefficients = []
+    optimizer = kerasgd.SGD(0.1, momentum=0.9, gradient_accumulation_steps=2)
+    descend = optimizer.backend.descend
+    monkeypatch.setattr(
+        optimizer.backend,
+        "descend",
+        lambda moves, *rest: (
+            coefficients.extend(move.coefficient for move in moves),
+            descend(moves, *rest),
+        ),
+    )
+    variables = [keras.Variable(w, dtype="float32") for w in numbers(0)]
+    for t in range(2):
+        gradients = [keras.ops.convert_to_tensor(g, "float32") for g in numbers(t + 1)]
+        optimizer.apply(gradients, variables)
+    assert len(coefficients) >= len(variables)
+    assert len({id(coefficient) for coefficient in coefficients}) == 1
 
 
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
@@ -174,6 +197,8 @@ if BACKEND == "torch":
         transposed = torch.arange(6.0).reshape(3, 2).T
         (norm,) = torch_kernels.norms([transposed])
         np.testing.assert_allclose(norm, np.sqrt(55), rtol=1e-6)
+        (norm,) = torch_kernels.norms([torch.full((4_000, 2_500), 0.1).T])
+        np.testing.assert_allclose(norm, np.sqrt(1e5), rtol=5e-5)
         averages = torch.zeros(2, 3)
         torch_kernels.average([averages], [transposed], 0.5)
         np.testing.assert_array_equal(averages, transposed / 2)
@@ -189,6 +214,21 @@ if BACKEND == "torch":
         weights, velocity = torch.zeros(3), torch.zeros(3)
         torch_kernels.descend([weights], [velocity], [torch.ones(3)], step, 0.5, False)
         np.testing.assert_allclose(velocity.numpy(), np.full(3, -step), rtol=1e-7)
+
+    def test_momentum_may_be_given_up():
+        w = keras.Variable(np.zeros(3), dtype="float32")
+        optimizer = kerasgd.SGD(0.5, momentum=0.5)
+        optimizer.apply([torch.ones(3)], [w])
+        optimizer.momentum = 0.0
+        optimizer.apply([torch.ones(3)], [w])
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(w), [-1.0] * 3)
+
+    def test_a_wider_gradient_is_scaled_before_it_is_cast():  # contract 1.4
+        w = keras.Variable([0.0], dtype="float32")
+        optimizer = kerasgd.SGD(1.0, loss_scale_factor=1e3, gradient_accumulation_steps=2)
+        for _ in range(2):
+            optimizer.apply([torch.tensor([1e39], dtype=torch.float64)], [w])
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(w), [-1e36], rtol=1e-6)
 
     def test_tensors_that_are_not_contiguous():
         weights, velocity = torch.zeros(2, 3), torch.zeros(2, 3)

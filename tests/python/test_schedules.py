@@ -418,7 +418,8 @@ def test_a_function_that_fails_is_the_cause():
     def failing(step):
         raise OSError("the file is gone")
 
-    with pytest.raises(kerasgd.ArgumentValueError, match="At step 0 it failed: the file") as caught:
+    failed = "At step 0 it failed with OSError: the file is gone."
+    with pytest.raises(kerasgd.ArgumentValueError, match=failed) as caught:
         Table.of_function(failing, 3)
     assert isinstance(caught.value.__cause__, OSError)
     for steps in NOT_COUNTS:

@@ -96,6 +96,7 @@ test_that("all.equal() compares settings", {
     optimizer_sgd(schedule_of_keras(0.1, decay_steps = steps, decay_rate = 1))
   }
   expect_true(all.equal(decay(3L), decay(3L)))
+  cosine <- function(steps) optimizer_sgd(learning_rate_schedule_cosine_decay(0.1, steps))
   rate <- function() 0.1
   by_function <- optimizer_sgd(rate)
   expect_true(all.equal(by_function, by_function))
@@ -106,6 +107,8 @@ test_that("all.equal() compares settings", {
     all.equal(optimizer_sgd(0.1), optimizer_sgd(0.5))
     all.equal(optimizer_sgd(clipnorm = 1), optimizer_sgd(nesterov = TRUE))
     all.equal(decay(3L), decay(4L))
+    all.equal(cosine(3), cosine(4))
+    all.equal(cosine(3), decay(3L))
     all.equal(optimizer_sgd(), excluding)
     all.equal(optimizer_sgd(), scaled)
     all.equal(optimizer_sgd(), 0.01)

@@ -42,7 +42,8 @@ def are_better() -> bool:
 def can_move(move: Move) -> bool:
     """Whether there is a kernel for this gradient and this variable."""
     kept = [move.slot.variable, move.slot.velocity]
-    return tf.is_tensor(move.gradient) and all(
+    # (To TensorFlow the rows of a sparse gradient are a tensor too.)
+    return isinstance(move.gradient, tf.Tensor) and all(
         _has_handle(v) and v.dtype == move.gradient.dtype for v in kept if v is not None
     )
 

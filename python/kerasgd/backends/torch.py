@@ -39,6 +39,8 @@ def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], b
         gradient = keras.ops.convert_to_tensor(gradient)
     if gradient.requires_grad:
         gradient = gradient.detach()
+    if held is not None and gradient.data_ptr() == held.data_ptr():
+        gradient = gradient.clone()  # of the weights themselves, which change before it is read
     if gradient.is_sparse:
         gradient = gradient.to_dense()
     return gradient if gradient.dtype in WIDE else gradient.float()
@@ -125,7 +127,11 @@ def accumulate(moves: Sequence[Move]) -> None:
     """As `Backend.accumulate`."""
     accumulators = _writable([move.slot.accumulator for move in moves])
     for move, accumulator in zip(moves, accumulators, strict=True):
-        accumulator.add_(move.gradient.to(accumulator.dtype), alpha=float(move.coefficient))
+        gradient, coefficient = move.gradient, float(move.coefficient)
+        if gradient.dtype == accumulator.dtype:
+            accumulator.add_(gradient, alpha=coefficient)
+        else:  # contract 1.4: the cast comes last
+            accumulator.add_((coefficient * gradient).to(accumulator.dtype))
 
 
 def clear(variables: Sequence[Variable]) -> None:

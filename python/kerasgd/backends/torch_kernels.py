@@ -37,6 +37,8 @@ def descend(
     """
     # Under torch.compile() tensors have no memory yet, which the kernel asks for.
     can_fuse = _fused is not None and not torch.compiler.is_compiling()
+    # Without momentum, set so after the velocities were made, it takes none.
+    can_fuse = can_fuse and momentum > 0
     if can_fuse and step >= SMALLEST_FUSED_STEP and _are_fusible(weights, velocities, gradients):
         _descend_fused(weights, velocities, gradients, step, momentum, nesterov)
     else:
@@ -139,7 +141,7 @@ def norms(tensors: Tensors) -> list[torch.Tensor]:
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:
     # PyTorch's own norm adds up the squares in one float32: of 16 million equal ones it loses 2 %.
-    squares = [torch.dot(piece, piece) for piece in _cut(tensor.view(-1))]
+    squares = [torch.dot(piece, piece) for piece in _cut(tensor.reshape(-1))]
     return torch.stack(squares).sum().sqrt()
 
 
@@ -148,7 +150,7 @@ def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
     # Not by lerp, whose difference of two infinite numbers is NaN.
     small_averages, small_weights = [], []
     for a, w in zip(averages, weights, strict=True):
-        if _is_large(a) and _is_large(w):
+        if _is_large(a) and a.is_contiguous() and w.is_contiguous():
             _average_in_one_pass(a, w, momentum)
         else:
             small_averages.append(a)
@@ -160,10 +162,10 @@ def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
 
 def _average_in_one_pass(average: torch.Tensor, weights: torch.Tensor, momentum: float) -> None:
     # The outer product with (1): of PyTorch's operations the one that scales both of its terms.
-    one = torch.ones(1, dtype=weights.dtype)
+    one = weights.new_ones(1)
     average.view(1, -1).addr_(one, weights.view(-1), beta=momentum, alpha=1 - momentum)
 
 
 def _is_large(tensor: torch.Tensor) -> bool:
     """Whether the tensor is best taken by itself; on a GPU, all at once is best."""
-    return bool(tensor.numel() >= LARGE and tensor.is_cpu and tensor.is_contiguous())
+    return bool(tensor.numel() >= LARGE and tensor.is_cpu)
