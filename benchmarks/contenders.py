@@ -123,7 +123,6 @@ def legacy(workload: Workload, configuration: Configuration, mode: str) -> Conte
     optimizer = optional("tf_keras").optimizers.legacy.SGD(RATE, **configuration)
     variables = [tf.Variable(w) for w in workload.weights()]
     pairs = list(zip(tensors(workload), variables, strict=True))
-    optimizer._create_all_weights(variables)
     return Contender(
         _in_mode(mode, lambda: optimizer.apply_gradients(pairs)),
         lambda: [v.numpy() for v in variables],

@@ -37,14 +37,15 @@ def _measured(quantity: str, size: int, workload: Workload, options: Options) ->
     makers = {name: CONTENDERS[name] for name in (BASELINE, OURS)}
     configuration = CONFIGURATIONS["momentum"]
     contenders, first_calls = started(makers, workload, configuration, MODE)
-    steps = {name: c.step for name, c in contenders.items()} | floor(workload, configuration)
+    times = interleaved({name: c.step for name, c in contenders.items()}, options.effort)
+    times |= floor(workload, configuration, options.effort)
     return [
         {
             "case": [quantity, size],
             "contender": name,
-            "ms": 1000 * statistics.median(times),
+            "ms": 1000 * statistics.median(its_times),
             # The floor needs no first call.
             "first call s": first_calls.get(name, 0.0),
         }
-        for name, times in interleaved(steps, options.effort).items()
+        for name, its_times in times.items()
     ]

@@ -7,6 +7,7 @@ holds what can be compared.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -14,6 +15,8 @@ import pathlib
 import platform
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+import kerasgd
 
 Row = dict[str, Any]
 BACKENDS = ["tensorflow", "jax", "torch"]
@@ -69,11 +72,21 @@ def load() -> float:
 
 
 def _versions() -> Iterator[str]:
+    yield f"kerasgd {kerasgd.__version__} (source {_source()})"
     for package in PACKAGES:
         try:
             yield f"{package} {importlib.metadata.version(package)}"
         except importlib.metadata.PackageNotFoundError:
             continue
+
+
+def _source() -> str:
+    """What tells apart two states of the source of one version."""
+    folder = pathlib.Path(kerasgd.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def _processor() -> str:

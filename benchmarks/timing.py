@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,13 +39,13 @@ def interleaved(steps: Mapping[str, Step], effort: Effort) -> dict[str, list[flo
     repeats = {name: max(1, round(SHORTEST / seconds)) for name, seconds in once.items()}
     rounds = effort.rounds_of(sum(max(SHORTEST, seconds) for seconds in once.values()))
     times: dict[str, list[float]] = {name: [] for name in steps}
-    names = list(steps)
+    # To follow a certain other one may be a disadvantage: it leaves caches and threads behind.
+    generator = random.Random(1)
     gc.collect()
     gc.disable()
     try:
-        for i in range(rounds):
-            # Each is first in turn: to follow another one may be a disadvantage.
-            for name in names[i % len(names) :] + names[: i % len(names)]:
+        for _ in range(rounds):
+            for name in generator.sample(list(steps), len(steps)):
                 times[name].append(_mean(steps[name], repeats[name]))
     finally:
         gc.enable()

@@ -585,10 +585,9 @@ def _check_gradients(grads: Sequence[Any], variables: Sequence[Any], window: int
 
 def _check_shape(gradient: Any, variable: Any) -> None:
     """Refuse a gradient that would otherwise be stretched to its variable's shape."""
-    if gradient is None:
-        return
-    shape = gradient.shape if hasattr(gradient, "shape") else np.shape(gradient)
-    if getattr(shape, "rank", 0) is None:
+    is_of_python = isinstance(gradient, list | tuple | int | float)
+    shape = np.shape(gradient) if is_of_python else getattr(gradient, "shape", None)
+    if shape is None or getattr(shape, "rank", 0) is None:
         return
     fits = len(shape) == len(variable.shape) and all(
         a is None or a == b for a, b in zip(shape, variable.shape, strict=True)

@@ -1,12 +1,13 @@
 """The benchmark's own arithmetic, and that it refuses to time what computes something else."""
 
 import math
+import shutil
 import sys
 
 import keras
 import numpy as np
 import pytest
-from benchmarks import lines, memory, report
+from benchmarks import floor, lines, memory, report
 from benchmarks.comparison import AGAIN, BASELINE, OURS, Interval, compare, verdict
 from benchmarks.configurations import CONFIGURATIONS, RATE
 from benchmarks.contenders import CONTENDERS, MODES, keras_like
@@ -16,6 +17,8 @@ from benchmarks.results import Results, read
 from benchmarks.slope import slope
 from benchmarks.timing import Effort
 from benchmarks.workloads import Workload
+
+from kerasgd.reference import ReferenceSGD
 
 MODE = MODES[-1]
 # Enough of them for a norm that is clipped.
@@ -95,6 +98,25 @@ def test_all_contenders_compute_what_keras_does(configuration):
     for contender in contenders.values():
         for before, after in zip(SMALL.weights(), contender.weights(), strict=True):
             assert np.max(np.abs(before - after)) > 1e-6
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc compiles the floor")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_the_floor_computes_the_documented_update(configuration, threads):
+    arguments = CONFIGURATIONS[configuration]
+    weights, gradient = SMALL.weights()[0], SMALL.gradients()[0]
+    buffers = [a.astype("float32").ravel() for a in (weights, 0 * weights, 0 * weights, gradient)]
+    reference = ReferenceSGD(RATE, **arguments).build([weights])
+    expected_average = 0.0
+    for _ in range(3):
+        floor._update(floor._library(threads), buffers, arguments)
+        reference.step([gradient])
+        kept = arguments.get("ema_momentum", 0)
+        expected_average = kept * expected_average + (1 - kept) * reference.weights[0].ravel()
+    np.testing.assert_allclose(buffers[0], reference.weights[0].ravel(), rtol=1e-5, atol=1e-6)
+    if "use_ema" in arguments:
+        np.testing.assert_allclose(buffers[2], expected_average, rtol=1e-5, atol=1e-6)
 
 
 def test_a_contender_that_computes_something_else_is_not_timed():

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import keras
 
@@ -19,6 +19,10 @@ Tensor = Any
 Variable = Any
 # A function of the gradients and the learning rate.
 Step = Callable[[Sequence[Tensor | None], Tensor], None]
+
+# What a step needs of a sparse gradient: a dense tensor; its rows, each once; or its terms, which
+# are the rows as they come, where several may be of one row and add up.
+SparseForm = Literal["dense", "rows", "terms"]
 
 SUPPORTED = ("tensorflow", "jax", "torch")
 
@@ -109,6 +113,11 @@ class Move(NamedTuple):
     present: Tensor | bool = True
 
 
+# Goes on with the step on all devices, for each with the context to enter, its copy of the state,
+# and the gradients.
+Proceed = Callable[[list[tuple[Any, State, list[Tensor | None]]]], None]
+
+
 class Backend(Protocol):
     """The operations that a backend provides."""
 
@@ -116,18 +125,18 @@ class Backend(Protocol):
         """`function`, not to be rewritten where the backend's compiler rewrites Python code."""
 
     def sum_rows(
-        self, gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], bool]
+        self, gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]
     ) -> Tensor:
-        """The gradient for this slot as a tensor of at least float32, duplicate rows summed.
+        """The gradient for this slot as a tensor of at least float32.
 
-        A sparse gradient stays sparse, each row once, where the update only touches its rows.
+        Of a sparse gradient duplicate rows are summed, unless it may stay as it is.
         """
 
     def across_replicas(
         self,
         state: State,
         gradients: Sequence[Tensor | None],
-        proceed: Callable[[list[tuple[Any, State, list[Tensor | None]]]], None],
+        proceed: Proceed,
     ) -> None:
         """Sum the gradients over replicas, and `proceed` with one triple for each device.
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import keras
 
 from kerasgd import rule
-from kerasgd.backends import Move, Slot, State, Step, Tensor, Variable
+from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable
 from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
 
@@ -21,7 +21,7 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], bool]) -> Tensor:
+def sum_rows(gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]) -> Tensor:
     """As `Backend.sum_rows`; JAX's sparse gradients are made dense."""
     if hasattr(gradient, "todense"):
         gradient = gradient.todense()
@@ -29,11 +29,7 @@ def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], b
     return gradient if gradient.dtype in ("float32", "float64") else gradient.astype("float32")
 
 
-def across_replicas(
-    state: State,
-    gradients: Sequence[Tensor | None],
-    proceed: Callable[[list[tuple[Any, State, list[Tensor | None]]]], None],
-) -> None:
+def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
     """As `Backend.across_replicas`: there is one replica."""
     proceed([(contextlib.nullcontext(), state, list(gradients))])
 

@@ -17,13 +17,11 @@ import keras
 import tensorflow as tf
 
 from kerasgd import rule
-from kerasgd.backends import Move, Slot, State, Step, Tensor, Variable
+from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable
 from kerasgd.backends import tensorflow_clusters as clusters
 from kerasgd.backends import tensorflow_eager as eager
 from kerasgd.backends import tensorflow_kernels as kernels
 from kerasgd.errors import StateError
-
-Proceed = Callable[[list[tuple[Any, State, list[Tensor | None]]]], None]
 
 
 def as_is(function: Callable[..., None]) -> Callable[..., None]:
@@ -32,13 +30,18 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
     return unconverted
 
 
-def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], bool]) -> Tensor:
+def sum_rows(gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]) -> Tensor:
     """As `Backend.sum_rows`."""
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
     shape = tf.constant(list(slot.variable.shape))
     gradient = tf.IndexedSlices(_widened(gradient.values), gradient.indices, shape)
-    return _each_row_once(gradient) if only_touches_rows(slot) else tf.convert_to_tensor(gradient)
+    form = sparse_form(slot)
+    if form == "dense":
+        return tf.convert_to_tensor(gradient)
+    # Terms are added in the dtype of the weights.
+    as_it_is = form == "terms" and slot.variable.dtype == gradient.values.dtype
+    return gradient if as_it_is else _each_row_once(gradient)
 
 
 def _widened(values: Tensor) -> Tensor:
@@ -301,8 +304,11 @@ def _descend_rows(move: Move, rate: Tensor) -> None:
     step = rule.learning_rate_times_gradient(
         gradient.values, move.coefficient, rate, variable.dtype.name
     )
-    rows = rule.without_momentum(tf.gather(variable, gradient.indices), step)
-    variable.scatter_update(tf.IndexedSlices(rows, gradient.indices))
+    if step.dtype == variable.dtype:
+        variable.scatter_sub(tf.IndexedSlices(step, gradient.indices))
+    else:
+        rows = rule.without_momentum(tf.gather(variable, gradient.indices), step)
+        variable.scatter_update(tf.IndexedSlices(rows, gradient.indices))
     if tf.is_tensor(move.coefficient):
         # Rows without a gradient have one of zero, and a norm that is not finite spoils them
         # too (4.5).

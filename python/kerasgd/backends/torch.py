@@ -14,7 +14,7 @@ import keras
 import torch
 
 from kerasgd import rule
-from kerasgd.backends import Move, Slot, State, Step, Tensor, Variable
+from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable
 from kerasgd.backends import torch_kernels as kernels
 from kerasgd.keras_internals import in_stateless_scope
 
@@ -27,7 +27,7 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], bool]) -> Tensor:
+def sum_rows(gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]) -> Tensor:
     """As `Backend.sum_rows`; PyTorch's sparse gradients are made dense."""
     held = getattr(slot.variable, "_value", None)
     # A number is faster to get than a device; CPU has none.
@@ -46,11 +46,7 @@ def sum_rows(gradient: Tensor, slot: Slot, only_touches_rows: Callable[[Slot], b
     return gradient if gradient.dtype in WIDE else gradient.float()
 
 
-def across_replicas(
-    state: State,
-    gradients: Sequence[Tensor | None],
-    proceed: Callable[[list[tuple[Any, State, list[Tensor | None]]]], None],
-) -> None:
+def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
     """As `Backend.across_replicas`: there is one replica."""
     with torch.no_grad():
         proceed([(contextlib.nullcontext(), state, list(gradients))])
