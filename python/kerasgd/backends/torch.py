@@ -79,7 +79,7 @@ def is_eager() -> bool:
 
 
 def beside(optimizer: Any, variable: Variable) -> contextlib.AbstractContextManager[Any]:
-    """As `Backend.beside`."""
+    """As `Backend.beside`: on the device that Keras uses, where its variables are."""
     return contextlib.nullcontext()
 
 
