@@ -96,8 +96,9 @@ def assign(variable: Variable, value: Tensor) -> None:
 def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
     """As `Backend.squared_norms`."""
     norms = kernels.norms(gradients)
-    widest = torch.float64 if torch.float64 in {norm.dtype for norm in norms} else torch.float32
-    return torch.stack([norm.to(widest) for norm in norms]).square_()
+    if len({norm.dtype for norm in norms}) > 1:
+        norms = [norm.double() for norm in norms]
+    return torch.stack(norms).square_()
 
 
 def numbers(gradient: Tensor) -> Tensor:

@@ -134,9 +134,13 @@ def _descend_foreach(
 
 def norms(tensors: Tensors) -> list[torch.Tensor]:
     """The L2 norm of each tensor, in its dtype."""
-    small = [tensor for tensor in tensors if not _is_large(tensor)]
+    large = [_is_large(tensor) for tensor in tensors]
+    small = [t for t, is_large in zip(tensors, large, strict=True) if not is_large]
     of_small = iter(torch._foreach_norm(small) if small else ())
-    return [_norm(tensor) if _is_large(tensor) else next(of_small) for tensor in tensors]
+    return [
+        _norm(tensor) if is_large else next(of_small)
+        for tensor, is_large in zip(tensors, large, strict=True)
+    ]
 
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:
