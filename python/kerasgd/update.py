@@ -138,12 +138,9 @@ def _descend(optimizer: SGD, moves: Sequence[Move], rate: Tensor) -> None:
     """Decay the weights, apply the rule, then the constraints."""
     if not moves:
         return
-    slots = [move.slot for move in moves]
-    if optimizer.weight_decay:
-        decaying = [slot for slot in slots if slot.decays]
-        optimizer.backend.decay(decaying, rate, optimizer.weight_decay)
-    optimizer.backend.descend(moves, rate, optimizer.momentum, optimizer.nesterov)
-    _constrain(optimizer, slots)
+    weight_decay = optimizer.weight_decay or 0.0
+    optimizer.backend.descend(moves, rate, optimizer.momentum, optimizer.nesterov, weight_decay)
+    _constrain(optimizer, [move.slot for move in moves])
 
 
 def _constrain(optimizer: SGD, slots: Sequence[Slot]) -> None:

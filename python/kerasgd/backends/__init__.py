@@ -194,11 +194,15 @@ class Backend(Protocol):
     def clear(self, variables: Sequence[Variable]) -> None:
         """Set to zero."""
 
-    def decay(self, slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
-        """Rule 3.1: w <- w - rate * weight_decay * w."""
-
-    def descend(self, moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
-        """Rules 1.1 to 1.3, for all variables at once."""
+    def descend(
+        self,
+        moves: Sequence[Move],
+        rate: Tensor,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
+        """Rule 3.1 where it applies, w <- w - rate * weight_decay * w; then rules 1.1 to 1.3."""
 
     def average(self, slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
         """average <- momentum * average + (1 - momentum) * w; the first one is w itself."""

@@ -134,8 +134,7 @@ def clear(variables: Sequence[Variable]) -> None:
         variable.assign(jnp.zeros_like(variable.value))
 
 
-def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
-    """As `Backend.decay`."""
+def _decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
     for slot in slots:
         weights = slot.variable.value
         dtype = rule.wide(keras.backend.standardize_dtype(weights.dtype))
@@ -143,8 +142,12 @@ def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
         slot.variable.assign(wide - jnp.asarray(rate, dtype) * weight_decay * wide)
 
 
-def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
+def descend(
+    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
+) -> None:
     """As `Backend.descend`."""
+    if weight_decay:
+        _decay([move.slot for move in moves if move.slot.decays], rate, weight_decay)
     for move in moves:
         rule.descend(move, rate, momentum, nesterov, read, assign)
 

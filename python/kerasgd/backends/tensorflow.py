@@ -267,8 +267,7 @@ def clear(variables: Sequence[Variable]) -> None:
         variable.assign(tf.zeros_like(variable), read_value=False)
 
 
-def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
-    """As `Backend.decay`."""
+def _decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
     factors: dict[str, Tensor] = {}
     for slot in slots:
         weights = read(slot.variable)
@@ -279,8 +278,12 @@ def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
         assign(slot.variable, tf.cast(weights, dtype) - factors[dtype] * tf.cast(weights, dtype))
 
 
-def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
+def descend(
+    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
+) -> None:
     """As `Backend.descend`."""
+    if weight_decay:
+        _decay([move.slot for move in moves if move.slot.decays], rate, weight_decay)
     use_kernels = kernels.are_better()
     # Each scalar once, not once for each of thousands of variables: moves share coefficients.
     scalars: dict[tuple[Any, int], tuple[Tensor, Tensor]] = {}

@@ -137,37 +137,39 @@ def clear(variables: Sequence[Variable]) -> None:
         torch._foreach_zero_(_writable(variables))
 
 
-def decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
-    """As `Backend.decay`."""
-    weights = _writable([slot.variable for slot in slots])
-    if weights:
-        # PyTorch computes half precision in float32 inside one operation.
-        torch._foreach_add_(weights, weights, alpha=-float(rate) * weight_decay)
-
-
-def descend(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
+def descend(
+    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
+) -> None:
     """As `Backend.descend`."""
-    together: dict[tuple[torch.dtype, int], list[Move]] = {}
+    together: dict[tuple[torch.dtype, int, bool], list[Move]] = {}
     for move, weights in zip(moves, _values([move.slot.variable for move in moves]), strict=True):
         dtype = move.gradient.dtype  # of those that are wide enough to compute in
+        decays = move.slot.decays and weight_decay > 0
         if weights.dtype == dtype:
-            together.setdefault((dtype, id(move.coefficient)), []).append(move)
-        else:
-            rule.descend(move, rate, momentum, nesterov, read, assign)
-    for alike in together.values():
-        _descend_together(alike, rate, momentum, nesterov)
+            together.setdefault((dtype, id(move.coefficient), decays), []).append(move)
+            continue
+        if decays:
+            # PyTorch computes half precision in float32 inside one operation.
+            (written,) = _writable([move.slot.variable])
+            written.add_(written, alpha=-float(rate) * weight_decay)
+        rule.descend(move, rate, momentum, nesterov, read, assign)
+    for (_, _, decays), alike in together.items():
+        decay = float(rate) * weight_decay if decays else 0.0
+        _descend_together(alike, rate, momentum, nesterov, decay)
 
 
-def _descend_together(moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool) -> None:
-    """The rule for moves of one dtype and one coefficient."""
+def _descend_together(
+    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, decay: float
+) -> None:
+    """The rules for moves of one dtype and one coefficient, where `decay` is the part that goes."""
     step = _folded(rate, moves[0])
     weights = _writable([move.slot.variable for move in moves])
     gradients = [move.gradient for move in moves]
     if moves[0].slot.velocity is None:
-        torch._foreach_add_(weights, gradients, alpha=-step)
+        kernels.descend_plainly(weights, gradients, step, decay)
     else:
         velocities = _writable([move.slot.velocity for move in moves])
-        kernels.descend(weights, velocities, gradients, step, momentum, nesterov)
+        kernels.descend(weights, velocities, gradients, step, momentum, nesterov, decay)
 
 
 def _folded(rate: Tensor, move: Move) -> float:

@@ -16,11 +16,26 @@ Tensors = Sequence[torch.Tensor]
 _fused = getattr(torch, "_fused_sgd_", None)
 # The kernel gets 1 + step as a double, which keeps the digits of a float32 step above this.
 SMALLEST_FUSED_STEP = 1e-8
+# Beyond, what is divided by 1 - decay would lose digits.
+LARGEST_FUSED_DECAY = 0.5
 # A tensor of this many elements takes longer than the call that is made for it.
 LARGE = 2**15
 # So many elements of three tensors stay in the cache of a processor from one pass to the next, and
 # as many squares can be added up in float32 without losing more than the fifth digit.
 PIECE = 2**18
+
+
+def descend_plainly(weights: Tensors, gradients: Tensors, step: float, decay: float) -> None:
+    """Rules 3.1 and 1.1 in place: w <- w - decay * w - step * g.
+
+    `step` is the learning rate times the coefficient, `decay` the learning rate times the weight
+    decay. All tensors are of one dtype and on one device.
+    """
+    if decay and _can_fuse(step, decay, weights, gradients):
+        _descend_fused(weights, gradients, step, decay)
+    else:
+        _decay(weights, decay)
+        torch._foreach_add_(weights, gradients, alpha=-step)
 
 
 def descend(
@@ -30,46 +45,43 @@ def descend(
     step: float,
     momentum: float,
     nesterov: bool,
+    decay: float = 0.0,
 ) -> None:
-    """Rules 1.2 and 1.3 in place, where `step` is the learning rate times the coefficient.
-
-    All tensors are of one dtype and on one device.
-    """
-    # Under torch.compile() tensors have no memory yet, which the kernel asks for.
-    can_fuse = _fused is not None and not torch.compiler.is_compiling()
-    # Without momentum, set so after the velocities were made, it takes none.
-    can_fuse = can_fuse and momentum > 0
-    if can_fuse and step >= SMALLEST_FUSED_STEP and _are_fusible(weights, velocities, gradients):
-        _descend_fused(weights, velocities, gradients, step, momentum, nesterov)
-    else:
+    """Rules 3.1, 1.2 and 1.3 in place; `step`, `decay` and the tensors as above."""
+    # Without momentum, set so after the velocities were made, the kernel takes none.
+    if not (momentum > 0 and _can_fuse(step, decay, weights, velocities, gradients)):
+        _decay(weights, decay)
         _descend_foreach(weights, velocities, gradients, step, momentum, nesterov)
+    elif nesterov:
+        for w, v, g in _pieces(weights, velocities, gradients):
+            # The decay comes with the second pass: what is added before must outlast it.
+            _move_fused(w, v, g, step, momentum, ahead=momentum / (1 - decay))
+            _descend_fused(w, g, step, decay)
+    else:
+        _decay(weights, decay)
+        _move_fused(weights, velocities, gradients, step, momentum, ahead=1.0)
 
 
-def _are_fusible(*lists: Tensors) -> bool:
+def _can_fuse(step: float, decay: float, *lists: Tensors) -> bool:
+    # Under torch.compile() tensors have no memory yet, which the kernel asks for.
+    if _fused is None or torch.compiler.is_compiling():
+        return False
     # They are all of one dtype and on one device. Thousands of attributes take longer than `map()`.
     first = lists[0][0]
     if first.dtype != torch.float32 or not first.is_cpu:
         return False
+    if step < SMALLEST_FUSED_STEP or decay > LARGEST_FUSED_DECAY:
+        return False
     return all(all(map(torch.Tensor.is_contiguous, tensors)) for tensors in lists)
 
 
-def _descend_fused(
-    weights: Tensors,
-    velocities: Tensors,
-    gradients: Tensors,
-    step: float,
-    momentum: float,
-    nesterov: bool,
-) -> None:
-    if not nesterov:
-        _velocities_fused(weights, velocities, gradients, step, momentum, ahead=1.0)
-        return
-    for w, v, g in _pieces(weights, velocities, gradients):
-        _velocities_fused(w, v, g, step, momentum, ahead=momentum)
-        torch._foreach_add_(w, g, alpha=-step)
+def _descend_fused(weights: Tensors, gradients: Tensors, step: float, decay: float) -> None:
+    """w <- w - decay * w - step * g."""
+    # The kernel: w <- w - lr * (g + weight_decay * w).
+    _call_fused(weights, gradients, [], lr=step, weight_decay=decay / step)
 
 
-def _velocities_fused(
+def _move_fused(
     weights: Tensors,
     velocities: Tensors,
     gradients: Tensors,
@@ -80,19 +92,36 @@ def _velocities_fused(
     """velocity <- momentum * velocity - step * g; w <- w + ahead * velocity."""
     # The kernel: velocity <- momentum * velocity + (1 - dampening) * g; w <- w - lr * velocity.
     # Its own nesterov has another scale of velocity.
+    _call_fused(weights, gradients, velocities, lr=-ahead, momentum=momentum, dampening=1 + step)
+
+
+def _call_fused(
+    weights: Tensors,
+    gradients: Tensors,
+    velocities: Tensors,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    weight_decay: float = 0.0,
+) -> None:
     assert _fused is not None
     _fused(
         weights,
         gradients,
         velocities,
-        lr=-ahead,
+        lr=lr,
         momentum=momentum,
-        dampening=1 + step,
-        weight_decay=0.0,
+        dampening=dampening,
+        weight_decay=weight_decay,
         nesterov=False,
         maximize=False,
         is_first_step=False,
     )
+
+
+def _decay(weights: Tensors, decay: float) -> None:
+    if decay:
+        torch._foreach_add_(weights, weights, alpha=-decay)
 
 
 def _pieces(*lists: Tensors) -> Iterator[list[list[torch.Tensor]]]:
@@ -155,19 +184,15 @@ def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
     small_averages, small_weights = [], []
     for a, w in zip(averages, weights, strict=True):
         if _is_large(a) and a.is_contiguous() and w.is_contiguous():
-            _average_in_one_pass(a, w, momentum)
+            # The outer product with (1): of PyTorch's operations the one that scales both terms.
+            one = w.new_ones(1)
+            a.view(1, -1).addr_(one, w.view(-1), beta=momentum, alpha=1 - momentum)
         else:
             small_averages.append(a)
             small_weights.append(w)
     if small_averages:
         torch._foreach_mul_(small_averages, momentum)
         torch._foreach_add_(small_averages, small_weights, alpha=1 - momentum)
-
-
-def _average_in_one_pass(average: torch.Tensor, weights: torch.Tensor, momentum: float) -> None:
-    # The outer product with (1): of PyTorch's operations the one that scales both of its terms.
-    one = weights.new_ones(1)
-    average.view(1, -1).addr_(one, weights.view(-1), beta=momentum, alpha=1 - momentum)
 
 
 def _is_large(tensor: torch.Tensor) -> bool:
