@@ -94,10 +94,11 @@ def test_gradients_are_not_written(dtype):
     ids=str,
 )
 def test_a_weight_may_be_its_own_gradient(dtype, arguments, expected):
-    variable = keras.Variable(np.ones(3), dtype=dtype)
-    optimizer = kerasgd.SGD(0.5, **arguments)
-    optimizer.apply([keras.ops.convert_to_tensor(variable)], [variable])
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), [expected] * 3)
+    for detached in (lambda x: x, keras.ops.stop_gradient):
+        variable = keras.Variable(np.ones(3), dtype=dtype)
+        optimizer = kerasgd.SGD(0.5, **arguments)
+        optimizer.apply([detached(keras.ops.convert_to_tensor(variable))], [variable])
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), [expected] * 3)
 
 
 def test_accumulated_gradients_move_together(monkeypatch):
@@ -217,6 +218,14 @@ if BACKEND == "torch":
         weights, velocity = torch.zeros(3), torch.zeros(3)
         torch_kernels.descend([weights], [velocity], [torch.ones(3)], step, 0.5, False)
         np.testing.assert_allclose(velocity.numpy(), np.full(3, -step), rtol=1e-7)
+
+    def test_sparse_gradients_are_made_dense():
+        w = keras.Variable(np.zeros((3, 2)), dtype="float32")
+        rows, ones = torch.tensor([[2, 0, 2]]), torch.ones(3, 2)
+        kerasgd.SGD(0.5).apply([torch.sparse_coo_tensor(rows, ones, (3, 2))], [w])
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(w), [[-0.5, -0.5], [0, 0], [-1, -1]]
+        )
 
     def test_momentum_may_be_given_up():
         w = keras.Variable(np.zeros(3), dtype="float32")

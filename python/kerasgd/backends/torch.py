@@ -37,13 +37,19 @@ def sum_rows(gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseF
         or gradient.get_device() != held.get_device()
     ):
         gradient = keras.ops.convert_to_tensor(gradient)
-    if gradient.requires_grad:
-        gradient = gradient.detach()
-    if held is not None and gradient.data_ptr() == held.data_ptr():
-        gradient = gradient.clone()  # of the weights themselves, which change before it is read
     if gradient.is_sparse:
         gradient = gradient.to_dense()
+    if gradient.requires_grad or _share_memory(gradient, held):
+        # It may be the weights themselves, which change before it is read.
+        gradient = gradient.detach().clone()
     return gradient if gradient.dtype in WIDE else gradient.float()
+
+
+def _share_memory(gradient: torch.Tensor, held: torch.Tensor | None) -> bool:
+    # Under torch.compile() tensors have no memory yet.
+    if held is None or torch.compiler.is_compiling():
+        return False
+    return bool(gradient.data_ptr() == held.data_ptr())
 
 
 def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
