@@ -37,15 +37,14 @@ def _measured(quantity: str, size: int, workload: Workload, options: Options) ->
     makers = {name: CONTENDERS[name] for name in (BASELINE, OURS)}
     configuration = CONFIGURATIONS["momentum"]
     contenders, first_calls = started(makers, workload, configuration, MODE)
-    times = interleaved({name: c.step for name, c in contenders.items()}, options.effort)
-    times |= floor(workload, configuration, options.effort)
+    steps = {name: c.step for name, c in contenders.items()} | floor(workload, configuration)
     return [
         {
             "case": [quantity, size],
             "contender": name,
-            "ms": 1000 * statistics.median(its_times),
+            "ms": 1000 * statistics.median(times),
             # The floor needs no first call.
             "first call s": first_calls.get(name, 0.0),
         }
-        for name, its_times in times.items()
+        for name, times in interleaved(steps, options.effort).items()
     ]

@@ -14,7 +14,7 @@ from benchmarks.floor import FLOOR, Unavailable, floor_step
 from benchmarks.numerics import check_equal
 from benchmarks.options import Options
 from benchmarks.results import Row
-from benchmarks.timing import Effort, duration, interleaved
+from benchmarks.timing import Effort, Step, duration, interleaved
 from benchmarks.workloads import WORKLOADS, Workload
 
 # After two updates in float32.
@@ -38,8 +38,10 @@ def measured(
     workload: Workload, configuration: Configuration, mode: str, effort: Effort
 ) -> list[Row]:
     contenders, first_calls = started(CONTENDERS, workload, configuration, mode)
-    times = interleaved({name: c.step for name, c in contenders.items()}, effort)
-    floor_times = floor(workload, configuration, effort).get(FLOOR)
+    times = interleaved(
+        {name: c.step for name, c in contenders.items()} | floor(workload, configuration), effort
+    )
+    floor_times = times.pop(FLOOR, None)
     result: list[Row] = []
     for name, comparison in compare(times).items():
         row: Row = {
@@ -75,17 +77,12 @@ def started(
     return contenders, first_calls
 
 
-def floor(
-    workload: Workload, configuration: Configuration, effort: Effort
-) -> dict[str, list[float]]:
-    """The times of the floor, if there is one.
-
-    It is timed apart: its threads wait busily for more work, which would slow down who comes next.
-    """
+def floor(workload: Workload, configuration: Configuration) -> dict[str, Step]:
+    """The floor as one more step to time, if there is one."""
     if workload.rows is not None:
         return {}
     try:
-        return interleaved({FLOOR: floor_step(workload, configuration)}, effort)
+        return {FLOOR: floor_step(workload, configuration)}
     except Unavailable as reason:
         print(f"  without a floor: {reason}")
         return {}

@@ -110,7 +110,7 @@ def test_the_floor_computes_the_documented_update(configuration, threads):
     reference = ReferenceSGD(RATE, **arguments).build([weights])
     expected_average = 0.0
     for _ in range(3):
-        floor._update(floor._library(threads), buffers, arguments)
+        floor.update(buffers, arguments, threads)
         reference.step([gradient])
         kept = arguments.get("ema_momentum", 0)
         expected_average = kept * expected_average + (1 - kept) * reference.weights[0].ravel()
