@@ -219,6 +219,13 @@ if BACKEND == "torch":
         torch_kernels.descend([weights], [velocity], [torch.ones(3)], step, 0.5, False)
         np.testing.assert_allclose(velocity.numpy(), np.full(3, -step), rtol=1e-7)
 
+    def test_a_weight_may_be_the_gradient_of_another():
+        v, w = keras.Variable([1.0], dtype="float32"), keras.Variable([2.0], dtype="float32")
+        gradients = [w.value.detach(), v.value.detach()]
+        kerasgd.SGD(0.5).apply(gradients, [v, w])
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(v), [0.0])
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(w), [1.5])
+
     def test_sparse_gradients_are_made_dense():
         w = keras.Variable(np.zeros((3, 2)), dtype="float32")
         rows, ones = torch.tensor([[2, 0, 2]]), torch.ones(3, 2)

@@ -39,23 +39,26 @@ def sum_rows(gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseF
         gradient = keras.ops.convert_to_tensor(gradient)
     if gradient.is_sparse:
         gradient = gradient.to_dense()
-    if gradient.requires_grad or _share_memory(gradient, held):
-        # It may be the weights themselves, which change before it is read.
-        gradient = gradient.detach().clone()
+    if gradient.requires_grad:
+        gradient = gradient.detach()
     return gradient if gradient.dtype in WIDE else gradient.float()
-
-
-def _share_memory(gradient: torch.Tensor, held: torch.Tensor | None) -> bool:
-    # Under torch.compile() tensors have no memory yet.
-    if held is None or torch.compiler.is_compiling():
-        return False
-    return bool(gradient.data_ptr() == held.data_ptr())
 
 
 def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
     """As `Backend.across_replicas`: there is one replica."""
     with torch.no_grad():
-        proceed([(contextlib.nullcontext(), state, list(gradients))])
+        apart = _apart_from_weights(gradients, state.slots)
+        proceed([(contextlib.nullcontext(), state, apart)])
+
+
+def _apart_from_weights(
+    gradients: Sequence[Tensor | None], slots: Sequence[Slot]
+) -> list[Tensor | None]:
+    """The gradients, copies of those that are weights, which change before all are read."""
+    if torch.compiler.is_compiling():  # tensors have no memory yet
+        return list(gradients)
+    weights = set(map(torch.Tensor.data_ptr, _values([slot.variable for slot in slots])))
+    return [g.clone() if g is not None and g.data_ptr() in weights else g for g in gradients]
 
 
 def compiled(function: Step, state: State, settings: Hashable) -> Step:
