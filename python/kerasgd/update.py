@@ -109,13 +109,15 @@ def _move_large(
     optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor
 ) -> frozenset[int]:
     """Move and average the variables so large that it pays to do both in one pass; which ones."""
+    if not (optimizer.weight_decay or optimizer.use_ema):
+        return frozenset()  # the rule alone is one pass
 
     def move_and_average(moves: Sequence[Move]) -> None:
         _descend(optimizer, moves, rate)
         if optimizer.use_ema:
             _average(optimizer, state, [move.slot for move in moves])
 
-    def takes_several_passes(slot: Slot) -> bool:  # the rule alone is one
+    def takes_several_passes(slot: Slot) -> bool:
         return bool(slot.decays and optimizer.weight_decay) or slot.average is not None
 
     several = [move for move in moves if move.present is True and takes_several_passes(move.slot)]

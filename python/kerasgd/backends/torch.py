@@ -57,8 +57,11 @@ def _apart_from_weights(
     """The gradients, copies of those that are weights, which change before all are read."""
     if torch.compiler.is_compiling():  # tensors have no memory yet
         return list(gradients)
-    weights = set(map(torch.Tensor.data_ptr, _values([slot.variable for slot in slots])))
-    return [g.clone() if g is not None and g.data_ptr() in weights else g for g in gradients]
+    place = torch.Tensor.data_ptr
+    weights = set(map(place, _values([slot.variable for slot in slots])))
+    if weights.isdisjoint(map(place, [g for g in gradients if g is not None])):
+        return list(gradients)  # as mostly, which is found out fastest so
+    return [g.clone() if g is not None and place(g) in weights else g for g in gradients]
 
 
 def compiled(function: Step, state: State, settings: Hashable) -> Step:
@@ -153,7 +156,7 @@ def descend(
     together: dict[tuple[torch.dtype, int, bool], list[Move]] = {}
     for move, weights in zip(moves, _values([move.slot.variable for move in moves]), strict=True):
         dtype = move.gradient.dtype  # of those that are wide enough to compute in
-        decays = move.slot.decays and weight_decay > 0
+        decays = weight_decay > 0 and move.slot.decays
         if weights.dtype == dtype:
             together.setdefault((dtype, id(move.coefficient), decays), []).append(move)
             continue
