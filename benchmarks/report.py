@@ -39,9 +39,8 @@ INTRODUCTION = """# kerasgd beside Keras and others
 median of interleaved rounds with its 95 % interval. Keras is there twice, and *no difference* means
 that the interval overlaps that of Keras against itself, or holds 1. *Of floor*: the time of one
 in-place C loop (on one or two threads, whichever is faster) as part of this time; 1 is what memory
-allows. (PyTorch's threads wait busily, also while the loop runs, so that beside it the loop takes
-longer than it must.) All values are float32, and all contenders were seen to compute the same
-weights before they were timed."""
+allows. All values are float32, and all contenders were seen to compute the same weights before they
+were timed."""
 
 
 def _about(found: dict[str, Files]) -> Iterator[str]:

@@ -13,6 +13,8 @@ Step = Callable[[], object]
 FEWEST_ROUNDS = 7
 # What takes less is done several times at once.
 SHORTEST = 0.005
+# For so long threads may wait busily for more work, and would slow down who comes next.
+REST = 0.01
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def interleaved(steps: Mapping[str, Step], effort: Effort) -> dict[str, list[flo
 
 
 def _mean(step: Step, repeats: int) -> float:
+    time.sleep(REST)
     begin = time.perf_counter()
     for _ in range(repeats):
         step()

@@ -281,7 +281,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if grads:
             ema.check_not_swapped(self)
             aligned = self._aligned(grads, trainable_variables)
-            state = replace(self.state(), dynamic_scale=dynamic_scale)
+            state = self.state()
+            if dynamic_scale is not None:
+                state = replace(state, dynamic_scale=dynamic_scale)
             self.backend.as_is(update.step)(self, state, aligned)
 
     def stateless_apply(
@@ -333,7 +335,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def rate_of_this_step(self) -> Tensor | float:
         """The learning rate of the step that begins; a function is called."""
-        self._compiled = self._compiled or not self.backend.is_eager()
+        if not self._compiled and not self.backend.is_eager():
+            self._compiled = True
         return rates.at_step(self._learning_rate, self._iterations, self.backend)
 
     # -- the learning rate -------------------------------------------------------------------

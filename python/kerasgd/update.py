@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 def step(optimizer: SGD, state: State, gradients: Sequence[Tensor | None]) -> None:
     """Do one step with one gradient, or None, for each variable."""
     backend = optimizer.backend
-    sparse_form = partial(_sparse_form, optimizer, state)
-    summed = [
-        None if gradient is None else backend.sum_rows(gradient, slot, sparse_form)
-        for gradient, slot in zip(gradients, state.slots, strict=True)
-    ]
+    summed = backend.sum_rows(gradients, state.slots, partial(_sparse_form, optimizer, state))
     backend.across_replicas(state, summed, partial(_on_each_device, optimizer))
 
 
@@ -56,7 +52,7 @@ def _on_each_device(
     for device, state, gradients in devices:
         on_device = partial(_on_device, optimizer, state)
         with device:
-            optimizer.backend.compiled(on_device, state, optimizer.settings())(gradients, rate)
+            optimizer.backend.compiled(on_device, state, optimizer.settings)(gradients, rate)
 
 
 def _on_device(
@@ -77,32 +73,35 @@ def _advance(
     unscale: Tensor | float,
 ) -> None:
     """Accumulate or update, and count the step."""
-    moves = [
-        Move(slot, gradient, 1.0 if slot.takes_gradient_as_value else unscale)
-        for slot, gradient in zip(state.slots, gradients, strict=True)
-        if gradient is not None
-    ]
+    pairs = zip(state.slots, gradients, strict=True)
+    moves = [Move(slot, gradient, unscale) for slot, gradient in pairs if gradient is not None]
     if optimizer.window == 1:
         _update(optimizer, state, moves, rate)
     else:
         _accumulate(optimizer, state, moves)
         _update_if_due(optimizer, state, moves, rate)
-    state.iterations.assign_add(1)
+    optimizer.backend.count(state.iterations)
 
 
 def _update(optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor) -> None:
     """Change the weights: clip, decay, rule, constraints, EMA."""
     moves = _clip(optimizer, _take_values(optimizer, moves))
     large = _move_large(optimizer, state, moves, rate)
-    moves = [move for move in moves if id(move.slot) not in large]
-    _descend(optimizer, [move for move in moves if move.present is True], rate)
-    for move in moves:
-        if move.present is not True:  # known only when the step runs
-            writes = [v for v in (move.slot.variable, move.slot.velocity) if v is not None]
-            optimizer.backend.when(move.present, partial(_descend, optimizer, [move], rate), writes)
+    small = [move for move in moves if id(move.slot) not in large] if large else moves
+    certain = [move for move in small if move.present is True]
+    _descend(optimizer, certain, rate)
+    if len(certain) < len(small):
+        _descend_if_present(optimizer, [m for m in small if m.present is not True], rate)
     if optimizer.use_ema:
         _average(optimizer, state, [slot for slot in state.slots if id(slot) not in large])
         _close_average(optimizer, state)
+
+
+def _descend_if_present(optimizer: SGD, moves: Sequence[Move], rate: Tensor) -> None:
+    """As `_descend()`, where only the run can tell whether there is a gradient."""
+    for move in moves:
+        writes = [v for v in (move.slot.variable, move.slot.velocity) if v is not None]
+        optimizer.backend.when(move.present, partial(_descend, optimizer, [move], rate), writes)
 
 
 def _move_large(
@@ -142,14 +141,14 @@ def _descend(optimizer: SGD, moves: Sequence[Move], rate: Tensor) -> None:
         return
     weight_decay = optimizer.weight_decay or 0.0
     optimizer.backend.descend(moves, rate, optimizer.momentum, optimizer.nesterov, weight_decay)
-    _constrain(optimizer, [move.slot for move in moves])
+    _constrain(optimizer, [move.slot for move in moves if move.slot.constraint is not None])
 
 
 def _constrain(optimizer: SGD, slots: Sequence[Slot]) -> None:
     try:
         for slot in slots:
-            if slot.constraint is not None:
-                optimizer.backend.assign(slot.variable, slot.constraint(slot.variable))
+            assert slot.constraint is not None
+            optimizer.backend.assign(slot.variable, slot.constraint(slot.variable))
     except Exception as error:
         raise StateError(
             with_full_stop(f"A constraint failed with {type(error).__name__}: {error}")
@@ -163,7 +162,8 @@ def _average(optimizer: SGD, state: State, slots: Sequence[Slot]) -> None:
     backend = optimizer.backend
     begun = backend.read(state.averaging) > 0
     averaged = [slot for slot in slots if slot.average is not None]
-    backend.average(averaged, optimizer.ema_momentum, begun)
+    if averaged:
+        backend.average(averaged, optimizer.ema_momentum, begun)
 
 
 def _close_average(optimizer: SGD, state: State) -> None:
@@ -180,17 +180,15 @@ def _close_average(optimizer: SGD, state: State) -> None:
         )
 
 
-def _take_values(optimizer: SGD, moves: Sequence[Move]) -> list[Move]:
+def _take_values(optimizer: SGD, moves: Sequence[Move]) -> Sequence[Move]:
     """Give variables that take their gradient as value that value; return the other moves."""
-    for move in moves:
-        if move.slot.takes_gradient_as_value:
-            value = keras.ops.copy(move.gradient)  # the caller's own stays the caller's
-            if move.present is not True:
-                value = keras.ops.where(
-                    move.present, value, optimizer.backend.read(move.slot.variable)
-                )
-            optimizer.backend.assign(move.slot.variable, value)
-    return [move for move in moves if not move.slot.takes_gradient_as_value]
+    takers = [move for move in moves if move.slot.takes_gradient_as_value]
+    for move in takers:
+        value = keras.ops.copy(move.gradient)  # the caller's own stays the caller's
+        if move.present is not True:
+            value = keras.ops.where(move.present, value, optimizer.backend.read(move.slot.variable))
+        optimizer.backend.assign(move.slot.variable, value)
+    return [m for m in moves if not m.slot.takes_gradient_as_value] if takers else moves
 
 
 def _accumulate(optimizer: SGD, state: State, moves: Sequence[Move]) -> None:

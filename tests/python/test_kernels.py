@@ -173,13 +173,14 @@ if BACKEND == "tensorflow":
 if BACKEND == "torch":
     import torch
 
-    from kerasgd.backends import torch_kernels
+    from kerasgd.backends import Move, Slot, torch_kernels, torch_pieces
 
     @pytest.fixture
     def all_are_large(monkeypatch):
         """Small tensors take the ways of large ones, several pieces each."""
         monkeypatch.setattr(torch_kernels, "LARGE", 1)
         monkeypatch.setattr(torch_kernels, "PIECE", 16)
+        monkeypatch.setattr(torch_pieces, "PIECE", 16)
 
     @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
     @pytest.mark.filterwarnings("ignore:.*momentum")
@@ -190,6 +191,58 @@ if BACKEND == "torch":
         if "use_ema" in arguments:
             averages = [slot.average for slot in optimizer.state().slots]
             assert_close(averages, expected.averages, dtype)
+
+    def moves(*shapes, **roles):
+        """A move for each shape, with variables for the roles that are named."""
+        made = []
+        for shape in shapes:
+            kept = {role: keras.Variable(np.zeros(shape), dtype="float32") for role in roles}
+            variable = keras.Variable(np.ones(shape), dtype="float32")
+            others = {"velocity": None, "average": None, "accumulator": None, "constraint": None}
+            slot = Slot(variable, **{**others, **kept}, decays=True, takes_gradient_as_value=False)
+            made.append(Move(slot, torch.ones(shape), 1.0))
+        return made
+
+    @pytest.mark.parametrize("roles", [{}, {"velocity": 1}, {"velocity": 1, "average": 1}], ids=str)
+    def test_pieces_are_all_of_the_variables_and_small_enough(all_are_large, roles):
+        large = moves((7,), (9,), (5, 8), (1,), (33,), **roles)
+        groups = list(torch_pieces.groups(large))
+        sizes = [[move.gradient.numel() for move in group] for group in groups]
+        assert sizes == [[7, 9], [16], [16], [8, 1], [16], [16], [1]]
+        for role in ("variable", *roles):
+            for move in (move for group in groups for move in group):
+                getattr(move.slot, role).value.detach().add_(1)
+            for move in large:
+                tensor = getattr(move.slot, role).value.detach()
+                assert set(tensor.flatten().tolist()) == {2.0 if role == "variable" else 1.0}
+
+    def test_few_elements_are_one_piece_and_stay_variables(all_are_large):
+        small = moves((7,), (9,))
+        assert list(torch_pieces.groups(small)) == [small]
+        assert not torch_pieces.pay_for(small)
+
+    def test_what_is_not_contiguous_is_not_cut(all_are_large):
+        (move,) = moves((5, 8))
+        move = move._replace(gradient=torch.ones(8, 5).T)
+        assert list(torch_pieces.groups([move])) == [[move]]
+
+    def test_large_variables_with_a_constraint_are_not_cut(all_are_large):  # contract 5.3
+        w = keras.Variable(np.zeros((5, 8)), dtype="float32")
+        w.constraint = keras.constraints.UnitNorm(axis=0)
+        optimizer = kerasgd.SGD(0.5, weight_decay=0.1, use_ema=True)
+        optimizer.apply([torch.full((5, 8), -1.0)], [w])
+        unit = np.full((5, 8), 1 / np.sqrt(5))
+        for value in (w, optimizer.state().slots[0].average):
+            np.testing.assert_allclose(keras.ops.convert_to_numpy(value), unit, rtol=1e-6)
+
+    def test_nothing_is_written_by_a_step_on_values(all_are_large):  # contract 13.1
+        w = keras.Variable(np.ones(40), dtype="float32")
+        optimizer = kerasgd.SGD(0.5, momentum=0.5, nesterov=True, weight_decay=0.1, use_ema=True)
+        optimizer.build([w])
+        state = [v.value for v in optimizer.variables]
+        (weights,), _ = optimizer.stateless_apply(state, [torch.ones(40)], [w.value])
+        np.testing.assert_allclose(weights.detach(), [1 - 0.05 - 0.75] * 40, rtol=1e-6)
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(w), [1.0] * 40)
 
     def test_averages_of_infinite_weights_are_infinite(all_are_large):
         averages = torch.tensor([np.inf, -np.inf, 1, np.inf])

@@ -125,9 +125,12 @@ class Backend(Protocol):
         """`function`, not to be rewritten where the backend's compiler rewrites Python code."""
 
     def sum_rows(
-        self, gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]
-    ) -> Tensor:
-        """The gradient for this slot as a tensor of at least float32.
+        self,
+        gradients: Sequence[Tensor | None],
+        slots: Sequence[Slot],
+        sparse_form: Callable[[Slot], SparseForm],
+    ) -> list[Tensor | None]:
+        """The gradients for these slots as tensors of at least float32; None stays.
 
         Of a sparse gradient duplicate rows are summed, unless it may stay as it is.
         """
@@ -143,10 +146,10 @@ class Backend(Protocol):
         A triple holds the context to enter, the device's copy of the state, and the sums.
         """
 
-    def compiled(self, function: Step, state: State, settings: Hashable) -> Step:
+    def compiled(self, function: Step, state: State, settings: Callable[[], Hashable]) -> Step:
         """`function`, compiled where eager code is slower and that is sound.
 
-        What it does is decided by `state`, which it is for, and by `settings`.
+        What it does is decided by `state`, which it is for, and by what `settings()` returns.
         """
 
     def when(
@@ -168,6 +171,9 @@ class Backend(Protocol):
 
     def assign(self, variable: Variable, value: Tensor) -> None:
         """Set a variable's value."""
+
+    def count(self, counter: Variable) -> None:
+        """counter <- counter + 1."""
 
     def squared_norms(self, gradients: Sequence[Tensor]) -> Tensor:
         """A vector with each gradient's sum of squares; float64 if one of the gradients is."""
@@ -212,8 +218,8 @@ class Backend(Protocol):
     ) -> frozenset[int]:
         """Do `function`, which takes several passes over memory, in one where that pays.
 
-        It is called with the moves for which it does, if there are any. The answer has the `id()`
-        of their slots.
+        It is called with the moves for which it does, if there are any; where the backend goes
+        piece by piece, once for each piece. The answer has the `id()` of the moves' slots.
         """
 
     def overwrite(self, slots: Sequence[Slot]) -> None:

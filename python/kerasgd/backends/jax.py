@@ -21,8 +21,16 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def sum_rows(gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]) -> Tensor:
+def sum_rows(
+    gradients: Sequence[Tensor | None],
+    slots: Sequence[Slot],
+    sparse_form: Callable[[Slot], SparseForm],
+) -> list[Tensor | None]:
     """As `Backend.sum_rows`; JAX's sparse gradients are made dense."""
+    return [gradient if gradient is None else _dense(gradient) for gradient in gradients]
+
+
+def _dense(gradient: Tensor) -> Tensor:
     if hasattr(gradient, "todense"):
         gradient = gradient.todense()
     gradient = jnp.asarray(gradient)
@@ -34,7 +42,7 @@ def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: P
     proceed([(contextlib.nullcontext(), state, list(gradients))])
 
 
-def compiled(function: Step, state: State, settings: Hashable) -> Step:
+def compiled(function: Step, state: State, settings: Callable[[], Hashable]) -> Step:
     """As `Backend.compiled`: nothing is to be gained."""
     return function
 
@@ -95,6 +103,11 @@ def read(variable: Variable) -> Tensor:
 def assign(variable: Variable, value: Tensor) -> None:
     """As `Backend.assign`."""
     variable.assign(value)
+
+
+def count(counter: Variable) -> None:
+    """As `Backend.count`."""
+    counter.assign_add(1)
 
 
 def squared_norms(gradients: Sequence[Tensor]) -> Tensor:

@@ -30,8 +30,19 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
     return unconverted
 
 
-def sum_rows(gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]) -> Tensor:
+def sum_rows(
+    gradients: Sequence[Tensor | None],
+    slots: Sequence[Slot],
+    sparse_form: Callable[[Slot], SparseForm],
+) -> list[Tensor | None]:
     """As `Backend.sum_rows`."""
+    pairs = zip(gradients, slots, strict=True)
+    return [g if g is None else _with_summed_rows(g, slot, sparse_form) for g, slot in pairs]
+
+
+def _with_summed_rows(
+    gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]
+) -> Tensor:
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
     shape = tf.constant(list(slot.variable.shape))
@@ -152,10 +163,10 @@ def _localised(
     return replace(record, **{k: local(v) for k, v in present.items() if v is not None})
 
 
-def compiled(function: Step, state: State, settings: Hashable) -> Step:
+def compiled(function: Step, state: State, settings: Callable[[], Hashable]) -> Step:
     """As `Backend.compiled`."""
     if is_eager() and eager.can_compile(state):
-        return eager.compiled(function, state, settings)
+        return eager.compiled(function, state, settings())
     return function
 
 
@@ -215,6 +226,11 @@ def read(variable: Variable) -> Tensor:
 def assign(variable: Variable, value: Tensor) -> None:
     """As `Backend.assign`."""
     variable.assign(tf.cast(value, variable.dtype), read_value=False)
+
+
+def count(counter: Variable) -> None:
+    """As `Backend.count`."""
+    counter.assign_add(1)
 
 
 def squared_norms(gradients: Sequence[Tensor]) -> Tensor:

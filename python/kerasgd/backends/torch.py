@@ -7,19 +7,25 @@ There `_writable()` hands out copies, which the scope then holds.
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import torch
 
 from kerasgd import rule
 from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable
 from kerasgd.backends import torch_kernels as kernels
+from kerasgd.backends import torch_pieces as pieces
 from kerasgd.keras_internals import in_stateless_scope
 
 # Half precision must not be computed in half precision (contract 8).
-WIDE = (torch.float32, torch.float64)
+WIDE = {torch.float32, torch.float64}
+# What is asked of thousands of tensors is asked by functions that `map()` calls without Python.
+DTYPE, LAYOUT, HELD = map(operator.attrgetter, ("dtype", "layout", "_value"))
+DEVICE, PLACE = torch.Tensor.get_device, torch.Tensor.data_ptr
 
 
 def as_is(function: Callable[..., None]) -> Callable[..., None]:
@@ -27,44 +33,61 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def sum_rows(gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]) -> Tensor:
+def sum_rows(
+    gradients: Sequence[Tensor | None],
+    slots: Sequence[Slot],
+    sparse_form: Callable[[Slot], SparseForm],
+) -> list[Tensor | None]:
     """As `Backend.sum_rows`; PyTorch's sparse gradients are made dense."""
-    held = getattr(slot.variable, "_value", None)
-    # A number is faster to get than a device; CPU has none.
-    if (
-        not isinstance(gradient, torch.Tensor)
-        or held is None
-        or gradient.get_device() != held.get_device()
-    ):
+    weights = _values([slot.variable for slot in slots])
+    if _are_ready([gradient for gradient in gradients if gradient is not None], weights):
+        return list(gradients)
+    pairs = zip(gradients, weights, strict=True)
+    ready = [g if g is None else _made_ready(g, its_weights) for g, its_weights in pairs]
+    return _apart_from_weights(ready, weights)
+
+
+def _are_ready(gradients: Sequence[Tensor], weights: Sequence[torch.Tensor]) -> bool:
+    """Whether the rules can take these gradients as they are.
+
+    They mostly can. For thousands it is found out fastest by a look at all for each condition.
+    """
+    return (
+        set(map(type, gradients)) == {torch.Tensor}
+        and set(map(DTYPE, gradients)) <= WIDE
+        and set(map(LAYOUT, gradients)) == {torch.strided}
+        # A number is faster to get than a device; CPU has none.
+        and len({*map(DEVICE, gradients), *map(DEVICE, weights)}) == 1
+        and not torch.compiler.is_compiling()  # tensors have no memory yet
+        and set(map(PLACE, weights)).isdisjoint(map(PLACE, gradients))
+    )
+
+
+def _made_ready(gradient: Tensor, weights: torch.Tensor) -> torch.Tensor:
+    if not isinstance(gradient, torch.Tensor) or DEVICE(gradient) != DEVICE(weights):
         gradient = keras.ops.convert_to_tensor(gradient)
     if gradient.is_sparse:
         gradient = gradient.to_dense()
-    if gradient.requires_grad:
-        gradient = gradient.detach()
     return gradient if gradient.dtype in WIDE else gradient.float()
+
+
+def _apart_from_weights(
+    gradients: Sequence[Tensor | None], weights: Sequence[torch.Tensor]
+) -> list[Tensor | None]:
+    """The gradients, copies of those that are weights, which change before all are read."""
+    if torch.compiler.is_compiling():
+        return list(gradients)
+    places = set(map(PLACE, weights))
+    return [g.clone() if g is not None and PLACE(g) in places else g for g in gradients]
 
 
 def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
     """As `Backend.across_replicas`: there is one replica."""
     with torch.no_grad():
-        apart = _apart_from_weights(gradients, state.slots)
-        proceed([(contextlib.nullcontext(), state, apart)])
+        proceed([(contextlib.nullcontext(), state, list(gradients))])
 
 
-def _apart_from_weights(
-    gradients: Sequence[Tensor | None], slots: Sequence[Slot]
-) -> list[Tensor | None]:
-    """The gradients, copies of those that are weights, which change before all are read."""
-    if torch.compiler.is_compiling():  # tensors have no memory yet
-        return list(gradients)
-    place = torch.Tensor.data_ptr
-    weights = set(map(place, _values([slot.variable for slot in slots])))
-    if weights.isdisjoint(map(place, [g for g in gradients if g is not None])):
-        return list(gradients)  # as mostly, which is found out fastest so
-    return [g.clone() if g is not None and place(g) in weights else g for g in gradients]
-
-
-def compiled(function: Step, state: State, settings: Hashable) -> Step:
+def compiled(function: Step, state: State, settings: Callable[[], Hashable]) -> Step:
     """As `Backend.compiled`: nothing is to be gained."""
     return function
 
@@ -103,6 +126,12 @@ def read(variable: Variable) -> Tensor:
 def assign(variable: Variable, value: Tensor) -> None:
     """As `Backend.assign`."""
     variable.assign(value)
+
+
+def count(counter: Variable) -> None:
+    """As `Backend.count`."""
+    (count,) = _writable([counter])
+    count.add_(1)
 
 
 def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
@@ -153,21 +182,44 @@ def descend(
     moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
 ) -> None:
     """As `Backend.descend`."""
-    together: dict[tuple[torch.dtype, int, bool], list[Move]] = {}
-    for move, weights in zip(moves, _values([move.slot.variable for move in moves]), strict=True):
-        dtype = move.gradient.dtype  # of those that are wide enough to compute in
-        decays = weight_decay > 0 and move.slot.decays
-        if weights.dtype == dtype:
-            together.setdefault((dtype, id(move.coefficient), decays), []).append(move)
+    for (dtype, of_weights, _, decays), alike in _by_kind(moves).items():
+        decay = float(rate) * weight_decay if decays else 0.0
+        if dtype != of_weights:
+            _descend_one_by_one(alike, rate, momentum, nesterov, decay)
             continue
-        if decays:
+        # To look ahead takes a second pass.
+        for group in pieces.groups(alike) if nesterov else [alike]:
+            _descend_together(group, rate, momentum, nesterov, decay)
+
+
+def _by_kind(moves: Sequence[Move]) -> dict[tuple[Any, ...], Sequence[Move]]:
+    """The moves by what they must have in common to be done together."""
+    slots, gradients, coefficients, _ = zip(*moves, strict=True)
+    weights = _values([slot.variable for slot in slots])
+    features = (
+        list(map(DTYPE, gradients)),
+        list(map(DTYPE, weights)),
+        list(map(id, coefficients)),
+        [slot.decays for slot in slots],
+    )
+    if all(len(set(feature)) == 1 for feature in features):  # as mostly
+        return {tuple(feature[0] for feature in features): moves}
+    alike: dict[tuple[Any, ...], list[Move]] = {}
+    for kind, move in zip(zip(*features, strict=True), moves, strict=True):
+        alike.setdefault(kind, []).append(move)
+    return dict(alike)
+
+
+def _descend_one_by_one(
+    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, decay: float
+) -> None:
+    """The rules for weights of another dtype than their gradients, which are wide enough."""
+    for move in moves:
+        if decay:
             # PyTorch computes half precision in float32 inside one operation.
             (written,) = _writable([move.slot.variable])
-            written.add_(written, alpha=-float(rate) * weight_decay)
+            written.add_(written, alpha=-decay)
         rule.descend(move, rate, momentum, nesterov, read, assign)
-    for (_, _, decays), alike in together.items():
-        decay = float(rate) * weight_decay if decays else 0.0
-        _descend_together(alike, rate, momentum, nesterov, decay)
 
 
 def _descend_together(
@@ -175,40 +227,44 @@ def _descend_together(
 ) -> None:
     """The rules for moves of one dtype and one coefficient, where `decay` is the part that goes."""
     step = _folded(rate, moves[0])
-    weights = _writable([move.slot.variable for move in moves])
-    gradients = [move.gradient for move in moves]
-    if moves[0].slot.velocity is None:
+    slots, gradients, _, _ = zip(*moves, strict=True)
+    weights = _writable([slot.variable for slot in slots])
+    if slots[0].velocity is None:
         kernels.descend_plainly(weights, gradients, step, decay)
     else:
-        velocities = _writable([move.slot.velocity for move in moves])
+        velocities = _writable([slot.velocity for slot in slots])
         kernels.descend(weights, velocities, gradients, step, momentum, nesterov, decay)
 
 
 def _folded(rate: Tensor, move: Move) -> float:
     """The learning rate times the coefficient, rounded as the gradient's dtype is."""
-    dtype = move.gradient.dtype
-    product = torch.as_tensor(rate, dtype=dtype) * torch.as_tensor(move.coefficient, dtype=dtype)
-    return float(product)
+    rounded = np.float32 if move.gradient.dtype == torch.float32 else np.float64
+    return float(rounded(float(rate)) * rounded(float(move.coefficient)))
 
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
     averages = _writable([slot.average for slot in slots])
-    weights = [
-        w if w.dtype == a.dtype else w.to(a.dtype)
-        for w, a in zip(_values([slot.variable for slot in slots]), averages, strict=True)
-    ]
+    weights = _values([slot.variable for slot in slots])
     if not bool(begun):
         torch._foreach_copy_(averages, weights)
         return
-    kernels.average(averages, weights, momentum)
+    for dtype in set(map(DTYPE, averages)):
+        alike = [a for a in averages if a.dtype == dtype]
+        of_alike = [w.to(dtype) for w, a in zip(weights, averages, strict=True) if a.dtype == dtype]
+        kernels.average(alike, of_alike, momentum)
 
 
 def in_one_pass(
     function: Callable[[Sequence[Move]], None], moves: Sequence[Move]
 ) -> frozenset[int]:
-    """As `Backend.in_one_pass`: PyTorch has no such kernel."""
-    return frozenset()
+    """As `Backend.in_one_pass`: piece by piece, over memory once and the rest over the cache."""
+    if not pieces.pay_for(moves):
+        return frozenset()
+    alone = [move for move in moves if move.slot.constraint is None]
+    for group in pieces.groups(alone):
+        function(group)
+    return frozenset(id(move.slot) for move in alone)
 
 
 def overwrite(slots: Sequence[Slot]) -> None:
@@ -220,10 +276,12 @@ def overwrite(slots: Sequence[Slot]) -> None:
 
 def _values(variables: Sequence[Variable]) -> list[torch.Tensor]:
     """The tensors that variables hold, or that the scope holds for them."""
-    if in_stateless_scope():
-        return [variable.value for variable in variables]
     # `value` asks for scopes of several kinds, which costs more than to update a small variable.
-    return [v if (v := getattr(w, "_value", None)) is not None else w.value for w in variables]
+    if not in_stateless_scope():
+        held = list(map(HELD, variables))
+        if type(None) not in map(type, held):
+            return held
+    return [variable.value for variable in variables]
 
 
 def _writable(variables: Sequence[Variable]) -> list[torch.Tensor]:

@@ -6,7 +6,7 @@ ones are best taken one by one or in pieces, by what reads and writes least memo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -20,8 +20,7 @@ SMALLEST_FUSED_STEP = 1e-8
 LARGEST_FUSED_DECAY = 0.5
 # A tensor of this many elements takes longer than the call that is made for it.
 LARGE = 2**15
-# So many elements of three tensors stay in the cache of a processor from one pass to the next, and
-# as many squares can be added up in float32 without losing more than the fifth digit.
+# So many squares can be added up in float32 without losing more than the fifth digit.
 PIECE = 2**18
 
 
@@ -53,10 +52,10 @@ def descend(
         _decay(weights, decay)
         _descend_foreach(weights, velocities, gradients, step, momentum, nesterov)
     elif nesterov:
-        for w, v, g in _pieces(weights, velocities, gradients):
-            # The decay comes with the second pass: what is added before must outlast it.
-            _move_fused(w, v, g, step, momentum, ahead=momentum / (1 - decay))
-            _descend_fused(w, g, step, decay)
+        # The decay comes with the second pass: what is added before must outlast it.
+        ahead = momentum / (1 - decay)
+        _move_fused(weights, velocities, gradients, step, momentum, ahead)
+        _descend_fused(weights, gradients, step, decay)
     else:
         _decay(weights, decay)
         _move_fused(weights, velocities, gradients, step, momentum, ahead=1.0)
@@ -124,26 +123,6 @@ def _decay(weights: Tensors, decay: float) -> None:
         torch._foreach_add_(weights, weights, alpha=-decay)
 
 
-def _pieces(*lists: Tensors) -> Iterator[list[list[torch.Tensor]]]:
-    """The tensors of each list, large ones cut, in groups of at most `PIECE` elements a list."""
-    group: list[list[torch.Tensor]] = [[] for _ in lists]
-    room = PIECE
-    for tensors in zip(*lists, strict=True):
-        for pieces in zip(*map(_cut, tensors), strict=True):
-            if pieces[0].numel() > room:
-                yield group
-                group = [[] for _ in lists]
-                room = PIECE
-            for so_far, piece in zip(group, pieces, strict=True):
-                so_far.append(piece)
-            room -= pieces[0].numel()
-    yield group
-
-
-def _cut(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
-    return [tensor] if tensor.numel() <= PIECE else tensor.view(-1).split(PIECE)
-
-
 def _descend_foreach(
     weights: Tensors,
     velocities: Tensors,
@@ -174,7 +153,7 @@ def norms(tensors: Tensors) -> list[torch.Tensor]:
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:
     # PyTorch's own norm adds up the squares in one float32: of 16 million equal ones it loses 2 %.
-    squares = [torch.dot(piece, piece) for piece in _cut(tensor.reshape(-1))]
+    squares = [torch.dot(piece, piece) for piece in tensor.reshape(-1).split(PIECE)]
     return torch.stack(squares).sum().sqrt()
 
 
@@ -183,7 +162,7 @@ def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
     # Not by lerp, whose difference of two infinite numbers is NaN.
     small_averages, small_weights = [], []
     for a, w in zip(averages, weights, strict=True):
-        if _is_large(a) and a.is_contiguous() and w.is_contiguous():
+        if a.numel() >= LARGE and a.is_cpu and a.is_contiguous() and w.is_contiguous():
             # The outer product with (1): of PyTorch's operations the one that scales both terms.
             one = w.new_ones(1)
             a.view(1, -1).addr_(one, w.view(-1), beta=momentum, alpha=1 - momentum)
@@ -191,7 +170,8 @@ def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
             small_averages.append(a)
             small_weights.append(w)
     if small_averages:
-        torch._foreach_mul_(small_averages, momentum)
+        # PyTorch takes four times as long by a number, or by a tensor of another dtype.
+        torch._foreach_mul_(small_averages, torch.tensor(momentum, dtype=averages[0].dtype))
         torch._foreach_add_(small_averages, small_weights, alpha=1 - momentum)
 
 

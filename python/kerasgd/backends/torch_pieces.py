@@ -1,0 +1,81 @@
+"""Large PyTorch variables are updated piece by piece.
+
+What takes several passes over memory takes them over one piece after the other, each of which stays
+in the cache of the processor from its first pass to its last. On two cores of an AMD EPYC decay,
+rule and average of 25 million parameters take 0.8 of the time so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from kerasgd.backends import Move
+from kerasgd.keras_internals import in_stateless_scope
+
+# So many elements of weights, velocity, average and gradient, 16 MB in float32, stay in the cache.
+# Smaller pieces cost more in calls, of which each piece takes some.
+PIECE = 2**20
+# What of a slot an update reads and writes.
+ROLES = ("variable", "velocity", "average")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some elements of a variable, to be read and written as a variable is."""
+
+    _value: torch.Tensor
+
+    @property
+    def value(self) -> torch.Tensor:
+        """The elements themselves."""
+        return self._value
+
+
+def pay_for(moves: Sequence[Move]) -> bool:
+    """Whether there is more than one piece, and memory that may be written piece by piece."""
+    if in_stateless_scope() or torch.compiler.is_compiling():
+        return False
+    elements: int = sum(map(torch.Tensor.numel, [move.gradient for move in moves]))
+    return elements > PIECE
+
+
+def groups(moves: Sequence[Move]) -> Iterator[Sequence[Move]]:
+    """The moves, large ones cut, in groups of at most `PIECE` elements; all in one if none pays."""
+    if not pay_for(moves):
+        yield moves
+        return
+    group: list[Move] = []
+    room = PIECE
+    for move in moves:
+        for part in [move] if move.gradient.numel() <= PIECE else _cut(move):
+            size = part.gradient.numel()
+            if group and size > room:
+                yield group
+                group, room = [], PIECE
+            group.append(part)
+            room -= size
+    yield group
+
+
+def _cut(move: Move) -> Sequence[Move]:
+    slot, gradient = move.slot, move.gradient
+    kept = [role for role in ROLES if getattr(slot, role) is not None]
+    tensors = [gradient, *(getattr(slot, role)._value for role in kept)]
+    if not all(map(_can_be_cut, tensors)):
+        return [move]
+    parts = zip(*(tensor.view(-1).split(PIECE) for tensor in tensors), strict=True)
+    return [_part(move, gradient, dict(zip(kept, rest, strict=True))) for gradient, *rest in parts]
+
+
+def _can_be_cut(tensor: torch.Tensor) -> bool:
+    # A GPU has no cache of this size, and takes large pieces best.
+    return bool(tensor.is_cpu and tensor.is_contiguous())
+
+
+def _part(move: Move, gradient: torch.Tensor, values: Mapping[str, torch.Tensor]) -> Move:
+    pieces: dict[str, Any] = {role: Piece(value) for role, value in values.items()}
+    return Move(replace(move.slot, **pieces), gradient, move.coefficient)
