@@ -7,7 +7,7 @@ result is bit for bit that of the optimizer without the clip (4.4).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import keras
@@ -17,6 +17,14 @@ from kerasgd.backends import Backend, Move, Tensor
 
 # Below this sum of squares, squares of single elements may have vanished: float32 ends at 1.2e-38.
 TINY = 1e-20
+# Gradients whose squares overflow are measured in such units, those whose squares vanish in their
+# inverses. Powers of two cost no digit.
+LARGE_UNIT = {"float32": 2.0**90, "float64": 2.0**540}
+
+# One sum of squares for each norm, of gradients measured in the norm's unit; and one value for each
+# norm as one for each gradient.
+Sums = Callable[[Tensor | None], Tensor]
+Spread = Callable[[Tensor], Sequence[Tensor]]
 
 
 def clip_values(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
@@ -38,89 +46,79 @@ def _clip_between(limit: Tensor, values: Tensor) -> Tensor:
 
 def clip_each_norm(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
     """Each gradient's L2 norm to at most `limit`."""
-    squares = backend.squared_norms([move.gradient for move in moves])
-    return _clip_norms(backend, [[move] for move in moves], squares, limit)
+
+    def spread(values: Tensor) -> Sequence[Tensor]:
+        return keras.ops.unstack(values, len(moves))  # type: ignore[no-any-return]
+
+    gradients = [move.gradient for move in moves]
+    return _clip_norms(backend, moves, limit, partial(backend.squared_norms, gradients), spread)
 
 
 def clip_global_norm(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
     """The L2 norm over all gradients together to at most `limit`."""
-    squares = backend.squared_norms([move.gradient for move in moves])
-    return _clip_norms(backend, [moves], keras.ops.sum(squares, keepdims=True), limit)
+    gradients = [move.gradient for move in moves]
+
+    def sums(units: Tensor | None) -> Tensor:
+        if units is not None:
+            units = keras.ops.broadcast_to(units, (len(moves),))
+        return keras.ops.reshape(keras.ops.sum(backend.squared_norms(gradients, units)), (1,))
+
+    return _clip_norms(backend, moves, limit, sums, lambda values: [values[0]] * len(moves))
 
 
 def _clip_norms(
-    backend: Backend, groups: Sequence[Sequence[Move]], squares: Tensor, limit: float
+    backend: Backend, moves: Sequence[Move], limit: float, sums: Sums, spread: Spread
 ) -> list[Move]:
-    """The moves, one group after the other, each group's norm at most `limit`.
+    """The moves with each norm at most `limit`.
 
-    `squares` has each group's sum of squares. Where that overflowed, or came out so small that
-    elements may have vanished, a careful pass divides each group by its largest element first
-    (4.3).
+    Where a sum of squares overflows, or is so small that elements may have vanished, a careful pass
+    measures the gradients in another unit (4.3).
     """
     ops = keras.ops
-    unclipped = ops.stack(
-        [rule.scalar(group[0].coefficient, squares.dtype) for group in groups]
-    )  # the members of a group share it
+    squares = sums(None)
+    unclipped = rule.scalar(moves[0].coefficient, squares.dtype)  # they all share it
     careful = ops.any(ops.logical_or(ops.logical_not(ops.isfinite(squares)), squares < TINY))
     factors = backend.choose(
         careful,
-        lambda: _careful_factors(backend, groups, squares, unclipped, limit),
+        lambda: _careful_factors(sums, squares, unclipped, limit),
         lambda: _fast_factors(squares, unclipped, limit),
     )
-    scales, coefficients = (
-        [row[i] for i in range(len(groups))] for row in (factors[0], factors[1])
-    )
-    members = [(i, move) for i, group in enumerate(groups) for move in group]
-    gradients = backend.rescale(
-        careful, [move.gradient for _, move in members], [scales[i] for i, _ in members]
-    )
+    scales, coefficients = spread(factors[0]), spread(factors[1])
+    gradients = backend.rescale(careful, [move.gradient for move in moves], scales)
     return [
-        Move(move.slot, gradient, coefficients[i], move.present)
-        for (i, move), gradient in zip(members, gradients, strict=True)
+        Move(move.slot, gradient, coefficient, move.present)
+        for move, gradient, coefficient in zip(moves, gradients, coefficients, strict=True)
     ]
 
 
 def _fast_factors(squares: Tensor, unclipped: Tensor, limit: float) -> Tensor:
-    """Two factors for each group's gradients: 1, and the coefficient."""
+    """Two factors for each norm's gradients: 1, and the coefficient."""
     norms = keras.ops.sqrt(squares)
     coefficients = keras.ops.where(unclipped * norms > limit, limit / norms, unclipped)
     return keras.ops.stack([keras.ops.ones_like(coefficients), coefficients])
 
 
-def _careful_factors(
-    backend: Backend,
-    groups: Sequence[Sequence[Move]],
-    squares: Tensor,
-    unclipped: Tensor,
-    limit: float,
-) -> Tensor:
-    """Two factors for each group: what brings its largest element to about 1, and the coefficient.
+def _careful_factors(sums: Sums, squares: Tensor, unclipped: Tensor, limit: float) -> Tensor:
+    """Two factors for each norm's gradients: what brings the norm to about 1, and the coefficient.
 
     They stay apart, since their product may be too small for a float32.
     """
     ops = keras.ops
-    largest = ops.stack([_largest(backend, group, squares.dtype) for group in groups])
-    units = ops.clip(largest, rule.SMALLEST_NORMAL, rule.LARGEST_NORMAL)
-    norms = ops.sqrt(
-        ops.stack([_squares_in(backend, units[i], g, squares.dtype) for i, g in enumerate(groups)])
-    )
-    clipped = unclipped * norms > limit / units
-    coefficients = ops.where(clipped, limit / norms, unclipped)
-    # 4.5: not finite is never hidden. (A maximum may lose a NaN, a sum of squares cannot.)
-    hopeless = ops.logical_or(ops.isnan(squares), ops.isinf(largest))
-    coefficients = ops.where(hopeless, ops.full_like(coefficients, float("nan")), coefficients)
-    return ops.stack([ops.where(clipped, 1 / units, ops.ones_like(units)), coefficients])
+    units = _units(squares)
+    norms_in_units = ops.sqrt(sums(units))
+    norms = ops.clip(norms_in_units * units, rule.SMALLEST_NORMAL, rule.LARGEST_NORMAL)
+    remainders = norms_in_units * (units / norms)  # 1, but for norms beyond the bounds
+    clipped = unclipped * remainders > limit / norms
+    coefficients = ops.where(clipped, limit / remainders, unclipped)
+    # 4.5: not finite is never hidden.
+    is_finite = ops.isfinite(norms_in_units)
+    coefficients = ops.where(is_finite, coefficients, float("nan"))
+    return ops.stack([ops.where(clipped, 1 / norms, ops.ones_like(norms)), coefficients])
 
 
-def _largest(backend: Backend, group: Sequence[Move], dtype: str) -> Tensor:
-    values = [backend.numbers(move.gradient) for move in group]
-    maxima = [keras.ops.cast(keras.ops.max(keras.ops.abs(v), initial=0), dtype) for v in values]
-    return keras.ops.max(keras.ops.stack(maxima))
-
-
-def _squares_in(backend: Backend, unit: Tensor, group: Sequence[Move], dtype: str) -> Tensor:
-    """The sum of squares of a group whose gradients are measured in `unit`."""
+def _units(squares: Tensor) -> Tensor:
+    """For each norm the unit in which no square overflows, and none that counts vanishes."""
     ops = keras.ops
-    values = [ops.cast(backend.numbers(move.gradient), dtype) for move in group]
-    inverse = 1 / unit  # XLA takes long to compile divisions
-    return ops.sum(ops.stack([ops.sum(ops.square(v * inverse)) for v in values]))
+    large = rule.scalar(LARGE_UNIT[keras.backend.standardize_dtype(squares.dtype)], squares.dtype)
+    units = ops.where(squares < TINY, 1 / large, ops.ones_like(squares))
+    return ops.where(ops.isfinite(squares), units, large)

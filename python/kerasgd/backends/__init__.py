@@ -175,8 +175,11 @@ class Backend(Protocol):
     def count(self, counter: Variable) -> None:
         """counter <- counter + 1."""
 
-    def squared_norms(self, gradients: Sequence[Tensor]) -> Tensor:
-        """A vector with each gradient's sum of squares; float64 if one of the gradients is."""
+    def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
+        """A vector with each gradient's sum of squares; float64 if one of the gradients is.
+
+        Each gradient is measured in its unit, where there are units; these are powers of two.
+        """
 
     def numbers(self, gradient: Tensor) -> Tensor:
         """The gradient's elements; of a sparse one those of the rows that it has."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import keras
 
 from kerasgd import rule
-from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable
+from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable, xla
 from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
 
@@ -110,9 +110,9 @@ def count(counter: Variable) -> None:
     counter.assign_add(1)
 
 
-def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
+def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
     """As `Backend.squared_norms`."""
-    return jnp.stack([jnp.sum(jnp.square(gradient)) for gradient in gradients])
+    return xla.squared_norms(gradients, units)
 
 
 def numbers(gradient: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from kerasgd import rule
-from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable
+from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable, xla
 from kerasgd.backends import tensorflow_clusters as clusters
 from kerasgd.backends import tensorflow_eager as eager
 from kerasgd.backends import tensorflow_kernels as kernels
@@ -233,10 +233,16 @@ def count(counter: Variable) -> None:
     counter.assign_add(1)
 
 
-def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
+def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
     """As `Backend.squared_norms`."""
+    values = [numbers(gradient) for gradient in gradients]
+    if not kernels.are_better():
+        return xla.squared_norms(values, units)
+    if units is not None:
+        factors = tf.unstack(1 / units, len(values))
+        values = [tf.cast(v, f.dtype) * f for v, f in zip(values, factors, strict=True)]
     # One pass over memory; reduce_sum(square()) writes the squares first.
-    halves = [tf.nn.l2_loss(numbers(gradient)) for gradient in gradients]
+    halves = [tf.nn.l2_loss(v) for v in values]
     widest = tf.float64 if tf.float64 in {half.dtype for half in halves} else tf.float32
     return 2 * tf.stack([tf.cast(half, widest) for half in halves])
 

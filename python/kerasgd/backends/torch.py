@@ -134,10 +134,13 @@ def count(counter: Variable) -> None:
     count.add_(1)
 
 
-def squared_norms(gradients: Sequence[Tensor]) -> Tensor:
+def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
     """As `Backend.squared_norms`."""
+    if units is not None:
+        factors = (1 / units).unbind()
+        gradients = [g.to(f.dtype) * f for g, f in zip(gradients, factors, strict=True)]
     norms = kernels.norms(gradients)
-    if len({norm.dtype for norm in norms}) > 1:
+    if len(set(map(DTYPE, norms))) > 1:
         norms = [norm.double() for norm in norms]
     return torch.stack(norms).square_()
 

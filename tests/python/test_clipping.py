@@ -1,0 +1,109 @@
+"""Norm clips of gradients of every size, and of variables whose sums are formed together."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND, floatx
+
+import kerasgd
+
+# Several of one size, several of another, and one that is large to XLA; not in order of size.
+SHAPES = [(3,), (5,), (5000,), (3,), (), (5, 1), (1, 3)]
+MAGNITUDES = {
+    "float32": [1e-30, 1e-18, 1e-9, 1.0, 1e15, 1e19, 1e30],
+    "float64": [1e-300, 1e-160, 1e-30, 1.0, 1e100, 1e160, 1e300],
+}
+CASES = [(dtype, magnitude) for dtype, those in MAGNITUDES.items() for magnitude in those]
+
+
+def directions(seed=0):
+    """One of norm 1 for each shape."""
+    generator = np.random.default_rng(seed)
+    drawn = [generator.normal(size=shape) for shape in SHAPES]
+    return [x / np.sqrt(np.sum(np.square(x))) for x in drawn]
+
+
+MODES = {
+    "tensorflow": ["eager", "graph", "xla"],
+    "jax": ["eager", "jit"],
+    "torch": ["eager"],
+}[BACKEND]
+
+
+def moved(gradients, dtype, mode="eager", **arguments):
+    """How far one step of rate 1 moves variables against these gradients."""
+    with floatx(dtype):
+        variables = [keras.Variable(np.zeros(g.shape), dtype=dtype) for g in gradients]
+        optimizer = kerasgd.SGD(1.0, **arguments)
+        optimizer.build(variables)
+        tensors = [keras.ops.convert_to_tensor(g, dtype) for g in gradients]
+        weights = after_step(optimizer, tensors, variables, mode)
+        return [-keras.ops.convert_to_numpy(w) for w in weights]
+
+
+def after_step(optimizer, gradients, variables, mode):
+    if mode == "jit":
+        import jax
+
+        values = [[v.value for v in those] for those in (optimizer.variables, variables)]
+        return jax.jit(optimizer.stateless_apply)(values[0], gradients, values[1])[0]
+
+    def step():
+        optimizer.apply(gradients, variables)
+
+    if mode in ("graph", "xla"):
+        import tensorflow as tf
+
+        step = tf.function(step, jit_compile=mode == "xla")
+    step()
+    return variables
+
+
+def skip_without(dtype):
+    if dtype == "float64" and BACKEND == "jax":
+        pytest.skip("JAX has no float64 unless it is told so before it starts")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("dtype", "magnitude"), CASES)
+def test_each_norm_is_at_the_limit_whatever_its_size(dtype, magnitude, mode):  # contract 4.3
+    skip_without(dtype)
+    # Every second gradient is below the limit.
+    factors = [magnitude * (1 if i % 2 else 0.125) for i in range(len(SHAPES))]
+    gradients = [f * d for f, d in zip(factors, directions(), strict=True)]
+    limit = magnitude / 2
+    found = moved(gradients, dtype, mode, clipnorm=limit)
+    for x, factor, direction in zip(found, factors, directions(), strict=True):
+        np.testing.assert_allclose(x / magnitude, min(factor, limit) / magnitude * direction, 1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("dtype", "magnitude"), CASES)
+def test_the_global_norm_is_at_the_limit_whatever_its_size(dtype, magnitude, mode):  # contract 4.3
+    skip_without(dtype)
+    gradients = [magnitude * direction for direction in directions()]
+    found = moved(gradients, dtype, mode, global_clipnorm=magnitude / 4)
+    for x, direction in zip(found, directions(), strict=True):
+        np.testing.assert_allclose(x / magnitude, direction / 4 / np.sqrt(len(SHAPES)), 1e-5)
+
+
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
+@pytest.mark.parametrize(("dtype", "magnitude"), CASES)
+def test_at_the_limit_and_below_no_bit_changes(dtype, magnitude, clip):  # contract 4.4
+    skip_without(dtype)
+    gradients = [magnitude * direction for direction in directions()]
+    plain = moved(gradients, dtype)
+    clipped = moved(gradients, dtype, **{clip: 10 * magnitude})
+    for x, y in zip(plain, clipped, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_not_finite_spoils_its_norm_and_no_other(bad, mode):  # contract 4.5
+    gradients = directions()
+    gradients[3] = np.array([1.0, bad, 1.0])
+    each = moved(gradients, "float32", mode, clipnorm=1.0)
+    assert [bool(np.isnan(x).all()) for x in each] == [i == 3 for i in range(len(SHAPES))]
+    together = moved(gradients, "float32", mode, global_clipnorm=1.0)
+    assert all(np.isnan(x).all() for x in together)
