@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from kerasgd import clipping, loss_scale
-from kerasgd.backends import Move, Slot, SparseForm, State, Tensor
+from kerasgd.backends import Move, Slot, State, Tensor
 from kerasgd.errors import StateError, with_full_stop
 
 if TYPE_CHECKING:
@@ -27,20 +27,14 @@ if TYPE_CHECKING:
 def step(optimizer: SGD, state: State, gradients: Sequence[Tensor | None]) -> None:
     """Do one step with one gradient, or None, for each variable."""
     backend = optimizer.backend
-    summed = backend.sum_rows(gradients, state.slots, partial(_sparse_form, optimizer, state))
+    summed = backend.sum_rows(gradients, state.slots, partial(_moves_by_the_rule_alone, optimizer))
     backend.across_replicas(state, summed, partial(_on_each_device, optimizer))
 
 
-def _sparse_form(optimizer: SGD, state: State, slot: Slot) -> SparseForm:
-    """What the rows of a sparse gradient must become."""
+def _moves_by_the_rule_alone(optimizer: SGD, slot: Slot) -> bool:
+    """Whether nothing else changes this variable, so that a sparse gradient may stay one."""
     decays = slot.decays and optimizer.weight_decay
-    kept = (slot.velocity, slot.average, slot.accumulator, slot.constraint)
-    if decays or any(something is not None for something in kept):
-        return "dense"  # rows without a gradient do not stay as they are (11.2)
-    # Clips and a dynamic loss scale look at the gradient; the rule alone subtracts terms as well.
-    clips = (optimizer.clipvalue, optimizer.clipnorm, optimizer.global_clipnorm)
-    is_looked_at = any(clip is not None for clip in clips) or state.dynamic_scale is not None
-    return "rows" if is_looked_at else "terms"
+    return not decays and all(v is None for v in (slot.average, slot.accumulator, slot.constraint))
 
 
 def _on_each_device(

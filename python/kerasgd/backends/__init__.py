@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import keras
 
@@ -19,10 +19,6 @@ Tensor = Any
 Variable = Any
 # A function of the gradients and the learning rate.
 Step = Callable[[Sequence[Tensor | None], Tensor], None]
-
-# What a step needs of a sparse gradient: a dense tensor; its rows, each once; or its terms, which
-# are the rows as they come, where several may be of one row and add up.
-SparseForm = Literal["dense", "rows", "terms"]
 
 SUPPORTED = ("tensorflow", "jax", "torch")
 
@@ -128,11 +124,12 @@ class Backend(Protocol):
         self,
         gradients: Sequence[Tensor | None],
         slots: Sequence[Slot],
-        sparse_form: Callable[[Slot], SparseForm],
+        may_stay_sparse: Callable[[Slot], bool],
     ) -> list[Tensor | None]:
         """The gradients for these slots as tensors of at least float32; None stays.
 
-        Of a sparse gradient duplicate rows are summed, unless it may stay as it is.
+        A sparse gradient is made dense, or stays one, of which all else here takes duplicate rows
+        as their sum.
         """
 
     def across_replicas(
@@ -182,10 +179,13 @@ class Backend(Protocol):
         """
 
     def numbers(self, gradient: Tensor) -> Tensor:
-        """The gradient's elements; of a sparse one those of the rows that it has."""
+        """The gradient's elements; of a sparse one those of the rows that it has, each once."""
 
     def map_numbers(self, function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
-        """The gradient with `function` applied to its elements."""
+        """The gradient with `function` applied to its elements.
+
+        What `function` leaves as it is stays so to the last bit.
+        """
 
     def choose(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]

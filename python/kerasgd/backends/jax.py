@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import keras
 
 from kerasgd import rule
-from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable, xla
+from kerasgd.backends import Move, Proceed, Slot, State, Step, Tensor, Variable, xla
 from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
 
@@ -24,7 +24,7 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
 def sum_rows(
     gradients: Sequence[Tensor | None],
     slots: Sequence[Slot],
-    sparse_form: Callable[[Slot], SparseForm],
+    may_stay_sparse: Callable[[Slot], bool],
 ) -> list[Tensor | None]:
     """As `Backend.sum_rows`; JAX's sparse gradients are made dense."""
     return [gradient if gradient is None else _dense(gradient) for gradient in gradients]

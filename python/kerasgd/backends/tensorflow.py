@@ -17,10 +17,11 @@ import keras
 import tensorflow as tf
 
 from kerasgd import rule
-from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable, xla
+from kerasgd.backends import Move, Proceed, Slot, State, Step, Tensor, Variable, xla
 from kerasgd.backends import tensorflow_clusters as clusters
 from kerasgd.backends import tensorflow_eager as eager
 from kerasgd.backends import tensorflow_kernels as kernels
+from kerasgd.backends import tensorflow_rows as rows
 from kerasgd.errors import StateError
 
 
@@ -33,36 +34,26 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
 def sum_rows(
     gradients: Sequence[Tensor | None],
     slots: Sequence[Slot],
-    sparse_form: Callable[[Slot], SparseForm],
+    may_stay_sparse: Callable[[Slot], bool],
 ) -> list[Tensor | None]:
     """As `Backend.sum_rows`."""
     pairs = zip(gradients, slots, strict=True)
-    return [g if g is None else _with_summed_rows(g, slot, sparse_form) for g, slot in pairs]
+    return [g if g is None else _with_summed_rows(g, slot, may_stay_sparse) for g, slot in pairs]
 
 
 def _with_summed_rows(
-    gradient: Tensor, slot: Slot, sparse_form: Callable[[Slot], SparseForm]
+    gradient: Tensor, slot: Slot, may_stay_sparse: Callable[[Slot], bool]
 ) -> Tensor:
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
     shape = tf.constant(list(slot.variable.shape))
     gradient = tf.IndexedSlices(_widened(gradient.values), gradient.indices, shape)
-    form = sparse_form(slot)
-    if form == "dense":
-        return tf.convert_to_tensor(gradient)
-    # Terms are added in the dtype of the weights.
-    as_it_is = form == "terms" and slot.variable.dtype == gradient.values.dtype
-    return gradient if as_it_is else _each_row_once(gradient)
+    stays = may_stay_sparse(slot) and rows.pay_for(gradient, slot, _native(slot.variable))
+    return gradient if stays else tf.convert_to_tensor(gradient)
 
 
 def _widened(values: Tensor) -> Tensor:
     return values if values.dtype in (tf.float32, tf.float64) else tf.cast(values, "float32")
-
-
-def _each_row_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    rows, place = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
-    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
@@ -112,11 +103,8 @@ def _sum(
         if slot.takes_gradient_as_value:  # a value is no share of a sum: the largest counts
             values = strategy.experimental_local_results(gradient)
             return [tf.reduce_max(tf.stack(values), axis=0)] * len(values)
-        # Rows of several replicas come side by side.
-        return [
-            _each_row_once(s) if isinstance(s, tf.IndexedSlices) else s
-            for s in strategy.experimental_local_results(next(sums))
-        ]
+        local: Sequence[Tensor] = strategy.experimental_local_results(next(sums))
+        return local
 
     return [on_devices(gradient, slot) for gradient, slot in zip(gradients, slots, strict=True)]
 
@@ -249,13 +237,13 @@ def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> T
 
 def numbers(gradient: Tensor) -> Tensor:
     """As `Backend.numbers`."""
-    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    return rows.each_once(gradient).values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
     """As `Backend.map_numbers`."""
     if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
+        return rows.mapped(function, gradient)
     return function(gradient)
 
 
@@ -311,7 +299,7 @@ def descend(
     scalars: dict[tuple[Any, int], tuple[Tensor, Tensor]] = {}
     for move in moves:
         if isinstance(move.gradient, tf.IndexedSlices):
-            _descend_rows(move, rate)
+            rows.descend(move, rate, momentum, nesterov)
         elif use_kernels and kernels.can_move(move):
             dtype = move.gradient.dtype
             key = (dtype, id(move.coefficient))
@@ -321,24 +309,6 @@ def descend(
             kernels.descend(move, *scalars[key], nesterov)
         else:
             rule.descend(move, rate, momentum, nesterov, read, assign)
-
-
-def _descend_rows(move: Move, rate: Tensor) -> None:
-    """Rule 1.1 on the rows that have a gradient; the others are not written (contract 11.2)."""
-    variable, gradient = move.slot.variable, move.gradient
-    step = rule.learning_rate_times_gradient(
-        gradient.values, move.coefficient, rate, variable.dtype.name
-    )
-    if step.dtype == variable.dtype:
-        variable.scatter_sub(tf.IndexedSlices(step, gradient.indices))
-    else:
-        rows = rule.without_momentum(tf.gather(variable, gradient.indices), step)
-        variable.scatter_update(tf.IndexedSlices(rows, gradient.indices))
-    if tf.is_tensor(move.coefficient):
-        # Rows without a gradient have one of zero, and a norm that is not finite spoils them
-        # too (4.5).
-        spoilt = tf.math.is_nan(move.coefficient)
-        when(spoilt, lambda: assign(variable, variable * float("nan")), [variable])
 
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
@@ -387,4 +357,7 @@ def overwrite(slots: Sequence[Slot]) -> None:
 
 
 def _times(factor: Tensor, gradient: Tensor) -> Tensor:
-    return map_numbers(lambda values: factor * values, gradient)
+    if isinstance(gradient, tf.IndexedSlices):
+        values = factor * gradient.values
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+    return factor * gradient

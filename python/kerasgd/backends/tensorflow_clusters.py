@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from kerasgd.backends import Move
+from kerasgd.backends import Move, Variable
 from kerasgd.backends import tensorflow_kernels as kernels
 
 # The number of elements from which on some thousand steps make up for the compiling.
@@ -34,9 +34,9 @@ def are_possible() -> bool:
 def pays_for(move: Move) -> bool:
     """Whether a cluster is measured to be faster: for large variables on a processor."""
     slot = move.slot
-    return (
-        math.prod(slot.variable.shape) >= LARGE
-        and "CPU" in slot.variable.device
-        and slot.constraint is None
-        and kernels.can_move(move)
-    )
+    return is_large(slot.variable) and slot.constraint is None and kernels.can_move(move)
+
+
+def is_large(variable: Variable) -> bool:
+    """Whether clusters of this variable alone are measured to pay: on a processor."""
+    return math.prod(variable.shape) >= LARGE and "CPU" in variable.device

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from kerasgd import rule
-from kerasgd.backends import Move, Proceed, Slot, SparseForm, State, Step, Tensor, Variable
+from kerasgd.backends import Move, Proceed, Slot, State, Step, Tensor, Variable
 from kerasgd.backends import torch_kernels as kernels
 from kerasgd.backends import torch_pieces as pieces
 from kerasgd.keras_internals import in_stateless_scope
@@ -36,7 +36,7 @@ def as_is(function: Callable[..., None]) -> Callable[..., None]:
 def sum_rows(
     gradients: Sequence[Tensor | None],
     slots: Sequence[Slot],
-    sparse_form: Callable[[Slot], SparseForm],
+    may_stay_sparse: Callable[[Slot], bool],
 ) -> list[Tensor | None]:
     """As `Backend.sum_rows`; PyTorch's sparse gradients are made dense."""
     weights = _values([slot.variable for slot in slots])

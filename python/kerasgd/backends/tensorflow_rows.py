@@ -1,0 +1,123 @@
+"""TensorFlow's sparse gradients (contract 11): rows, several of which may be of one row and add up.
+
+The rule adds terms, and takes them as they come: rows without a gradient are not read for it, but
+for the velocity, which moves all. Who looks at the gradient, as clips do, looks at the sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from kerasgd import rule
+from kerasgd.backends import Move, Slot, Tensor
+from kerasgd.backends import tensorflow_clusters as clusters
+from kerasgd.backends import tensorflow_kernels as kernels
+
+
+def pay_for(gradient: tf.IndexedSlices, slot: Slot, variable: tf.Variable) -> bool:
+    """Whether this gradient of `variable` is better not made dense."""
+    if slot.velocity is None:
+        return True
+    # As a dense gradient it is one more tensor of the variable's size to write and to read. But
+    # without XLA, velocity and weights would be copied instead.
+    return (
+        (not kernels.are_better() or clusters.are_possible())
+        and clusters.is_large(variable)
+        and variable.dtype == gradient.values.dtype
+    )
+
+
+def each_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    """The gradient with duplicate rows summed."""
+    return _summed(gradient)[0]
+
+
+def _summed(gradient: tf.IndexedSlices) -> tuple[tf.IndexedSlices, Tensor]:
+    """The sums, and for each term which of them it is in."""
+    found, place = tf.unique(gradient.indices)
+    sums = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(found))
+    return tf.IndexedSlices(sums, found, gradient.dense_shape), place
+
+
+def mapped(function: Callable[[Tensor], Tensor], gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    """The gradient with `function` applied to the elements of the sums.
+
+    Elements that it leaves alone keep their terms, or their sum would be rounded otherwise (4.4);
+    those that it changes become one term.
+    """
+    sums, place = _summed(gradient)
+    values = function(sums.values)
+    is_changed = values != sums.values
+    kept = tf.where(tf.gather(is_changed, place), tf.zeros_like(gradient.values), gradient.values)
+    changed = tf.where(is_changed, values, tf.zeros_like(values))
+    return tf.IndexedSlices(
+        tf.concat([kept, changed], 0),
+        tf.concat([gradient.indices, sums.indices], 0),
+        gradient.dense_shape,
+    )
+
+
+def descend(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
+    """Rules 1.1 to 1.3; without velocity, rows that have no gradient are not written (11.2)."""
+    if move.slot.velocity is None:
+        _descend_plainly(move, rate)
+    else:
+        _descend_with_momentum(move, rate, momentum, nesterov)
+
+
+def _descend_plainly(move: Move, rate: Tensor) -> None:
+    variable = move.slot.variable
+    if variable.dtype == move.gradient.values.dtype:
+        variable.scatter_sub(_step(move, rate, move.gradient))
+    else:
+        # Terms would be rounded to the dtype of the weights one by one.
+        step = _step(move, rate, each_once(move.gradient))
+        rows = rule.without_momentum(tf.gather(variable, step.indices), step.values)
+        variable.scatter_update(tf.IndexedSlices(rows, step.indices))
+    if tf.is_tensor(move.coefficient):
+        # Rows without a gradient have one of zero, and a norm that is not finite spoils them
+        # too (4.5).
+        spoilt = tf.math.is_nan(move.coefficient)
+        tf.cond(spoilt, lambda: _spoil(variable), lambda: None)
+
+
+def _spoil(variable: tf.Variable) -> None:
+    variable.assign(variable * float("nan"), read_value=False)
+
+
+def _step(move: Move, rate: Tensor, gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+    values = rule.learning_rate_times_gradient(
+        gradient.values, move.coefficient, rate, move.slot.variable.dtype.name
+    )
+    return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+
+
+def _descend_with_momentum(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
+    weights, velocity = move.slot.variable, move.slot.velocity
+    assert velocity is not None
+    kept = tf.constant(momentum, velocity.dtype)
+    if tf.is_tensor(move.coefficient):  # 4.5, as above
+        kept = tf.where(tf.math.is_nan(move.coefficient), kept * float("nan"), kept)
+    step = _step(move, rate, move.gradient)
+    _in_place(lambda: velocity.assign(kept * velocity, read_value=False))
+    velocity.scatter_sub(step)
+    ahead = momentum if nesterov else 1.0
+    _in_place(lambda: weights.assign(weights + ahead * velocity, read_value=False))
+    if nesterov:
+        weights.scatter_sub(step)
+
+
+def _in_place(assign: Callable[[], Any]) -> None:
+    """Do an assignment to each element of a variable by its elements and those of others.
+
+    TensorFlow copies a variable at each read, once rows were written to it. XLA reads and writes in
+    place.
+    """
+
+    def assigned() -> None:
+        assign()
+
+    tf.function(assigned, autograph=False, jit_compile=True)() if kernels.are_better() else assign()

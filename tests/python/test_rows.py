@@ -1,0 +1,173 @@
+"""Sparse gradients of TensorFlow give what their dense twins give, duplicate rows and all."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND, assert_close
+
+import kerasgd
+from kerasgd.reference import ReferenceSGD
+
+if BACKEND != "tensorflow":
+    pytest.skip("TensorFlow alone has sparse gradients", allow_module_level=True)
+
+import tensorflow as tf
+
+from kerasgd.backends import tensorflow_clusters as clusters
+
+ROWS, COLUMNS = 6, 3
+ARGUMENTS = {
+    "plain": {},
+    "momentum": {"momentum": 0.9},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "decay": {"weight_decay": 0.1},
+    "average": {"use_ema": True, "ema_momentum": 0.9},
+    "clipvalue": {"momentum": 0.9, "clipvalue": 0.5},
+    "clipvalue, no momentum": {"clipvalue": 0.5},
+    "clipnorm": {"clipnorm": 0.5, "loss_scale_factor": 8},
+    "global clip": {"momentum": 0.9, "global_clipnorm": 0.5},
+    "accumulation": {"momentum": 0.9, "gradient_accumulation_steps": 2},
+    "all of them": {
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 0.1,
+        "global_clipnorm": 1,
+        "use_ema": True,
+        "loss_scale_factor": 8,
+    },
+}
+MODES = {
+    "eager": lambda step: step,
+    "graph": tf.function,
+    "xla": tf.function(jit_compile=True),
+}
+
+
+@pytest.fixture(params=[True, False], ids=["large", "small"], autouse=True)
+def size(request, monkeypatch):
+    if request.param:
+        monkeypatch.setattr(clusters, "LARGE", ROWS * COLUMNS)
+
+
+def draws(seed, terms=8):
+    """Terms and their rows, some of which come several times."""
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=(terms, COLUMNS)).astype("float32")
+    return values, generator.integers(ROWS, size=terms)
+
+
+def sparse(values, indices):
+    return tf.IndexedSlices(tf.constant(values), tf.constant(indices), tf.constant([ROWS, COLUMNS]))
+
+
+def dense(values, indices):
+    result = np.zeros((ROWS, COLUMNS))
+    np.add.at(result, indices, values.astype("float64"))
+    return result
+
+
+def start():
+    return np.random.default_rng(9).normal(size=(ROWS, COLUMNS)).astype("float32")
+
+
+def run(mode, seeds, dtype="float32", **arguments):
+    variable = keras.Variable(start(), dtype=dtype)
+    optimizer = kerasgd.SGD(0.1, **arguments)
+    optimizer.build([variable])
+    step = MODES[mode](lambda values, indices: optimizer.apply([sparse_of(values, indices)]))
+    for seed in seeds:
+        step(*map(tf.constant, draws(seed)))
+    return optimizer, variable
+
+
+def sparse_of(values, indices):
+    return tf.IndexedSlices(values, indices, tf.constant([ROWS, COLUMNS]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+def test_rows_follow_the_reference(mode, arguments):  # contract 11.1
+    if "loss_scale_factor" in arguments:
+        arguments = {**arguments, "loss_scale_factor": 8}
+    optimizer, variable = run(mode, range(1, 5), **arguments)
+    reference = ReferenceSGD(0.1, **arguments).build([start()])
+    for seed in range(1, 5):
+        reference.step([dense(*draws(seed))])
+    assert_close([variable], reference.weights, "float32")
+    if "use_ema" in arguments:
+        assert_close([optimizer.state().slots[0].average], reference.averages, "float32")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("momentum", [0, 0.9])
+@pytest.mark.parametrize("clip", ["clipvalue", "clipnorm", "global_clipnorm"])
+def test_a_clip_that_is_not_reached_changes_no_bit(mode, momentum, clip):  # contract 4.4
+    plain = run(mode, range(1, 5), momentum=momentum)[1]
+    clipped = run(mode, range(1, 5), momentum=momentum, **{clip: 1e6})[1]
+    np.testing.assert_array_equal(plain, clipped)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("momentum", [0, 0.9])
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
+def test_a_norm_that_is_not_finite_spoils_all_rows(mode, momentum, clip):  # contract 4.5
+    variable = keras.Variable(start())
+    optimizer = kerasgd.SGD(0.1, momentum=momentum, **{clip: 1.0})
+    optimizer.build([variable])
+    gradient = sparse(np.full((1, COLUMNS), np.inf, "float32"), [2])
+    MODES[mode](lambda: optimizer.apply([gradient]))()
+    assert np.isnan(variable.numpy()).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_clipvalue_keeps_nan_and_clips_what_is_infinite(mode, momentum):  # contract 4.5
+    variable = keras.Variable(np.zeros((ROWS, COLUMNS)), dtype="float32")
+    optimizer = kerasgd.SGD(1.0, momentum=momentum, clipvalue=0.5)
+    optimizer.build([variable])
+    gradient = sparse(np.array([[np.inf, np.nan, 0.25]], "float32"), [2])
+    MODES[mode](lambda: optimizer.apply([gradient]))()
+    np.testing.assert_array_equal(variable[2], [-0.5, np.nan, -0.25])
+    assert not np.delete(variable.numpy(), 2, axis=0).any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_weights_in_half_precision_take_the_sum_of_the_terms(mode):  # contract 8.2, 11.1
+    # Each term alone is lost beside 1 in bfloat16; together they are not.
+    variable = keras.Variable(np.ones((ROWS, COLUMNS)), dtype="bfloat16")
+    optimizer = kerasgd.SGD(1.0)
+    optimizer.build([variable])
+    gradient = sparse(np.full((64, COLUMNS), 2.0**-10, "float32"), [2] * 64)
+    MODES[mode](lambda: optimizer.apply([gradient]))()
+    found = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
+    np.testing.assert_array_equal(found, dense(np.full((1, 3), -0.0625), [2]) + 1)
+
+
+def test_the_number_of_rows_may_change(monkeypatch):  # contract 11.1
+    monkeypatch.setattr(clusters, "LARGE", 1)
+    variable = keras.Variable(start())
+    optimizer = kerasgd.SGD(0.1, momentum=0.9)
+    optimizer.build([variable])
+    reference = ReferenceSGD(0.1, momentum=0.9).build([start()])
+    values, indices = tf.TensorSpec((None, COLUMNS)), tf.TensorSpec((None,), "int64")
+
+    @tf.function(input_signature=[values, indices])
+    def step(values, indices):
+        optimizer.apply([sparse_of(values, indices)])
+
+    for seed, terms in enumerate([8, 1, 5, 0], start=1):
+        step(*map(tf.constant, draws(seed, terms)))
+        reference.step([dense(*draws(seed, terms))])
+    assert step.experimental_get_tracing_count() == 1
+    assert_close([variable], reference.weights, "float32")
+
+
+def test_no_dense_gradient_is_made_of_the_rows_of_a_large_variable(monkeypatch):
+    monkeypatch.setattr(clusters, "LARGE", 1)
+    variable = keras.Variable(start())
+    optimizer = kerasgd.SGD(0.1, momentum=0.9)
+    optimizer.build([variable])
+    step = tf.function(lambda: optimizer.apply([sparse(*draws(1))]))
+    operations = {o.type for o in step.get_concrete_function().graph.get_operations()}
+    assert "ResourceScatterSub" in operations
+    assert not operations & {"UnsortedSegmentSum", "ResourceApplyKerasMomentum"}
