@@ -51,7 +51,7 @@ test-torch: needs-test .venv-torch ## run the Python tests on PyTorch
 test-r: needs-test install ## run the R tests on the installed package
 	@Rscript tools/test-r.R $(ARGS)
 
-bench: needs-test .venv .venv-jax .venv-torch ## time an update against Keras and its peers: half an hour
+bench: needs-test install .venv-jax .venv-torch ## time an update against Keras and its peers: half an hour
 	@tools/bench.sh $(ARGS)
 
 check: needs-check ## lint, compare man/ with its sources and run R CMD check --as-cran

@@ -43,7 +43,9 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--results", type=pathlib.Path, default=FOLDER, help="folder to write to")
     parser.add_argument("--mode", nargs="+", help="of: eager graph xla jit (all of the backend)")
     parser.add_argument(
-        "--workload", nargs="+", help="of: resnet large tiny embedding; of fit: mlp convnet (all)"
+        "--workload",
+        nargs="+",
+        help="of: resnet large tiny few embedding; of fit: mlp convnet (all)",
     )
     parser.add_argument("--configuration", nargs="+", help="of: plain momentum nesterov ... (all)")
     parser.add_argument(

@@ -19,21 +19,25 @@ CASES: dict[str, dict[tuple[str, str], list[str]]] = {
         ("graph", "resnet"): list(CONFIGURATIONS),
         ("graph", "large"): ["plain", "everything-nesterov"],
         ("graph", "tiny"): ["momentum"],
-        ("graph", "embedding"): ["plain", "momentum"],
+        ("graph", "few"): ["plain", "everything"],
+        ("graph", "embedding"): ["plain", "momentum", "nesterov"],
         ("xla", "resnet"): ["plain", "momentum", "everything"],
-        ("xla", "embedding"): ["momentum"],
+        ("xla", "embedding"): ["momentum", "nesterov"],
         ("eager", "resnet"): ["momentum", "everything"],
         ("eager", "tiny"): ["momentum"],
+        ("eager", "few"): ["plain", "everything"],
     },
     "jax": {
         ("jit", "resnet"): list(CONFIGURATIONS),
         ("jit", "large"): ["plain", "everything-nesterov"],
-        ("jit", "tiny"): ["momentum"],
+        ("jit", "tiny"): ["momentum", "everything"],
+        ("jit", "few"): ["plain", "everything"],
     },
     "torch": {
         ("eager", "resnet"): list(CONFIGURATIONS),
         ("eager", "large"): ["plain", "everything-nesterov"],
         ("eager", "tiny"): ["plain", "momentum", "everything"],
+        ("eager", "few"): ["plain", "momentum", "everything"],
     },
 }
 

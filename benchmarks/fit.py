@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from benchmarks.comparison import compare
-from benchmarks.configurations import CONFIGURATIONS, RATE
+from benchmarks.configurations import CONFIGURATIONS, EVERYTHING, RATE
 from benchmarks.contenders import BACKEND, OPTIMIZERS
 from benchmarks.numerics import check_equal
 from benchmarks.options import Options
@@ -52,19 +52,22 @@ def convnet() -> keras.Model:
 
 
 # On JAX, Keras' own SGD fails in the second fit() with averages.
-CONFIGURED = ["plain", "momentum" if BACKEND == "jax" else "everything"]
+WITHOUT_AVERAGES = {k: v for k, v in EVERYTHING.items() if not k.startswith(("use_ema", "ema_"))}
+CONFIGURED = {
+    "plain": CONFIGURATIONS["plain"],
+    **({"no averages": WITHOUT_AVERAGES} if BACKEND == "jax" else {"everything": EVERYTHING}),
+}
 MODELS = {"mlp": mlp, "convnet": convnet}
 
 
 def rows(options: Options) -> Iterator[list[Row]]:
     x, y = _data(max(1, round(STEPS * options.scale)))
     for model, make in MODELS.items():
-        for configuration in CONFIGURED:
+        for configuration, chosen in CONFIGURED.items():
             if not options.wants(workload=model, configuration=configuration):
                 continue
             models = {
-                name: _compiled(make, cls(RATE, **CONFIGURATIONS[configuration]))
-                for name, cls in OPTIMIZERS.items()
+                name: _compiled(make, cls(RATE, **chosen)) for name, cls in OPTIMIZERS.items()
             }
             for own in models.values():
                 _epoch(own, x[: COMPARED * BATCH], y[: COMPARED * BATCH])

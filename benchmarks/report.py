@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.comparison import AGAIN, BASELINE, OURS
 from benchmarks.lines import Files, by_case, by_contender, by_quantity
-from benchmarks.results import Row, read_all
+from benchmarks.results import Row, read, read_all
 from benchmarks.slope import LARGEST, slope
 
 # What a column shows of a line.
@@ -28,6 +28,8 @@ def markdown(folder: pathlib.Path) -> str:
     for kind, writers in sections.items():
         if found[kind]:
             parts += ["\n".join(write(found[kind])) for write in writers]
+    if (folder / "from-r.json").exists():
+        parts.append("\n".join(from_r(read(folder / "from-r.json"))))
     # What fills the most lines is read least.
     parts.sort(key=lambda part: part.startswith("## Every contender"))
     return "\n\n".join(parts) + "\n"
@@ -137,6 +139,23 @@ def growing(files: Files) -> Iterator[str]:
         "slope of the first call": lambda line: _slope(line.rows, "first call s"),
     }
     yield from _table(columns, by_quantity(files))
+
+
+def from_r(file: dict[str, Any]) -> Iterator[str]:
+    about = file["about"]
+    yield "## From R"
+    yield ""
+    yield "*Python* is the same without R: the constructor, and the step with a number as rate; on"
+    yield f"TensorFlow ({about['machine']}; {about['versions']}; load average {about['load']})."
+    yield ""
+    yield "| what | ms | Python, ms |"
+    yield "|---|---|---|"
+    for row in file["rows"]:
+        python = "" if row["python"] is None else _number(row["python"])
+        yield (
+            f"| `{row['what']}` | {_number(row['ms'])} "
+            f"[{_number(row['lowest'])}, {_number(row['highest'])}] | {python} |"
+        )
 
 
 def _at(row: Row) -> str:

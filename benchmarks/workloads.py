@@ -76,6 +76,11 @@ def tiny(scale: float = 1.0) -> Workload:
     return Workload([(8,)] * max(1, round(1_000 * scale)))
 
 
+def few(scale: float = 1.0) -> Workload:
+    """Less work than it is to call an optimizer."""
+    return even(6, round(600 * scale))
+
+
 def embedding(scale: float = 1.0) -> Workload:
     return Workload([(max(1_000, round(1_000_000 * scale)), 64)], rows=1_000)
 
@@ -85,4 +90,10 @@ def even(variables: int, parameters: int) -> Workload:
     return Workload([(max(1, parameters // variables),)] * variables)
 
 
-WORKLOADS = {"resnet": resnet_like, "large": large, "tiny": tiny, "embedding": embedding}
+WORKLOADS = {
+    "resnet": resnet_like,
+    "large": large,
+    "tiny": tiny,
+    "few": few,
+    "embedding": embedding,
+}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Times an update beside Keras and its peers, and draws the results.
 # Usage: tools/bench.sh [BACKEND]... [KIND]... [option of python -m benchmarks]...
-# Backends (tensorflow jax torch) and kinds (measure build memory fit growth) are all of them
-# unless some are named. What is not measured again stays as it was.
+# Backends (tensorflow jax torch) and kinds (measure build memory fit growth from-r) are all of them
+# unless some are named. What is not measured again stays as it was. R is measured on TensorFlow.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -16,14 +16,19 @@ backends=() kinds=()
 while (($#)); do
   case $1 in
     tensorflow | jax | torch) backends+=("$1") ;;
-    measure | build | memory | fit | growth) kinds+=("$1") ;;
+    measure | build | memory | fit | growth | from-r) kinds+=("$1") ;;
     -*) break ;;
-    *) die "\`$1\` is neither a backend (tensorflow jax torch) nor a kind (measure build memory fit growth)" ;;
+    *) die "\`$1\` is neither a backend (tensorflow jax torch) nor a kind (measure build memory fit growth from-r)" ;;
   esac
   shift
 done
 ((${#backends[@]})) || backends=(tensorflow jax torch)
-((${#kinds[@]})) || kinds=(measure build memory fit growth)
+((${#kinds[@]})) || kinds=(measure build memory fit growth from-r)
+results=benchmarks/results
+for ((i = 1; i < $#; i++)); do
+  next=$((i + 1))
+  [[ ${!i} != --results ]] || results=${!next}
+done
 
 # Beside the environments, not in them. Dependencies are left out: TensorFlow and JAX are there.
 peers() {
@@ -36,10 +41,14 @@ peers() {
     --upgrade --no-deps --target "build/bench/$1" "${@:2}") || say "Timing without this peer"
 }
 
-mkdir -p build/bench
+mkdir -p build/bench "$results"
 for backend in "${backends[@]}"; do
   peers "$backend"
   for kind in "${kinds[@]}"; do
+    if [[ $kind == from-r ]]; then
+      [[ $backend != tensorflow ]] || PYTHONPATH=. Rscript benchmarks/from-r.R "$results"
+      continue
+    fi
     PYTHONPATH=.:build/bench/$backend KERAS_BACKEND=$backend \
       "${environment[$backend]}/bin/python" -m benchmarks "$kind" "$@"
   done

@@ -1,5 +1,6 @@
 """The benchmark's own arithmetic, and that it refuses to time what computes something else."""
 
+import json
 import math
 import shutil
 import sys
@@ -192,3 +193,16 @@ def test_report_shows_the_verdict_and_the_best_peer(tmp_path):
     ours = ["4", "3.96", "1.01 [0.91, 1.11]", "1.02 [0.92, 1.12]", "no difference"]
     first_calls = ["2.94", "2.97"]
     assert cells == ["jax", *case, *ours, "", *first_calls, "other 2.50 [2.40, 2.60]"]
+
+
+def test_report_shows_what_r_adds(tmp_path):
+    about = {"machine": "one", "versions": "R 4", "load": 0.5}
+    rows = [
+        {"what": "library(kerasgd)", "ms": 6, "lowest": 5, "highest": 7, "python": None},
+        {"what": "optimizer_sgd()", "ms": 2.5, "lowest": 2, "highest": 3, "python": 1.25},
+    ]
+    (tmp_path / "from-r.json").write_text(json.dumps({"about": about, "rows": rows}))
+    page = report.markdown(tmp_path)
+    assert "TensorFlow (one; R 4; load average 0.5)." in page
+    assert "| `library(kerasgd)` | 6 [5, 7] |  |" in page
+    assert "| `optimizer_sgd()` | 2.5 [2, 3] | 1.25 |" in page

@@ -1,7 +1,8 @@
-"""TensorFlow's sparse gradients (contract 11): rows, several of which may be of one row and add up.
+"""TensorFlow's sparse gradients (contract 11): terms for some rows, which add up where rows repeat.
 
-The rule adds terms, and takes them as they come: rows without a gradient are not read for it, but
-for the velocity, which moves all. Who looks at the gradient, as clips do, looks at the sums.
+The rule takes the terms as they come. Without a velocity, rows that have no gradient are neither
+read nor written; a velocity moves them all. What looks at a gradient, as clips do, looks at the
+sums.
 """
 
 from __future__ import annotations
