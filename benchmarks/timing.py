@@ -39,7 +39,7 @@ def interleaved(steps: Mapping[str, Step], effort: Effort) -> dict[str, list[flo
     """The times of all, one a round, so that what disturbs disturbs all alike."""
     once = {name: duration(step) for name, step in steps.items()}
     repeats = {name: max(1, round(SHORTEST / seconds)) for name, seconds in once.items()}
-    rounds = effort.rounds_of(sum(max(SHORTEST, seconds) for seconds in once.values()))
+    rounds = effort.rounds_of(sum(REST + max(SHORTEST, seconds) for seconds in once.values()))
     times: dict[str, list[float]] = {name: [] for name in steps}
     # To follow a certain other one may be a disadvantage: it leaves caches and threads behind.
     generator = random.Random(1)

@@ -135,14 +135,14 @@ def _descend(optimizer: SGD, moves: Sequence[Move], rate: Tensor) -> None:
         return
     weight_decay = optimizer.weight_decay or 0.0
     optimizer.backend.descend(moves, rate, optimizer.momentum, optimizer.nesterov, weight_decay)
-    _constrain(optimizer, [move.slot for move in moves if move.slot.constraint is not None])
+    _constrain(optimizer, [move.slot for move in moves])
 
 
 def _constrain(optimizer: SGD, slots: Sequence[Slot]) -> None:
     try:
         for slot in slots:
-            assert slot.constraint is not None
-            optimizer.backend.assign(slot.variable, slot.constraint(slot.variable))
+            if slot.constraint is not None:
+                optimizer.backend.assign(slot.variable, slot.constraint(slot.variable))
     except Exception as error:
         raise StateError(
             with_full_stop(f"A constraint failed with {type(error).__name__}: {error}")

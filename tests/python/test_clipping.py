@@ -87,15 +87,46 @@ def test_the_global_norm_is_at_the_limit_whatever_its_size(dtype, magnitude, mod
         np.testing.assert_allclose(x / magnitude, direction / 4 / np.sqrt(len(SHAPES)), 1e-5)
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
 @pytest.mark.parametrize(("dtype", "magnitude"), CASES)
-def test_at_the_limit_and_below_no_bit_changes(dtype, magnitude, clip):  # contract 4.4
+def test_below_the_limit_no_bit_changes(dtype, magnitude, clip, mode):  # contract 4.4
     skip_without(dtype)
     gradients = [magnitude * direction for direction in directions()]
-    plain = moved(gradients, dtype)
-    clipped = moved(gradients, dtype, **{clip: 10 * magnitude})
+    plain = moved(gradients, dtype, mode)
+    clipped = moved(gradients, dtype, mode, **{clip: 10 * magnitude})
     for x, y in zip(plain, clipped, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
+def test_at_the_limit_no_bit_changes(clip, mode):  # contract 4.4
+    (found,) = moved([np.array([3.0, 4.0])], "float32", mode, **{clip: 5.0})
+    np.testing.assert_array_equal(found, [3.0, 4.0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_variables_without_elements_have_norm_zero(mode):
+    gradients = [np.zeros((0,)), np.array([6.0, 8.0]), np.zeros((2, 0))]
+    each = moved(gradients, "float32", mode, clipnorm=5.0)
+    together = moved(gradients, "float32", mode, global_clipnorm=5.0)
+    for found in (each, together):
+        assert [x.shape for x in found] == [(0,), (2,), (2, 0)]
+        np.testing.assert_allclose(found[1], [3.0, 4.0], 1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_norm_over_several_dtypes(mode):  # contract 4.3
+    dtypes = ["float16", "bfloat16", "float32"] + ["float64"] * (BACKEND != "jax")
+    variables = [keras.Variable([0.0, 0.0], dtype=dtype) for dtype in dtypes]
+    gradients = [keras.ops.convert_to_tensor([3.0, 4.0], dtype) for dtype in dtypes]
+    optimizer = kerasgd.SGD(1.0, global_clipnorm=2.5)
+    optimizer.build(variables)
+    factor = -2.5 / (5 * np.sqrt(len(dtypes)))
+    for weights in after_step(optimizer, gradients, variables, mode):
+        found = keras.ops.convert_to_numpy(keras.ops.cast(weights, "float32"))
+        np.testing.assert_allclose(found, [3 * factor, 4 * factor], 4e-3)
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])

@@ -179,7 +179,7 @@ if BACKEND == "torch":
     def all_are_large(monkeypatch):
         """Small tensors take the ways of large ones, several pieces each."""
         monkeypatch.setattr(torch_kernels, "LARGE", 1)
-        monkeypatch.setattr(torch_kernels, "PIECE", 16)
+        monkeypatch.setattr(torch_kernels, "LONGEST_SUM", 16)
         monkeypatch.setattr(torch_pieces, "PIECE", 16)
 
     @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
@@ -225,6 +225,26 @@ if BACKEND == "torch":
         (move,) = moves((5, 8))
         move = move._replace(gradient=torch.ones(8, 5).T)
         assert list(torch_pieces.groups([move])) == [[move]]
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+    @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+    @pytest.mark.filterwarnings("ignore:.*momentum")
+    def test_large_variables_in_half_precision(all_are_large, arguments, dtype):  # contract 8.2
+        _, variables = run(arguments, dtype)
+        bound = {"float16": 2e-3, "bfloat16": 2e-2}[dtype]
+        for variable, expected in zip(variables, reference(arguments).weights, strict=True):
+            found = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
+            error = np.max(np.abs(found - expected), initial=0)
+            assert error <= bound * np.max(np.abs(expected), initial=0)
+
+    @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+    @pytest.mark.filterwarnings("ignore:.*momentum")
+    def test_large_gradients_of_another_dtype(all_are_large, arguments):  # contract 1.4
+        variables = [keras.Variable(w, dtype="float32") for w in numbers(0)]
+        optimizer = kerasgd.SGD(0.1, **arguments)
+        for t in range(STEPS):
+            optimizer.apply([torch.as_tensor(g) for g in numbers(t + 1)], variables)
+        assert_close(variables, reference(arguments).weights, "float32")
 
     def test_large_variables_with_a_constraint_are_not_cut(all_are_large):  # contract 5.3
         w = keras.Variable(np.zeros((5, 8)), dtype="float32")

@@ -128,8 +128,7 @@ class Backend(Protocol):
     ) -> list[Tensor | None]:
         """The gradients for these slots as tensors of at least float32; None stays.
 
-        A sparse gradient is made dense, or stays one, of which all else here takes duplicate rows
-        as their sum.
+        A sparse gradient is made dense, or has each row once.
         """
 
     def across_replicas(
@@ -179,13 +178,10 @@ class Backend(Protocol):
         """
 
     def numbers(self, gradient: Tensor) -> Tensor:
-        """The gradient's elements; of a sparse one those of the rows that it has, each once."""
+        """The gradient's elements; of a sparse one those of the rows that it has."""
 
     def map_numbers(self, function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
-        """The gradient with `function` applied to its elements.
-
-        What `function` leaves as it is stays so to the last bit.
-        """
+        """The gradient with `function` applied to its elements."""
 
     def choose(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]

@@ -49,7 +49,7 @@ def _with_summed_rows(
     shape = tf.constant(list(slot.variable.shape))
     gradient = tf.IndexedSlices(_widened(gradient.values), gradient.indices, shape)
     stays = may_stay_sparse(slot) and rows.pay_for(gradient, slot, _native(slot.variable))
-    return gradient if stays else tf.convert_to_tensor(gradient)
+    return rows.each_once(gradient) if stays else tf.convert_to_tensor(gradient)
 
 
 def _widened(values: Tensor) -> Tensor:
@@ -103,8 +103,11 @@ def _sum(
         if slot.takes_gradient_as_value:  # a value is no share of a sum: the largest counts
             values = strategy.experimental_local_results(gradient)
             return [tf.reduce_max(tf.stack(values), axis=0)] * len(values)
-        local: Sequence[Tensor] = strategy.experimental_local_results(next(sums))
-        return local
+        # Rows of several replicas come side by side.
+        return [
+            rows.each_once(s) if isinstance(s, tf.IndexedSlices) else s
+            for s in strategy.experimental_local_results(next(sums))
+        ]
 
     return [on_devices(gradient, slot) for gradient, slot in zip(gradients, slots, strict=True)]
 
@@ -237,13 +240,13 @@ def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> T
 
 def numbers(gradient: Tensor) -> Tensor:
     """As `Backend.numbers`."""
-    return rows.each_once(gradient).values if isinstance(gradient, tf.IndexedSlices) else gradient
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
     """As `Backend.map_numbers`."""
     if isinstance(gradient, tf.IndexedSlices):
-        return rows.mapped(function, gradient)
+        return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
     return function(gradient)
 
 
@@ -357,7 +360,4 @@ def overwrite(slots: Sequence[Slot]) -> None:
 
 
 def _times(factor: Tensor, gradient: Tensor) -> Tensor:
-    if isinstance(gradient, tf.IndexedSlices):
-        values = factor * gradient.values
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
-    return factor * gradient
+    return map_numbers(lambda values: factor * values, gradient)

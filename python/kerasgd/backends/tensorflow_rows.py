@@ -1,8 +1,7 @@
-"""TensorFlow's sparse gradients (contract 11): terms for some rows, which add up where rows repeat.
+"""TensorFlow's sparse gradients (contract 11), which have values for some rows only.
 
-The rule takes the terms as they come. Without a velocity, rows that have no gradient are neither
-read nor written; a velocity moves them all. What looks at a gradient, as clips do, looks at the
-sums.
+Without a velocity, rows that have no gradient are neither read nor written; a velocity moves them
+all.
 """
 
 from __future__ import annotations
@@ -32,33 +31,19 @@ def pay_for(gradient: tf.IndexedSlices, slot: Slot, variable: tf.Variable) -> bo
 
 
 def each_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    """The gradient with duplicate rows summed."""
-    return _summed(gradient)[0]
-
-
-def _summed(gradient: tf.IndexedSlices) -> tuple[tf.IndexedSlices, Tensor]:
-    """The sums, and for each term which of them it is in."""
+    """The gradient with duplicate rows summed, as the order of a step asks (contract 0)."""
     found, place = tf.unique(gradient.indices)
-    sums = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(found))
-    return tf.IndexedSlices(sums, found, gradient.dense_shape), place
 
+    def sums() -> tuple[Tensor, Tensor]:
+        return tf.math.unsorted_segment_sum(gradient.values, place, tf.size(found)), found
 
-def mapped(function: Callable[[Tensor], Tensor], gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    """The gradient with `function` applied to the elements of the sums.
-
-    Elements that it leaves alone keep their terms, or their sum would be rounded otherwise (4.4);
-    those that it changes become one term.
-    """
-    sums, place = _summed(gradient)
-    values = function(sums.values)
-    is_changed = values != sums.values
-    kept = tf.where(tf.gather(is_changed, place), tf.zeros_like(gradient.values), gradient.values)
-    changed = tf.where(is_changed, values, tf.zeros_like(values))
-    return tf.IndexedSlices(
-        tf.concat([kept, changed], 0),
-        tf.concat([gradient.indices, sums.indices], 0),
-        gradient.dense_shape,
-    )
+    if kernels.are_better():
+        # To sum takes as long as the rule, and to see that there is nothing to sum a tenth of it.
+        has_duplicates = tf.size(found) < tf.size(gradient.indices)
+        values, rows = tf.cond(has_duplicates, sums, lambda: (gradient.values, gradient.indices))
+    else:  # a conditional's branches must have one shape
+        values, rows = sums()
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def descend(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
@@ -70,12 +55,10 @@ def descend(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
 
 
 def _descend_plainly(move: Move, rate: Tensor) -> None:
-    variable = move.slot.variable
-    if variable.dtype == move.gradient.values.dtype:
-        variable.scatter_sub(_step(move, rate, move.gradient))
+    variable, step = move.slot.variable, _step(move, rate)
+    if variable.dtype == step.values.dtype:
+        variable.scatter_sub(step)
     else:
-        # Terms would be rounded to the dtype of the weights one by one.
-        step = _step(move, rate, each_once(move.gradient))
         rows = rule.without_momentum(tf.gather(variable, step.indices), step.values)
         variable.scatter_update(tf.IndexedSlices(rows, step.indices))
     if tf.is_tensor(move.coefficient):
@@ -89,7 +72,8 @@ def _spoil(variable: tf.Variable) -> None:
     variable.assign(variable * float("nan"), read_value=False)
 
 
-def _step(move: Move, rate: Tensor, gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+def _step(move: Move, rate: Tensor) -> tf.IndexedSlices:
+    gradient = move.gradient
     values = rule.learning_rate_times_gradient(
         gradient.values, move.coefficient, rate, move.slot.variable.dtype.name
     )
@@ -102,7 +86,7 @@ def _descend_with_momentum(move: Move, rate: Tensor, momentum: float, nesterov: 
     kept = tf.constant(momentum, velocity.dtype)
     if tf.is_tensor(move.coefficient):  # 4.5, as above
         kept = tf.where(tf.math.is_nan(move.coefficient), kept * float("nan"), kept)
-    step = _step(move, rate, move.gradient)
+    step = _step(move, rate)
     _in_place(lambda: velocity.assign(kept * velocity, read_value=False))
     velocity.scatter_sub(step)
     ahead = momentum if nesterov else 1.0

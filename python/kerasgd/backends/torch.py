@@ -7,12 +7,10 @@ There `_writable()` hands out copies, which the scope then holds.
 from __future__ import annotations
 
 import contextlib
-import operator
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import torch
 
 from kerasgd import rule
@@ -24,7 +22,6 @@ from kerasgd.keras_internals import in_stateless_scope
 # Half precision must not be computed in half precision (contract 8).
 WIDE = {torch.float32, torch.float64}
 # What is asked of thousands of tensors is asked by functions that `map()` calls without Python.
-DTYPE, LAYOUT, HELD = map(operator.attrgetter, ("dtype", "layout", "_value"))
 DEVICE, PLACE = torch.Tensor.get_device, torch.Tensor.data_ptr
 
 
@@ -54,8 +51,8 @@ def _are_ready(gradients: Sequence[Tensor], weights: Sequence[torch.Tensor]) -> 
     """
     return (
         set(map(type, gradients)) == {torch.Tensor}
-        and set(map(DTYPE, gradients)) <= WIDE
-        and set(map(LAYOUT, gradients)) == {torch.strided}
+        and {gradient.dtype for gradient in gradients} <= WIDE
+        and {gradient.layout for gradient in gradients} == {torch.strided}
         # A number is faster to get than a device; CPU has none.
         and len({*map(DEVICE, gradients), *map(DEVICE, weights)}) == 1
         and not torch.compiler.is_compiling()  # tensors have no memory yet
@@ -140,7 +137,7 @@ def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> T
         factors = (1 / units).unbind()
         gradients = [g.to(f.dtype) * f for g, f in zip(gradients, factors, strict=True)]
     norms = kernels.norms(gradients)
-    if len(set(map(DTYPE, norms))) > 1:
+    if len({norm.dtype for norm in norms}) > 1:
         norms = [norm.double() for norm in norms]
     return torch.stack(norms).square_()
 
@@ -200,8 +197,8 @@ def _by_kind(moves: Sequence[Move]) -> dict[tuple[Any, ...], Sequence[Move]]:
     slots, gradients, coefficients, _ = zip(*moves, strict=True)
     weights = _values([slot.variable for slot in slots])
     features = (
-        list(map(DTYPE, gradients)),
-        list(map(DTYPE, weights)),
+        [gradient.dtype for gradient in gradients],
+        [w.dtype for w in weights],
         list(map(id, coefficients)),
         [slot.decays for slot in slots],
     )
@@ -241,8 +238,11 @@ def _descend_together(
 
 def _folded(rate: Tensor, move: Move) -> float:
     """The learning rate times the coefficient, rounded as the gradient's dtype is."""
-    rounded = np.float32 if move.gradient.dtype == torch.float32 else np.float64
-    return float(rounded(float(rate)) * rounded(float(move.coefficient)))
+    dtype, coefficient = move.gradient.dtype, move.coefficient
+    step = torch.as_tensor(rate, dtype=dtype)
+    if not (isinstance(coefficient, float) and coefficient == 1):  # as mostly
+        step = step * torch.as_tensor(coefficient, dtype=dtype)
+    return float(step)
 
 
 def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
@@ -252,7 +252,7 @@ def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
     if not bool(begun):
         torch._foreach_copy_(averages, weights)
         return
-    for dtype in set(map(DTYPE, averages)):
+    for dtype in {a.dtype for a in averages}:
         alike = [a for a in averages if a.dtype == dtype]
         of_alike = [w.to(dtype) for w, a in zip(weights, averages, strict=True) if a.dtype == dtype]
         kernels.average(alike, of_alike, momentum)
@@ -281,7 +281,7 @@ def _values(variables: Sequence[Variable]) -> list[torch.Tensor]:
     """The tensors that variables hold, or that the scope holds for them."""
     # `value` asks for scopes of several kinds, which costs more than to update a small variable.
     if not in_stateless_scope():
-        held = list(map(HELD, variables))
+        held = [variable._value for variable in variables]
         if type(None) not in map(type, held):
             return held
     return [variable.value for variable in variables]

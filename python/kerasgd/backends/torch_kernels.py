@@ -1,7 +1,7 @@
 """PyTorch's kernels: rules, norms and averages of many tensors in few passes over memory.
 
 Small tensors are best taken all at once, since each call of PyTorch costs more than they do. Large
-ones are best taken one by one or in pieces, by what reads and writes least memory.
+ones are best taken by what reads and writes least memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LARGEST_FUSED_DECAY = 0.5
 # A tensor of this many elements takes longer than the call that is made for it.
 LARGE = 2**15
 # So many squares can be added up in float32 without losing more than the fifth digit.
-PIECE = 2**18
+LONGEST_SUM = 2**18
 
 
 def descend_plainly(weights: Tensors, gradients: Tensors, step: float, decay: float) -> None:
@@ -153,7 +153,7 @@ def norms(tensors: Tensors) -> list[torch.Tensor]:
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:
     # PyTorch's own norm adds up the squares in one float32: of 16 million equal ones it loses 2 %.
-    squares = [torch.dot(piece, piece) for piece in tensor.reshape(-1).split(PIECE)]
+    squares = [torch.dot(piece, piece) for piece in tensor.reshape(-1).split(LONGEST_SUM)]
     return torch.stack(squares).sum().sqrt()
 
 
@@ -162,7 +162,7 @@ def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
     # Not by lerp, whose difference of two infinite numbers is NaN.
     small_averages, small_weights = [], []
     for a, w in zip(averages, weights, strict=True):
-        if a.numel() >= LARGE and a.is_cpu and a.is_contiguous() and w.is_contiguous():
+        if _is_large(a) and a.is_contiguous() and w.is_contiguous():
             # The outer product with (1): of PyTorch's operations the one that scales both terms.
             one = w.new_ones(1)
             a.view(1, -1).addr_(one, w.view(-1), beta=momentum, alpha=1 - momentum)

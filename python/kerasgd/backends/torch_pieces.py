@@ -39,7 +39,9 @@ def pay_for(moves: Sequence[Move]) -> bool:
     """Whether there is more than one piece, and memory that may be written piece by piece."""
     if in_stateless_scope() or torch.compiler.is_compiling():
         return False
-    elements: int = sum(map(torch.Tensor.numel, [move.gradient for move in moves]))
+    # A GPU has no cache of this size, and takes large pieces best.
+    gradients = [move.gradient for move in moves if move.gradient.is_cpu]
+    elements: int = sum(map(torch.Tensor.numel, gradients))
     return elements > PIECE
 
 
@@ -65,14 +67,14 @@ def _cut(move: Move) -> Sequence[Move]:
     slot, gradient = move.slot, move.gradient
     kept = [role for role in ROLES if getattr(slot, role) is not None]
     tensors = [gradient, *(getattr(slot, role)._value for role in kept)]
-    if not all(map(_can_be_cut, tensors)):
+    # Between dtypes moves are made one by one, for which a variable must be one.
+    if len({tensor.dtype for tensor in tensors}) > 1 or not all(map(_can_be_cut, tensors)):
         return [move]
     parts = zip(*(tensor.view(-1).split(PIECE) for tensor in tensors), strict=True)
     return [_part(move, gradient, dict(zip(kept, rest, strict=True))) for gradient, *rest in parts]
 
 
 def _can_be_cut(tensor: torch.Tensor) -> bool:
-    # A GPU has no cache of this size, and takes large pieces best.
     return bool(tensor.is_cpu and tensor.is_contiguous())
 
 

@@ -1,4 +1,4 @@
-"""What XLA compiles, on JAX and on TensorFlow: few operations, each on much.
+"""Norms for XLA, on JAX and on TensorFlow: few operations, each on much.
 
 XLA runs many small operations one by one, and compiles them slowly: 1,000 variables of 8 elements
 took it 39 seconds with a global norm of 1,000 sums, and take 3 with one.
@@ -35,7 +35,9 @@ def squared_norms(gradients: Sequence[Tensor], units: Tensor | None) -> Tensor:
 
 def _kind(gradient: Tensor, index: int) -> tuple[int | str, ...]:
     """What gradients have in common whose squares are summed in one operation."""
-    if None in gradient.shape or math.prod(gradient.shape) > SMALL:
+    # TensorFlow's shapes may be unknown while it traces.
+    is_unknown = getattr(gradient.shape, "rank", 0) is None or None in gradient.shape
+    if is_unknown or math.prod(gradient.shape) > SMALL:
         return (index,)
     return (math.prod(gradient.shape), keras.backend.standardize_dtype(gradient.dtype))
 
