@@ -95,6 +95,35 @@ def beside_dense_gradients(subject: Subject) -> Comparisons:
     yield from follows_reference(subject, problem, [APPLY], learning_rate=0.5, global_clipnorm=2.0)
 
 
+@check("11.1")
+def terms_that_cancel(subject: Subject) -> Comparisons:
+    """Terms a million times as large as their sum: added to the weights they would take digits."""
+    only_on("tensorflow", REASON)
+    rows = SparseRows(values=[[1e3, -1e3], [-1e3, 1e3], [1e-3, 1e-3]], indices=[1, 1, 1])
+    problem = Problem([np.full((2, 2), 0.01)], [[rows]])
+    for arguments in CLIPS:
+        yield from follows_reference(
+            subject, problem, ways_of_apply(), learning_rate=1.0, **arguments
+        )
+
+
+@check("4.4")
+def no_change_of_rows_below_the_limit(subject: Subject) -> Comparisons:
+    """Forty terms of five rows, whose sums depend on the order in which they are formed."""
+    only_on("tensorflow", REASON)
+    generator = np.random.default_rng(4)
+    values = generator.normal(size=(40, 2)).astype("float32").astype("float64")
+    rows = SparseRows(values=values, indices=generator.integers(5, size=40))
+    problem = Problem([np.zeros((5, 2))], [[rows]] * 2)
+    for way, momentum in itertools.product(ways_of_apply(), (0.0, 0.9)):
+        plain = way.train(subject(learning_rate=0.1, momentum=momentum), problem)
+        for clip in ("clipvalue", "clipnorm", "global_clipnorm"):
+            optimizer = subject(learning_rate=0.1, momentum=momentum, **{clip: 1e6})
+            clipped = way.train(optimizer, problem)
+            where = f"{way.name}, momentum {momentum}, {clip}"
+            yield same_bits(where, plain.final[0], clipped.final[0])
+
+
 LOOKUPS = np.array([[0, 0, 0, 1], [2, 1, 2, 1], [3, 3, 3, 3]])
 
 
