@@ -66,8 +66,8 @@ def start():
     return np.random.default_rng(9).normal(size=(ROWS, COLUMNS)).astype("float32")
 
 
-def run(mode, seeds, dtype="float32", **arguments):
-    variable = keras.Variable(start(), dtype=dtype)
+def run(mode, seeds, **arguments):
+    variable = keras.Variable(start())
     optimizer = kerasgd.SGD(0.1, **arguments)
     optimizer.build([variable])
     step = MODES[mode](lambda values, indices: optimizer.apply([sparse(values, indices)]))

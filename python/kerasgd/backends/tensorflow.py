@@ -349,7 +349,7 @@ def in_one_pass(
     """As `Backend.in_one_pass`: one cluster of operations that XLA compiles."""
     large = [move for move in moves if clusters.are_possible() and clusters.pays_for(move)]
     if large:
-        tf.function(partial(function, large), autograph=False, jit_compile=True)()
+        clusters.run(partial(function, large))
     return frozenset(id(move.slot) for move in large)
 
 

@@ -8,6 +8,7 @@ each element, and takes about 0.04 s to compile for each variable.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -40,3 +41,8 @@ def pays_for(move: Move) -> bool:
 def is_large(variable: Variable) -> bool:
     """Whether clusters of this variable alone are measured to pay: on a processor."""
     return math.prod(variable.shape) >= LARGE and "CPU" in variable.device
+
+
+def run(function: Callable[[], None]) -> None:
+    """Do `function` as one cluster of the graph that is being traced."""
+    tf.function(function, autograph=False, jit_compile=True)()

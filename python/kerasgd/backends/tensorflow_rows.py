@@ -105,4 +105,4 @@ def _in_place(assign: Callable[[], Any]) -> None:
     def assigned() -> None:
         assign()
 
-    tf.function(assigned, autograph=False, jit_compile=True)() if kernels.are_better() else assign()
+    clusters.run(assigned) if kernels.are_better() else assign()

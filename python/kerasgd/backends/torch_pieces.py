@@ -2,7 +2,7 @@
 
 What takes several passes over memory takes them over one piece after the other, each of which stays
 in the cache of the processor from its first pass to its last. On two cores of an AMD EPYC decay,
-rule and average of 25 million parameters take 0.8 of the time so.
+rule, average and norm of 25 million parameters take 0.9 of the time so.
 """
 
 from __future__ import annotations
