@@ -68,7 +68,7 @@ save_optimizer <- function(optimizer, file, ...) {
     abort_argument("file", "the path of a file", file, hint = "It is a folder.", origin = origin)
   }
   path <- normalizePath(file, mustWork = FALSE)
-  call_python("snapshot.save", list(optimizer = optimizer, file = path), origin)
+  call_python("save_optimizer", list(optimizer = optimizer, file = path), origin)
   invisible(file)
 }
 

@@ -71,7 +71,7 @@ import_package <- function(origin) {
   tryCatch(
     {
       # modules become attributes of the package once they are imported
-      for (module in c("bridge", "inspection", "r_methods", "snapshot", "transfer")) {
+      for (module in c("bridge", "inspection", "r_methods", "transfer")) {
         reticulate::import_from_path(
           paste0("kerasgd.", module),
           path = path, delay_load = FALSE

@@ -13,8 +13,12 @@ from kerasgd.errors import (
     KerasgdWarning,
     LearningRateError,
     StateError,
+    SubclassError,
     UnknownArgumentError,
 )
+from kerasgd.files.snapshot import load as load_optimizer
+from kerasgd.files.snapshot import save as save_optimizer
+from kerasgd.from_keras import from_keras
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 
@@ -30,7 +34,11 @@ __all__ = [
     "LearningRateError",
     "LossScaleOptimizer",
     "StateError",
+    "SubclassError",
     "UnknownArgumentError",
     "callbacks",
+    "from_keras",
+    "load_optimizer",
+    "save_optimizer",
     "schedules",
 ]

@@ -151,6 +151,7 @@ def learning_rate() -> Rule[object]:
     def convert(value: object) -> object:
         if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
             return value
+        _refuse_keras_objects(value)
         if callable(value) and not _is_array(value):
             return _without_arguments(value)
         result = RATE.convert(value)
@@ -161,6 +162,14 @@ def learning_rate() -> Rule[object]:
     return Rule(
         f"{RATE.requirement}, a learning-rate schedule, or a function without arguments", convert
     )
+
+
+def _refuse_keras_objects(value: object) -> None:
+    """Objects that could be called, or read as a number, and are no rate (2.8)."""
+    if isinstance(value, keras.Variable) or (hasattr(value, "assign") and hasattr(value, "shape")):
+        raise TypeError("Give its value: a number. The optimizer has a variable of its own for it.")
+    if isinstance(value, keras.Layer):
+        raise TypeError("A layer or model is no learning rate: give a number or a schedule.")
 
 
 def _without_arguments(function: object) -> Callable[[], object]:
@@ -257,12 +266,17 @@ def check_sgd(given: Mapping[str, object]) -> dict[str, object]:
         ArgumentError: as `check()`; also if more than one clip is set.
     """
     checked = check_all(given, RULES)
-    _check_one_clip(checked)
+    check_one_clip(checked)
     _warn_of_divergence(checked)
     return checked
 
 
-def _check_one_clip(checked: Mapping[str, object]) -> None:
+def check_one_clip(checked: Mapping[str, object]) -> None:
+    """Refuse more than one clip.
+
+    Raises:
+        ArgumentValueError: two are set; the error names the second.
+    """
     clips = [name for name in CLIPS if checked[name] is not None]
     if len(clips) > 1:
         first, second = clips[:2]

@@ -14,6 +14,8 @@ _words = {
     "{true}": "True",
     "{false}": "False",
     "{sgd}": "`kerasgd.SGD()`",
+    "{update}": "`optimizer.update()`",
+    "{from_keras}": "`kerasgd.from_keras()`",
     "{rate_callback}": "`kerasgd.callbacks.LearningRateFunction`",
 }
 
@@ -102,6 +104,10 @@ class UnknownArgumentError(ArgumentTypeError):
 
 class StateError(KerasgdError, ValueError):
     """State (of a file, of another optimizer) that does not fit, or is asked for too early."""
+
+
+class SubclassError(KerasgdError, TypeError):
+    """A subclass that overrides a method which nothing here calls."""
 
 
 class LearningRateError(ArgumentValueError):

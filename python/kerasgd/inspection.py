@@ -70,7 +70,8 @@ def facts(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
 def _scale(optimizer: LossScaleOptimizer) -> dict[str, float]:
     """The loss scale now, and after how many finite steps in a row it doubles."""
     # What a file held waits in `_pending` until the optimizer is built.
-    held: Mapping[str, Any] = _values(optimizer) or optimizer._pending or {}
+    pending = optimizer._pending
+    held: Mapping[str, Any] = _values(optimizer) or (pending.state.values if pending else {})
     scale = float(held.get("dynamic_scale", optimizer.initial_scale))
     finite_steps = int(held.get("step_counter", 0))
     return {
@@ -80,8 +81,10 @@ def _scale(optimizer: LossScaleOptimizer) -> dict[str, float]:
 
 
 def _rate_now(optimizer: SGD) -> float | None:
-    """The rate of the next step; None for a function, which to look at must not call."""
+    """The rate of the next step, of a function the last one; None where it was never called."""
     rate = optimizer.rate_setting()
+    if rate is not None and callable(rate) and not isinstance(rate, rates.Schedule):
+        return optimizer._last_rate
     if isinstance(rate, rates.Schedule):
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
     return rate if isinstance(rate, float) else None
@@ -107,17 +110,7 @@ def updated(
     Raises:
         ArgumentError: as the constructor.
     """
-    if isinstance(optimizer, LossScaleOptimizer):
-        own = {k: v for k, v in changes.items() if k in settings(optimizer)}
-        for_inner = {k: v for k, v in changes.items() if k not in own}
-        inner = own.pop("inner_optimizer", optimizer.inner_optimizer)
-        merged = settings(optimizer) | own | {"inner_optimizer": updated(inner, for_inner)}
-        return type(optimizer)(**merged)
-    new = type(optimizer)(**(settings(optimizer) | dict(changes)))
-    exclusions = optimizer._exclusions
-    new.exclude_from_weight_decay(list(exclusions.variables), list(exclusions.patterns))
-    new._excluded_indices = list(optimizer._excluded_indices)
-    return new
+    return optimizer.update(**changes)
 
 
 def differing_settings(
@@ -176,6 +169,7 @@ def _values(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
     values = {role: keras.ops.convert_to_numpy(v) for role, v in optimizer._by_role().items()}
     # The rate is a setting; its variable means nothing when the rate is a schedule.
     values.pop("learning_rate", None)
+    values.pop("rate_replaced", None)
     return values
 
 

@@ -9,12 +9,15 @@ supported Keras to that.
 
 from typing import Any
 
+from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 __all__ = [
+    "decays",
     "get_stateless_scope",
     "in_stateless_scope",
+    "is_being_saved",
     "is_taken_away",
     "no_automatic_dependency_tracking",
     "rename",
@@ -30,3 +33,15 @@ def rename(variable: Any, name: str) -> None:
     """Give a variable another name and path; what it wraps keeps the name it was made with."""
     variable._path = variable.path.removesuffix(variable.name) + name
     variable._name = name
+
+
+def is_being_saved() -> bool:
+    """Whether Keras is writing a model to a `.keras` or a legacy `.h5` file."""
+    # The first is set while the new format is written, the second while the old one is.
+    sharing = get_global_attribute("shared_objects/id_to_obj_map") is not None
+    return sharing or bool(get_global_attribute("use_legacy_config"))
+
+
+def decays(optimizer: Any, variable: Any) -> bool:
+    """Whether an optimizer of Keras lets this variable decay."""
+    return bool(optimizer._use_weight_decay(variable))

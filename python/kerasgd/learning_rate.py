@@ -10,40 +10,53 @@ import numpy as np
 
 from kerasgd import arguments
 from kerasgd.backends import Backend, Tensor
-from kerasgd.errors import LearningRateError, StateError
+from kerasgd.errors import ArgumentError, LearningRateError, StateError
 from kerasgd.foreign import Unrepresentable, describe_failure, describe_result
+from kerasgd.keras_internals import is_being_saved
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
-def at_step(rate: Any, iterations: Any, backend: Backend) -> Tensor | float:
-    """The rate of the step that begins: a function is called exactly once."""
-    if isinstance(rate, Schedule):
-        return rate(iterations)
-    if isinstance(rate, keras.Variable):
-        return keras.ops.convert_to_tensor(rate)
-    return backend.call_each_time(_Checked(rate))
+def of_schedule(schedule: Callable[[Any], Tensor], step: Any, backend: Backend) -> Tensor:
+    """The rate that the schedule has for this step, checked where it can be seen (2.8).
+
+    Raises:
+        LearningRateError: it is negative or not finite.
+    """
+    rate = schedule(step)
+    if backend.is_eager():
+        value = float(keras.ops.convert_to_numpy(rate))
+        if not (np.isfinite(value) and value >= 0):
+            at = int(keras.ops.convert_to_numpy(step))
+            raise LearningRateError(
+                "learning_rate",
+                "a schedule of finite numbers >= 0",
+                Unrepresentable(f"one that gives {value:g} at step {at}"),
+            )
+    return rate
 
 
-class _Checked:
-    """A rate function whose value is checked (2.4).
+class RateNow:
+    """The rate of an optimizer as a function, for steps that ask for it each time they run.
 
-    Two of them are equal if their functions are, so that a graph asks each function once a run.
+    Two of them are equal if their optimizers are, so that a graph asks once a run.
     """
 
     description = "a function"
 
-    def __init__(self, function: Callable[[], object]) -> None:
-        self.function = function
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
 
     def __call__(self) -> float:
-        return value_of(self.function)
+        """The rate of the step that runs."""
+        rate: float = self.optimizer.evaluate_rate()
+        return rate
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Checked) and other.function is self.function
+        return isinstance(other, RateNow) and other.optimizer is self.optimizer
 
     def __hash__(self) -> int:
-        return id(self.function)
+        return id(self.optimizer)
 
 
 def value_of(function: Callable[[], object]) -> float:
@@ -81,18 +94,65 @@ def exact(given: float | None, stored: Any) -> float:
     return float(str(value))
 
 
-def serialized(function: Callable[[], object]) -> Any:
-    """What a file holds for a rate function: the name it is registered under, if it is.
+class InThisSession(str):
+    """Stands in a configuration for a rate function that Keras does not know by name.
+
+    A model can be cloned with it, and described by `to_json()`; what is written to a file is
+    refused, since the function could not be read back (9.3).
+    """
+
+    function: Callable[[], object]
+
+
+def to_config(rate: Any) -> Any:
+    """What a configuration holds for a schedule or a function.
 
     Raises:
-        StateError: it is not registered, so that the file could not be loaded again.
+        StateError: it is a function that is not registered, and a file is being written.
     """
+    if isinstance(rate, Schedule) or is_registered(rate):
+        return keras.saving.serialize_keras_object(rate)
+    if is_being_saved():
+        raise StateError(CANNOT_BE_SAVED)
+    stand_in = InThisSession(f"<{getattr(rate, '__name__', 'function')} of this session>")
+    stand_in.function = rate
+    return stand_in
+
+
+CANNOT_BE_SAVED = (
+    "A `learning_rate` that is a function cannot be saved, unless Keras knows it by name: "
+    "register it with `keras.saving.register_keras_serializable()`, give a learning-rate "
+    "schedule instead, or set `learning_rate` to a number before saving."
+)
+
+
+def is_registered(function: Callable[[], object]) -> bool:
+    """Whether Keras can find this function again by its name."""
     known = function if hasattr(function, "__name__") else type(function)
     name = keras.saving.get_registered_name(known)
-    if keras.saving.get_registered_object(name) is not known:
-        raise StateError(
-            "A `learning_rate` that is a function cannot be saved, unless Keras knows it by name: "
-            "register it with `keras.saving.register_keras_serializable()`, give a learning-rate "
-            "schedule instead, or set `learning_rate` to a number before saving."
-        )
-    return keras.saving.serialize_keras_object(function)
+    return bool(keras.saving.get_registered_object(name) is known)
+
+
+def check_can_be_saved(rate: Any) -> None:
+    """Refuse to save a function that could not be read back.
+
+    Raises:
+        StateError: the rate is one.
+    """
+    is_function = callable(rate) and not isinstance(rate, Schedule | keras.Variable)
+    if is_function and not is_registered(rate):
+        raise StateError(CANNOT_BE_SAVED)
+
+
+def from_config(value: Any, custom_objects: Any) -> Any:
+    """The rate that a configuration holds: the reverse of `to_config()`."""
+    if isinstance(value, InThisSession):
+        return value.function
+    if isinstance(value, dict):
+        try:
+            return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+        except ArgumentError:
+            raise
+        except Exception as error:
+            raise StateError(f"The `learning_rate` of this file cannot be read: {error}") from error
+    return value

@@ -8,9 +8,10 @@ from typing import Any
 
 import keras
 
-from kerasgd import arguments, state
+from kerasgd import arguments, attributes
 from kerasgd.backends import DynamicScale
 from kerasgd.errors import ArgumentTypeError, UnknownArgumentError
+from kerasgd.files import state
 from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.sgd import SGD, check_number
 
@@ -80,12 +81,28 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         settings["name"] = settings["name"] or "loss_scale_optimizer"
         super().__init__(inner_optimizer, **settings)
         # State from a pickle or a file, until the variables are known.
-        self._pending: dict[str, Any] | None = None
+        self._pending: state.Pending | None = None
+        self._given_back: Any = None
+        # What could not be given back when state was loaded, in words.
+        self._left_out: list[str] = []
+        self.dynamic_scale: Any = None
+        self.step_counter: Any = None
+        self._constructed = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in arguments.LOSS_SCALE_RULES and name != "name":
+            value = attributes.checked(self, name, value, arguments.LOSS_SCALE_RULES)
+        elif name == "inner_optimizer" and vars(self).get("_constructed"):
+            _check_inner(value)
+        elif type(self) is LossScaleOptimizer:
+            attributes.check_known(self, name, value, arguments.RULES)
+        super().__setattr__(name, value)
 
     @no_automatic_dependency_tracking  # type: ignore[untyped-decorator]
     def build(self, variables: Iterable[Any]) -> None:
         """Create the state for these trainable variables; a second call changes nothing."""
-        if self.built:
+        variables = list(variables)
+        if self.built or not variables:
             return
         inner = self.inner_optimizer
         inner.build(variables)
@@ -119,7 +136,10 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
     ) -> tuple[list[Any], list[Any]]:
         """As `SGD.stateless_apply()`."""
+        if not (self.built or trainable_variables):
+            return [], list(optimizer_variables)
         check_number(self, trainable_variables)
+        self.inner_optimizer.check_is_traced_model()
         # Keras' own wrapper takes the step apart; the general way runs `apply()`.
         return keras.optimizers.Optimizer.stateless_apply(  # type: ignore[no-any-return]
             self, optimizer_variables, grads, trainable_variables
@@ -142,17 +162,38 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         return (type(self), settings, state.stored(self))
 
     def __setstate__(self, store: dict[str, Any]) -> None:
-        self._pending = store
+        state.load_strictly(self, store)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LossScaleOptimizer:
+        return self.update(keep_state=True)
+
+    def update(self, *, keep_state: bool = False, **changes: Any) -> LossScaleOptimizer:
+        """A new optimizer with other settings, around a new inner optimizer; see `SGD.update()`.
+
+        Args:
+            keep_state: whether the new one continues where this one is.
+            **changes: arguments of `LossScaleOptimizer`, and of `SGD` for the inner optimizer.
+        """
+        settings = {name: getattr(self, name) for name in arguments.LOSS_SCALE_RULES}
+        own = {k: v for k, v in changes.items() if k in settings or k == "inner_optimizer"}
+        for_inner = {k: v for k, v in changes.items() if k not in own}
+        inner = own.pop("inner_optimizer", self.inner_optimizer)
+        _check_inner(inner)
+        inner = inner.update(keep_state=keep_state, **for_inner)
+        new = type(self)(inner, **{**settings, **own})
+        if keep_state:
+            state.hand_over(new, state.current(self))
+        return new
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Write the scale into `store`; Keras saves the inner optimizer by itself."""
         state.save(self, store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Set the scale from `store`.
+        """Set the scale from `store`; see `SGD.load_own_variables()`.
 
         Raises:
-            StateError: the state does not fit; the error names what differs.
+            StateError: the state is damaged. Nothing is changed then.
         """
         state.load(self, store)
 
@@ -161,6 +202,17 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         if not self.built:
             return {}
         return {"dynamic_scale": self.dynamic_scale, "step_counter": self.step_counter}
+
+    def _kinds(self) -> set[str]:
+        """As `SGD._kinds()`: nothing is kept for each variable."""
+        return set()
+
+    def _rate_is_number(self) -> bool | None:
+        """As `SGD._rate_is_number()`; the rate is the inner optimizer's."""
+        return None
+
+    def _rate_was_loaded(self) -> None:
+        """As `SGD._rate_was_loaded()`."""
 
 
 def _check_no_unknown(extra: Mapping[str, Any]) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import rule, snapshot, transfer
+from kerasgd import rule, transfer
 from kerasgd.arguments import LARGEST_FLOAT32
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
+from kerasgd.files import snapshot
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 from kerasgd.variables import is_variable, path_of
@@ -93,9 +94,9 @@ def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:
             )
 
 
-def load_optimizer(file: str, model: Any) -> Optimizer:
+def load_optimizer(file: str, model: Any, strict: bool) -> Optimizer:
     """As `snapshot.load()`."""
-    return snapshot.load(file, variables_of_model(model))
+    return snapshot.load(file, variables_of_model(model), strict)
 
 
 def variables_to_train(variables: Any) -> list[Any]:

@@ -38,6 +38,16 @@ def learning_rate_times_gradient(
     return scalar(rate, wide(dtype)) * ops.cast(gradient, wide(dtype))
 
 
+def decayed(weights: Tensor, rate: Tensor | float, weight_decay: float) -> Tensor:
+    """Rule 3.1: the weights after weight decay, in their dtype."""
+    ops = keras.ops
+    dtype = wide(keras.backend.standardize_dtype(weights.dtype))
+    weights_wide = ops.cast(weights, dtype)
+    # Not times `1 - factor`, of which float32 keeps little where it is close to 1.
+    factor = scalar(rate, dtype) * weight_decay
+    return ops.cast(weights_wide - factor * weights_wide, weights.dtype)
+
+
 def without_momentum(weights: Tensor, step: Tensor) -> Tensor:
     """Rule 1.1, where `step` is ``learning_rate * g``: the new weights."""
     return keras.ops.cast(keras.ops.cast(weights, step.dtype) - step, weights.dtype)

@@ -11,19 +11,27 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments, backends, ema, rule, update
+from kerasgd import arguments, attributes, backends, ema, rule, subclasses, update
 from kerasgd import learning_rate as rates
-from kerasgd import state as saved_state
-from kerasgd.backends import DynamicScale, Slot, State, Tensor
-from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError
+from kerasgd.backends import DynamicScale, Move, Slot, State, Tensor
+from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError, in_words
+from kerasgd.files import state as saved_state
 from kerasgd.foreign import Unrepresentable
-from kerasgd.keras_internals import no_automatic_dependency_tracking, rename
+from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking, rename
 from kerasgd.variables import path_of
 from kerasgd.weight_decay import Exclusions
 
 SETTINGS = tuple(
     argument for argument in arguments.RULES if argument not in {"learning_rate", "name"}
 )
+# Those that are attributes without more ado: setting one is checking it.
+CHECKED = {
+    argument: rule_of
+    for argument, rule_of in arguments.RULES.items()
+    if argument not in {"learning_rate", "loss_scale_factor"}
+}
+# Beyond the arguments, what a configuration holds.
+EXCLUSIONS = "weight_decay_exclusions"
 # Not by its name, which Keras would look up for each of thousands of variables.
 ZEROS = keras.initializers.Zeros()
 
@@ -140,6 +148,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self.backend = backends.current()
         self._rate_variable = self._learning_rate
         self._given_rate: float | None = None
+        # 1 once a number has taken the place of a schedule, for steps that are compiled already;
+        # None where the rate has been a number from the beginning.
+        self._rate_replaced: Any = None
+        # What a rate function returned last.
+        self._last_rate: float | None = None
         self._compiled = False
         self._exclusions = Exclusions()
         self._excluded_indices: list[int] = []
@@ -147,22 +160,45 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         # The averages as numbers, while the weights and they are exchanged.
         self._swapped: list[Any] | None = None
         # State from a pickle or a file, until the variables are known.
-        self._pending: dict[str, Any] | None = None
+        self._pending: saved_state.Pending | None = None
+        self._pending_weights: list[Any] | None = None
+        # That state once it is set, for variables that a subclass adds after that.
+        self._given_back: Any = None
+        # What could not be given back when state was loaded, in words.
+        self._left_out: list[str] = []
+        # What a subclass keeps.
+        self._own = subclasses.OwnVariables()
+        self.momentums: list[Any] = []
         for argument, value in settings.items():
             setattr(self, argument, value)
         self._set_rate(rate)
+        self._constructed = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        subclasses.check_hooks(cls, SGD)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in CHECKED:
+            value = attributes.checked(self, name, value, CHECKED)
+        elif type(self) is SGD:
+            attributes.check_known(self, name, value, arguments.RULES)
+        super().__setattr__(name, value)
 
     # -- variables ---------------------------------------------------------------------------
 
     @no_automatic_dependency_tracking  # type: ignore[untyped-decorator]
     def build(self, variables: Iterable[Any]) -> None:
-        """Create the state for these trainable variables; a second call changes nothing."""
-        if self.built:
-            return
+        """Create the state for these trainable variables; a second call changes nothing.
+
+        No variables are none to build for: Keras builds so for a model that is frozen as a whole.
+        """
         variables = list(variables)
-        if self._pending is not None:
-            saved_state.check_fits(self, variables, self._pending)
+        if self.built or not variables:
+            return
+        saved_state.check_pending(self, variables)
         exclusions = self._exclusions
+        exclusions.find_paths(variables)
         exclusions.variables += [variables[i] for i in self._excluded_indices]
         self._excluded_indices = []
         slots = [self._slot(variable, exclusions) for variable in variables]
@@ -171,6 +207,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             averaging=self._counter("averaging", ()) if self.use_ema else None,
             in_window=self._counter("in_window", (len(slots),)) if self.window > 1 else None,
             slots=slots,
+            own=self._own.variables(),
         )
         self._trainable_variables = variables
         self._trainable_variables_indices = {
@@ -182,6 +219,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         # `fit()` may be tracing its step: there an assignment would be done at every step.
         with self.backend.beside(self, self._iterations):
             saved_state.take_pending(self)
+            saved_state.take_pending_weights(self)
 
     def _slot(self, variable: Any, exclusions: Exclusions) -> Slot:
         takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
@@ -210,7 +248,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def _beside(self, variable: Any, role: str, dtype: str, initializer: Any) -> Any:
         """A variable for `variable`, of its shape and on its devices."""
         with self.backend.beside(self, variable):
-            created = self.add_variable(
+            created = super().add_variable(
                 shape=variable.shape,
                 initializer=initializer,
                 dtype=dtype,
@@ -223,9 +261,30 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def _counter(self, role: str, shape: tuple[int, ...]) -> Any:
         with self.backend.beside(self, self._iterations):
-            return self.add_variable(
+            return super().add_variable(
                 shape=shape, dtype="int32", name=role, aggregation="only_first_replica"
             )
+
+    def add_variable(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a variable, as a subclass does in its `build()`; it is saved under its name."""
+        variable = super().add_variable(*args, **kwargs)
+        self._keep(variable, kwargs.get("name") or variable.name, None)
+        return variable
+
+    def add_variable_from_reference(
+        self, reference_variable: Any, name: Any = None, initializer: Any = "zeros"
+    ) -> Any:
+        """Add a variable of the shape of another; it is saved as something of that variable."""
+        with self._own.belonging_to(self, reference_variable, name or "var"):
+            return super().add_variable_from_reference(
+                reference_variable, name=name, initializer=initializer
+            )
+
+    def _keep(self, variable: Any, name: str, reference: Any) -> None:
+        role = self._own.add(variable, name)
+        if self._state is not None:
+            self._state = replace(self._state, own=self._own.variables())
+            saved_state.take_late(self, role, variable)
 
     def state(self) -> State:
         """All that a step reads and writes.
@@ -299,10 +358,30 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         Raises:
             StateError: the optimizer was built with another number of variables.
         """
+        if not (self.built or trainable_variables):
+            return [], list(optimizer_variables)
         check_number(self, trainable_variables)
+        self.check_is_traced_model()
         return super().stateless_apply(  # type: ignore[no-any-return]
             optimizer_variables, grads, trainable_variables
         )
+
+    def check_is_traced_model(self) -> None:
+        """Refuse a second model (13.4), of which only values reach `stateless_apply()`.
+
+        While JAX' trainer has the values of the variables, those of another model keep theirs.
+        """
+        if not is_taken_away(self._iterations):
+            return
+        strangers = [v for v in self._trainable_variables if not is_taken_away(v)]
+        if strangers:
+            raise StateError(
+                in_words(
+                    f"`{self.name}` trains another model already, the one of "
+                    f"`{path_of(strangers[0])}`. Another model needs an optimizer of its own: "
+                    "{update} makes one with the same settings."
+                )
+            )
 
     def _aligned(self, grads: list[Any], variables: Iterable[Any] | None) -> list[Any]:
         """The gradients in the order of `build()`, None where a variable has none."""
@@ -323,57 +402,131 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         try:
             return int(self._trainable_variables_indices[self._var_key(variable)])
         except KeyError:
-            raise StateError(
-                f"`{path_of(variable)}` is not among the variables that `{self.name}` was built "
-                "with. A new set of variables needs a new optimizer."
-            ) from None
+            raise StateError(_of_another_model(self, variable)) from None
 
     def slot_of(self, variable: Any) -> Slot | None:
         """What belongs to this variable, if it is among those of `build()`."""
         index = self._trainable_variables_indices.get(self._var_key(variable))
         return None if index is None else self.state().slots[index]
 
-    def rate_of_this_step(self) -> Tensor | float:
-        """The learning rate of the step that begins; a function is called."""
-        if not self._compiled and not self.backend.is_eager():
-            self._compiled = True
-        return rates.at_step(self._learning_rate, self._iterations, self.backend)
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """The update rule for one variable; a subclass that overrides it has its own rule.
+
+        The step does all else: it unscales, accumulates and clips the gradient and decays the
+        weights before, and applies constraints and averages the weights after.
+
+        Args:
+            gradient: the gradient of the update, of the variable's shape.
+            variable: the weights.
+            learning_rate: the rate of this step, a number or a scalar tensor.
+        """
+        slot = self.slot_of(variable)
+        if slot is None:
+            self._index_of(variable)
+            return
+        slot = self.backend.slot_in_step(slot, variable)
+        (ready,) = self.backend.sum_rows([gradient], [slot], lambda slot: False)
+        move = Move(slot, ready, 1.0)
+        self.backend.descend([move], learning_rate, self.momentum, self.nesterov, 0.0)
+
+    @property
+    def has_own_rule(self) -> bool:
+        """Whether a subclass has its own `update_step()`."""
+        return type(self).update_step is not SGD.update_step
 
     # -- the learning rate -------------------------------------------------------------------
 
+    def rate_of_this_step(self) -> Tensor | float:
+        """The learning rate of the step that begins; a function is called."""
+        eager = self.backend.is_eager()
+        if not (self._compiled or eager):
+            self._compiled = True
+        rate = self._learning_rate
+        if rate is self._rate_variable:
+            return keras.ops.convert_to_tensor(rate)
+        if not isinstance(rate, rates.Schedule):
+            return self.backend.call_each_time(rates.RateNow(self))
+        scheduled = rates.of_schedule(rate, self._iterations, self.backend)
+        if eager:
+            return scheduled
+        number = keras.ops.convert_to_tensor(self._rate_variable)
+        is_replaced = keras.ops.convert_to_tensor(self._rate_replaced) > 0
+        return keras.ops.where(is_replaced, number, keras.ops.cast(scheduled, number.dtype))
+
+    def evaluate_rate(self) -> float:
+        """The rate now as a number, also where a compiled step still asks for the function."""
+        if self._learning_rate is not self._rate_variable:
+            self._last_rate = rates.value_of(self._learning_rate)
+            return self._last_rate
+        return float(keras.ops.convert_to_numpy(self._rate_variable))
+
     @property
     def learning_rate(self) -> Any:
-        """The rate now; can be set to a number, a schedule or a function (contract 2.7)."""
-        if isinstance(self._learning_rate, keras.Variable):
-            return self._learning_rate
-        if isinstance(self._learning_rate, rates.Schedule):
-            return self._learning_rate(self._iterations)
-        return rates.value_of(self._learning_rate)
+        """The rate of the next step; of a function what it returned last (contract 2.3, 2.7).
+
+        It can be set to a number, which acts at once, or to a schedule or a function, which a step
+        that is compiled already could not follow.
+
+        Raises:
+            StateError: the rate that was set could not act: a compiled step would keep the old
+                one, or JAX' `fit()` has the variables.
+        """
+        rate = self._learning_rate
+        if rate is self._rate_variable:
+            return rate
+        if isinstance(rate, rates.Schedule):
+            return rate(self._iterations)
+        return rates.value_of(rate) if self._last_rate is None else self._last_rate
 
     @learning_rate.setter
     def learning_rate(self, rate: Any) -> None:
-        was_number = self._learning_rate is self._rate_variable
-        self._set_rate(arguments.check("learning_rate", rate))
-        is_number = self._learning_rate is self._rate_variable
-        if self._compiled and not (was_number and is_number):
-            warnings.warn(
-                "A compiled training step keeps the old `learning_rate`. "
-                "Call the model's `compile()` again.",
-                KerasgdWarning,
-                stacklevel=2,
+        if rate is self._learning_rate:
+            return
+        rate = arguments.check("learning_rate", rate)
+        if is_taken_away(self._rate_variable):
+            raise StateError(
+                "`learning_rate` cannot be set while `fit()` on JAX holds the variables: it would "
+                "be lost. Set it in a callback, through `self.model.optimizer`."
             )
+        if self._compiled and not isinstance(rate, float):
+            raise StateError(
+                in_words(
+                    "A training step that is compiled cannot follow another kind of "
+                    "`learning_rate`, only a number. {update} makes an optimizer that has it, also "
+                    "with the state of this one; give it to `compile()`."
+                )
+            )
+        self._set_rate(rate)
 
     def _set_rate(self, rate: Any) -> None:
         if isinstance(rate, float):
             self._rate_variable.assign(rate)
             self._given_rate = rate
-            rate = self._rate_variable
-        self._learning_rate = rate
+            self._learning_rate = self._rate_variable
+        else:
+            self._last_rate = None
+            self._learning_rate = rate
+            if self._rate_replaced is None:
+                self._rate_replaced = self._counter("rate_replaced", ())
+        if self._rate_replaced is not None:
+            self._rate_replaced.assign(int(self._rate_is_number()))
+
+    def _rate_is_number(self) -> bool:
+        """Whether the rate is a number, and no schedule or function."""
+        return self._learning_rate is self._rate_variable
+
+    def _rate_was_loaded(self) -> None:
+        """A number that was loaded takes the place of a schedule where the file says so."""
+        flag = self._rate_replaced
+        if flag is not None and int(keras.ops.convert_to_numpy(flag)) > 0:
+            self._learning_rate = self._rate_variable
 
     def rate_setting(self) -> Any:
         """The rate as an argument: a number, a schedule or a function, which is not called."""
         if self._learning_rate is not self._rate_variable:
             return self._learning_rate
+        if is_taken_away(self._rate_variable) and self._given_rate is not None:
+            return self._given_rate
         return rates.exact(self._given_rate, keras.ops.convert_to_numpy(self._rate_variable))
 
     # -- loss scale --------------------------------------------------------------------------
@@ -461,20 +614,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             for argument in arguments.RULES
             if argument != "learning_rate"
         }
-        config["learning_rate"] = self._rate_config()
+        rate = self.rate_setting()
+        config["learning_rate"] = rate if isinstance(rate, float) else rates.to_config(rate)
         exclusions = self._exclusions.get_config(self._trainable_variables)
         if any(exclusions.values()) or self._excluded_indices:
             exclusions["indices"] += self._excluded_indices
-            config["weight_decay_exclusions"] = exclusions
+            config[EXCLUSIONS] = exclusions
         return config
-
-    def _rate_config(self) -> Any:
-        rate = self.rate_setting()
-        if isinstance(rate, float):
-            return rate
-        if isinstance(rate, rates.Schedule):
-            return keras.saving.serialize_keras_object(rate)
-        return rates.serialized(rate)
 
     @classmethod
     def from_config(
@@ -482,21 +628,61 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     ) -> SGD:
         """An optimizer with the arguments that `get_config()` gave."""
         config = dict(config)
-        exclusions = config.pop("weight_decay_exclusions", {"indices": [], "patterns": []})
-        if isinstance(config.get("learning_rate"), dict):
-            config["learning_rate"] = keras.saving.deserialize_keras_object(
-                config["learning_rate"], custom_objects=custom_objects
-            )
+        exclusions = config.pop(EXCLUSIONS, {"indices": [], "patterns": []})
+        if "learning_rate" in config:
+            config["learning_rate"] = rates.from_config(config["learning_rate"], custom_objects)
         optimizer = cls(**config)
-        optimizer._exclusions = Exclusions(patterns=exclusions["patterns"])
+        optimizer._exclusions = Exclusions(
+            patterns=exclusions["patterns"], paths=exclusions.get("paths", ())
+        )
         optimizer._excluded_indices = list(exclusions["indices"])
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
+        rates.check_can_be_saved(self._learning_rate)
         return (type(self).from_config, (self.get_config(),), saved_state.stored(self))
 
     def __setstate__(self, store: dict[str, Any]) -> None:
-        self._pending = store
+        saved_state.load_strictly(self, store)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SGD:
+        return self.update(keep_state=True)
+
+    def update(self, *, keep_state: bool = False, **changes: Any) -> SGD:
+        """A new optimizer with other settings; this one stays as it is.
+
+        Args:
+            keep_state: whether the new one continues where this one is: it takes over step count,
+                velocities, averages and an open accumulation window when it is built. What the new
+                settings leave no place for is left out with a warning.
+            **changes: arguments of `SGD` that are to differ.
+
+        Raises:
+            ArgumentError: as the constructor.
+
+        Example:
+            >>> import kerasgd
+            >>> kerasgd.SGD(0.1, momentum=0.9).update(learning_rate=0.5).get_config()["momentum"]
+            0.9
+        """
+        new = self._with(changes)
+        if keep_state:
+            state = saved_state.current(self)
+            if "learning_rate" in changes:
+                state = state.only(lambda role: role not in saved_state.RATE)
+            saved_state.hand_over(new, state)
+        return new
+
+    def _with(self, changes: Mapping[str, Any]) -> SGD:
+        config = {**self.get_config(), "learning_rate": self.rate_setting(), **changes}
+        new = type(self)(**{k: v for k, v in config.items() if k != EXCLUSIONS})
+        if self.built:
+            new._exclusions = Exclusions(patterns=self._exclusions.patterns)
+            new._excluded_indices = config.get(EXCLUSIONS, {"indices": []})["indices"]
+        else:
+            new._exclusions = self._exclusions.copy()
+            new._excluded_indices = list(self._excluded_indices)
+        return new
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Write all state into `store` (see `state.py`).
@@ -508,18 +694,24 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         saved_state.save(self, store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Set all state from `store`, or none of it.
+        """Give back what fits of the state in `store`, with one warning about the rest.
+
+        State for an optimizer that is not built yet waits until it is.
 
         Raises:
-            StateError: the state does not fit; the error names what differs.
+            StateError: the state is damaged. Nothing is changed then.
         """
         saved_state.load(self, store)
 
     def _by_role(self) -> dict[str, Any]:
         """All variables of the state, each under the name it is saved with."""
-        roles = {"iterations": self._iterations, "learning_rate": self._rate_variable}
+        roles = {
+            "iterations": self._iterations,
+            "learning_rate": self._rate_variable,
+            "rate_replaced": self._rate_replaced,
+        }
         if not self.built:
-            return roles
+            return {role: variable for role, variable in roles.items() if variable is not None}
         state = self.state()
         roles |= {"averaging": state.averaging, "in_window": state.in_window}
         for i, slot in enumerate(state.slots):
@@ -528,15 +720,30 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
                 f"average_{i}": slot.average,
                 f"accumulator_{i}": slot.accumulator,
             }
+        roles |= self._own.by_role()
         return {role: variable for role, variable in roles.items() if variable is not None}
+
+    def _kinds(self) -> set[str]:
+        """What the arguments have kept for each variable."""
+        kept = {
+            "velocity": self.momentum > 0,
+            "average": self.use_ema,
+            "accumulator": self.window > 1,
+        }
+        return {kind for kind, is_kept in kept.items() if is_kept}
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `variables`, in their order.
 
+        An optimizer that is not built yet takes step count and rate at once, and the rest when it
+        is built, if it fits: that is what legacy `.h5` files need.
+
         Raises:
-            StateError: the optimizer is not built, or number or shapes differ.
+            StateError: number or shapes differ.
         """
-        self.state()
+        if not self.built:
+            saved_state.hold_weights(self, weights)
+            return
         shapes = [tuple(variable.shape) for variable in self.variables]
         given = [tuple(getattr(weight, "shape", ())) for weight in weights]
         if shapes != given:
@@ -545,6 +752,14 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             )
         for variable, weight in zip(self.variables, weights, strict=True):
             variable.assign(weight)
+        self._rate_was_loaded()
+
+
+def _of_another_model(optimizer: Any, variable: Any) -> str:
+    return in_words(
+        f"`{path_of(variable)}` is not among the variables that `{optimizer.name}` was built with. "
+        "A new set of variables needs a new optimizer: {update} makes one with the same settings."
+    )
 
 
 def check_number(optimizer: Any, variables: Sequence[Any]) -> None:

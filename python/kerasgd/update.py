@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerasgd import clipping, loss_scale
-from kerasgd.backends import Move, Slot, State, Tensor
+from kerasgd import clipping, loss_scale, rule
+from kerasgd.backends import Move, Slot, State, Step, Tensor
 from kerasgd.errors import StateError, with_full_stop
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def step(optimizer: SGD, state: State, gradients: Sequence[Tensor | None]) -> No
 
 def _moves_by_the_rule_alone(optimizer: SGD, slot: Slot) -> bool:
     """Whether nothing else changes this variable, so that a sparse gradient may stay one."""
+    if optimizer.has_own_rule:
+        return False
     decays = slot.decays and optimizer.weight_decay
     return not decays and all(v is None for v in (slot.average, slot.accumulator, slot.constraint))
 
@@ -44,9 +46,11 @@ def _on_each_device(
     # Before all else and outside of what is compiled: it may be a function, which may fail.
     rate = optimizer.rate_of_this_step()
     for device, state, gradients in devices:
-        on_device = partial(_on_device, optimizer, state)
+        on_device: Step = partial(_on_device, optimizer, state)
         with device:
-            optimizer.backend.compiled(on_device, state, optimizer.settings)(gradients, rate)
+            if not optimizer.has_own_rule:  # it may do anything, at each step
+                on_device = optimizer.backend.compiled(on_device, state, optimizer.settings)
+            on_device(gradients, rate)
 
 
 def _on_device(
@@ -94,7 +98,8 @@ def _update(optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor) -
 def _descend_if_present(optimizer: SGD, moves: Sequence[Move], rate: Tensor) -> None:
     """As `_descend()`, where only the run can tell whether there is a gradient."""
     for move in moves:
-        writes = [v for v in (move.slot.variable, move.slot.velocity) if v is not None]
+        written = (move.slot.variable, move.slot.velocity, *optimizer.state().own)
+        writes = [v for v in written if v is not None]
         optimizer.backend.when(move.present, partial(_descend, optimizer, [move], rate), writes)
 
 
@@ -102,7 +107,7 @@ def _move_large(
     optimizer: SGD, state: State, moves: Sequence[Move], rate: Tensor
 ) -> frozenset[int]:
     """Move and average the variables so large that it pays to do both in one pass; which ones."""
-    if not (optimizer.weight_decay or optimizer.use_ema):
+    if optimizer.has_own_rule or not (optimizer.weight_decay or optimizer.use_ema):
         return frozenset()  # the rule alone is one pass
 
     def move_and_average(moves: Sequence[Move]) -> None:
@@ -134,8 +139,24 @@ def _descend(optimizer: SGD, moves: Sequence[Move], rate: Tensor) -> None:
     if not moves:
         return
     weight_decay = optimizer.weight_decay or 0.0
-    optimizer.backend.descend(moves, rate, optimizer.momentum, optimizer.nesterov, weight_decay)
+    if optimizer.has_own_rule:
+        _descend_by_own_rule(optimizer, moves, rate, weight_decay)
+    else:
+        optimizer.backend.descend(moves, rate, optimizer.momentum, optimizer.nesterov, weight_decay)
     _constrain(optimizer, [move.slot for move in moves])
+
+
+def _descend_by_own_rule(
+    optimizer: SGD, moves: Sequence[Move], rate: Tensor, weight_decay: float
+) -> None:
+    """As `_descend()`, by the `update_step()` of a subclass."""
+    backend = optimizer.backend
+    for move in moves:
+        weights = backend.read(move.slot.variable)
+        if weight_decay and move.slot.decays:
+            backend.assign(move.slot.variable, rule.decayed(weights, rate, weight_decay))
+        gradient = rule.scalar(move.coefficient, move.gradient.dtype) * move.gradient
+        optimizer.update_step(gradient, move.slot.variable, rate)
 
 
 def _constrain(optimizer: SGD, slots: Sequence[Slot]) -> None:

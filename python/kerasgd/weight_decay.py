@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
-from kerasgd.variables import checked_list, path_of
+from kerasgd.variables import checked_list, find_path, path_of
 
 
 class Exclusions:
@@ -16,12 +16,15 @@ class Exclusions:
     Args:
         variables: the variables themselves.
         patterns: regular expressions, searched in each variable's path.
+        paths: the whole paths of variables, which stand for variables in a file that was written
+            before the optimizer was built.
 
     Raises:
         ArgumentError: something else was given, or a pattern is no regular expression.
     """
 
-    def __init__(self, variables: Any = None, patterns: Any = None) -> None:
+    def __init__(self, variables: Any = None, patterns: Any = None, paths: Any = ()) -> None:
+        self.paths = tuple(paths)
         self.variables = [] if variables is None else checked_list(variables)
         self.patterns = _patterns(patterns)
         for pattern in self.patterns:
@@ -34,23 +37,39 @@ class Exclusions:
             re.search(pattern, path) for pattern in self.patterns
         )
 
+    def find_paths(self, variables: Sequence[Any]) -> None:
+        """Exclude the variables that a file knows by their paths.
+
+        Raises:
+            StateError: a path is not found.
+        """
+        known = [path_of(variable) for variable in variables]
+        for path in self.paths:
+            index = find_path(path, known)
+            if index is None:
+                raise StateError(
+                    f"`{path}` is excluded from weight decay, and the optimizer trains no such "
+                    f"variable. It trains {', '.join(f'`{other}`' for other in known[:3])}"
+                    f"{', ...' if len(known) > 3 else '.'}"
+                )
+            self.variables.append(variables[index])
+        self.paths = ()
+
+    def copy(self) -> Exclusions:
+        """The same exclusions."""
+        return Exclusions(list(self.variables), list(self.patterns), self.paths)
+
     def get_config(self, variables: Sequence[Any]) -> dict[str, Any]:
         """The exclusions in plain values; objects by their index in `variables`, those of build().
 
-        Raises:
-            StateError: a variable is excluded as an object that is not among `variables`.
+        Before `build()` objects are known by their paths.
         """
-        indices = []
-        for excluded in self.variables:
-            found = [i for i, variable in enumerate(variables) if variable is excluded]
-            if not found:
-                raise StateError(
-                    f"`{path_of(excluded)}` is excluded from weight decay, but it is not (yet) a "
-                    "variable of this optimizer, so that the exclusion cannot be saved. "
-                    "Build the optimizer first, or exclude by name: `var_names`."
-                )
-            indices += found
-        return {"indices": sorted(set(indices)), "patterns": list(self.patterns)}
+        own = {id(variable): i for i, variable in enumerate(variables)}
+        indices = {own[id(v)] for v in self.variables if id(v) in own}
+        unknown = [path_of(v) for v in self.variables if id(v) not in own]
+        config = {"indices": sorted(indices), "patterns": list(self.patterns)}
+        paths = sorted({*unknown, *self.paths})
+        return {**config, "paths": paths} if paths else config
 
 
 def _patterns(var_names: Any) -> list[str]:

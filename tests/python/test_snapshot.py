@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import kerasgd
-from kerasgd import inspection, snapshot
+from kerasgd import inspection
+from kerasgd.files import snapshot
 
 SETTINGS = [
     {},

@@ -72,6 +72,7 @@ class State:
         in_window: for each slot 1 if it has had a gradient in this accumulation window.
         slots: one for each trainable variable, in the order of `build()`.
         dynamic_scale: None where the loss scale is a fixed number.
+        own: what a subclass keeps beside this.
         memo: what the backend keeps from one step to the next; copies of the state share it.
     """
 
@@ -80,6 +81,7 @@ class State:
     in_window: Variable | None
     slots: Sequence[Slot]
     dynamic_scale: DynamicScale | None = None
+    own: Sequence[Variable] = ()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def variables(self) -> list[Variable]:
@@ -89,7 +91,8 @@ class State:
             for slot in self.slots
             for v in (slot.variable, slot.velocity, slot.average, slot.accumulator)
         ]
-        return [v for v in [*of_slots, self.averaging, self.in_window] if v is not None]
+        others = [self.averaging, self.in_window, *self.own]
+        return [v for v in [*of_slots, *others] if v is not None]
 
 
 class Move(NamedTuple):
@@ -161,6 +164,9 @@ class Backend(Protocol):
 
     def beside(self, optimizer: Any, variable: Variable) -> AbstractContextManager[Any]:
         """Where new variables are created on the devices of `variable`."""
+
+    def slot_in_step(self, slot: Slot, variable: Variable) -> Slot:
+        """The slot as a step has it that has `variable` for the slot's weights."""
 
     def read(self, variable: Variable) -> Tensor:
         """The value of a variable."""

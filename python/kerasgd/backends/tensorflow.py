@@ -209,6 +209,19 @@ def _native(variable: Variable) -> tf.Variable:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
+def slot_in_step(slot: Slot, variable: Variable) -> Slot:
+    """As `Backend.slot_in_step`: with the plain variables of the device of `variable`."""
+    copies = tf.distribute.get_strategy().experimental_local_results(_native(slot.variable))
+    replica = next((i for i, copy in enumerate(copies) if copy is _native(variable)), 0)
+
+    def local(kept: Variable) -> tf.Variable:
+        return tf.distribute.get_strategy().experimental_local_results(_native(kept))[replica]
+
+    present = ("variable", "velocity", "average", "accumulator")
+    localised: Slot = _localised(slot, local, present)
+    return localised
+
+
 def read(variable: Variable) -> Tensor:
     """As `Backend.read`."""
     return tf.convert_to_tensor(variable)

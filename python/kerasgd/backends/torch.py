@@ -115,6 +115,11 @@ def beside(optimizer: Any, variable: Variable) -> contextlib.AbstractContextMana
     return contextlib.nullcontext()
 
 
+def slot_in_step(slot: Slot, variable: Variable) -> Slot:
+    """As `Backend.slot_in_step`: a step has the slots as they are."""
+    return slot
+
+
 def read(variable: Variable) -> Tensor:
     """As `Backend.read`."""
     return variable.value

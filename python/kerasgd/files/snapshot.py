@@ -11,13 +11,14 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from kerasgd import state
+from kerasgd import learning_rate as rates
 from kerasgd.errors import StateError
+from kerasgd.files import state
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 
@@ -26,6 +27,7 @@ HEADER = "optimizer"
 INNER = "inner/"
 
 Array = np.ndarray[Any, Any]
+Load = Callable[[Any, Mapping[str, Any]], None]
 
 
 def save(optimizer: SGD | LossScaleOptimizer, file: str) -> None:
@@ -48,11 +50,19 @@ def save(optimizer: SGD | LossScaleOptimizer, file: str) -> None:
     os.replace(written.name, file)
 
 
-def load(file: str, variables: list[Any] | None = None) -> SGD | LossScaleOptimizer:
-    """The optimizer that the file holds.
+def load(
+    file: str, variables: list[Any] | None = None, strict: bool = True
+) -> SGD | LossScaleOptimizer:
+    """The optimizer that a file of `save_optimizer()` holds.
 
     With `variables` it is built, and has its state. Without, it takes the state when it is built,
-    which is where an error about state that does not fit comes then.
+    which is then where an error about state that does not fit comes from.
+
+    Args:
+        file: the path of the file.
+        variables: the variables that the optimizer is to train, or None.
+        strict: whether state that does not fit is an error. If not, what does not fit is left out
+            with a warning.
 
     Raises:
         StateError: the file holds no optimizer, or its state does not fit the variables.
@@ -65,7 +75,7 @@ def load(file: str, variables: list[Any] | None = None) -> SGD | LossScaleOptimi
             f"The file has format {header['format']}; this version of kerasgd reads formats up to "
             f"{FORMAT}. Install a newer kerasgd."
         )
-    optimizer = _put_together(header, arrays)
+    optimizer = _put_together(header, arrays, state.load_strictly if strict else state.load)
     if variables is not None:
         optimizer.build(variables)
     return optimizer
@@ -87,6 +97,7 @@ def _taken_apart(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {role: _plain(array) for role, array in state.stored(optimizer).items()}
     if type(optimizer) is SGD:
+        rates.check_can_be_saved(optimizer._learning_rate)
         return {"class": "SGD", "config": optimizer.get_config()}, arrays
     if type(optimizer) is not LossScaleOptimizer:
         raise StateError(
@@ -109,18 +120,15 @@ def _plain(array: Array) -> Array:
 
 
 def _put_together(
-    settings: Mapping[str, Any], arrays: Mapping[str, Array]
+    settings: Mapping[str, Any], arrays: Mapping[str, Array], load_state: Load
 ) -> SGD | LossScaleOptimizer:
     own = {role: array for role, array in arrays.items() if not role.startswith(INNER)}
     optimizer: SGD | LossScaleOptimizer
     if settings["class"] == "LossScaleOptimizer":
         of_inner = {k.removeprefix(INNER): v for k, v in arrays.items() if k not in own}
-        inner = _put_together(settings["inner"], of_inner)
+        inner = _put_together(settings["inner"], of_inner, load_state)
         optimizer = LossScaleOptimizer(inner, **settings["config"])
     else:
         optimizer = SGD.from_config(settings["config"])
-        # Counts and rate do not wait for the variables.
-        optimizer._iterations.assign(own["iterations"])
-        optimizer._rate_variable.assign(own["learning_rate"])
-    optimizer._pending = own
+    load_state(optimizer, own)
     return optimizer

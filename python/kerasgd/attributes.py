@@ -1,0 +1,46 @@
+"""Attributes of an optimizer are checked when they are set (contract 13.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kerasgd import arguments
+from kerasgd.arguments import Rule
+from kerasgd.errors import StateError, in_words
+
+
+def checked(optimizer: Any, name: str, value: object, rules: Mapping[str, Rule[Any]]) -> object:
+    """The value of a setting in its one form.
+
+    Raises:
+        ArgumentError: its rule refuses the value, or another clip is set.
+        StateError: the optimizer is built, and the setting would change.
+    """
+    attributes = vars(optimizer)
+    value = arguments.check(name, value, rules[name])
+    if not attributes.get("_constructed"):
+        return value
+    clips = {clip: attributes[clip] for clip in arguments.CLIPS if clip in attributes}
+    if name in clips:
+        arguments.check_one_clip({**clips, name: value})
+    if attributes["built"] and value != attributes[name]:
+        raise StateError(
+            in_words(
+                f"`{name}` of an optimizer that is built cannot be changed: it is "
+                f"{attributes[name]!r}. {{update}} makes an optimizer that has another one."
+            )
+        )
+    return value
+
+
+def check_known(optimizer: Any, name: str, value: object, known: Mapping[str, Any]) -> None:
+    """Refuse a public attribute that nothing reads.
+
+    Raises:
+        UnknownArgumentError: there is no such attribute; the error suggests the closest argument.
+    """
+    if name.startswith("_") or not vars(optimizer).get("_constructed"):
+        return
+    if name not in vars(optimizer) and not hasattr(type(optimizer), name):
+        arguments.check_no_unknown({name: value}, type(optimizer).__name__, known)

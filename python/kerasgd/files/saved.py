@@ -1,0 +1,246 @@
+"""What a file holds of an optimizer, read and checked before any of it is used (contract 9.4).
+
+State is stored by role and variable: `velocity_3` is the velocity of the fourth variable. A
+description beside it, JSON in an array of bytes so that every kind of file can hold it, names the
+variables and says whether the optimizer was built.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from kerasgd.arguments import LARGEST_WHOLE_NUMBER
+from kerasgd.errors import StateError
+from kerasgd.files.matching import Described
+from kerasgd.rule import LARGEST_NORMAL, SMALLEST_NORMAL
+
+Array = np.ndarray[Any, Any]
+
+FORMAT = 1
+DESCRIPTION = "description"
+# A description of a hundred thousand variables takes 10 MB.
+LARGEST_DESCRIPTION = 2**28
+# What a subclass keeps: for each variable, and for the optimizer as a whole.
+OWN_OF_VARIABLE = "own."
+OWN = "own:"
+# Which argument an optimizer keeps these for, one for each variable.
+ARGUMENTS = {
+    "velocity": "momentum",
+    "average": "use_ema",
+    "accumulator": "gradient_accumulation_steps",
+}
+PARTNERS = {"averaging": "average", "in_window": "accumulator"}
+
+
+@dataclass(frozen=True)
+class Role:
+    """The name of an array in a file, taken apart: `velocity_3` is the velocity of variable 3.
+
+    Attributes:
+        kind: what it is.
+        index: the variable it belongs to, or None.
+    """
+
+    kind: str
+    index: int | None = None
+
+    @classmethod
+    def of(cls, name: str) -> Role:
+        """Take the name of an array apart."""
+        kind, _, index = name.rpartition("_")
+        of_variable = kind in ARGUMENTS or kind.startswith(OWN_OF_VARIABLE)
+        return cls(kind, int(index)) if of_variable and index.isdecimal() else cls(name)
+
+    def __str__(self) -> str:
+        return self.kind if self.index is None else f"{self.kind}_{self.index}"
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """The state of an optimizer, out of a file.
+
+    Attributes:
+        built: whether the optimizer was built.
+        variables: those it was built with.
+        values: an array for each role.
+        window: its `gradient_accumulation_steps`; None in files that do not say.
+        rate_is_number: whether the stored rate is what it used; None in files that do not say.
+    """
+
+    built: bool
+    variables: list[Described]
+    values: Mapping[str, Array]
+    window: int | None
+    rate_is_number: bool | None
+
+    def only(self, keep: Callable[[str], bool]) -> SavedState:
+        """The state without the values that are not kept."""
+        return replace(self, values={k: v for k, v in self.values.items() if keep(k)})
+
+
+def read(store: Mapping[str, Any]) -> SavedState | None:
+    """What the store holds; None if kerasgd did not write it.
+
+    Raises:
+        StateError: it is damaged, or of a newer kerasgd.
+    """
+    names = list(store.keys())
+    if DESCRIPTION not in names:
+        return None
+    description = _description(store[DESCRIPTION])
+    state = SavedState(
+        built=description["built"],
+        variables=_variables(description),
+        values={},
+        window=description.get("window"),
+        rate_is_number=description.get("rate_is_number"),
+    )
+    values = {}
+    for name in names:
+        if name != DESCRIPTION:
+            values[name] = _value(name, store[name], state.variables)
+    return replace(state, values=values)
+
+
+def write(state: SavedState, store: Any) -> None:
+    """Write the state into a store of Keras, or into a dict."""
+    for name, value in state.values.items():
+        store[name] = value
+    description = {
+        "format": FORMAT,
+        "built": state.built,
+        "variables": [(v.path, list(v.shape)) for v in state.variables],
+        "checksums": [v.checksum for v in state.variables],
+        "window": state.window,
+        "rate_is_number": state.rate_is_number,
+    }
+    store[DESCRIPTION] = np.frombuffer(json.dumps(description).encode(), "uint8")
+
+
+def _description(stored: Any) -> dict[str, Any]:
+    # The shape first: what is damaged may claim any size.
+    shape = tuple(getattr(stored, "shape", ()))
+    if len(shape) != 1 or shape[0] > LARGEST_DESCRIPTION or str(stored.dtype) != "uint8":
+        raise _damaged("its description is not an array of bytes")
+    try:
+        description = json.loads(np.asarray(stored).tobytes())
+    except (ValueError, RecursionError):
+        raise _damaged("its description is not JSON") from None
+    if not (isinstance(description, dict) and _is_count(description.get("format"))):
+        raise _damaged("its description names no format")
+    version = description["format"]
+    if version > FORMAT:
+        raise StateError(
+            f"This state has format {version}; this version of kerasgd reads formats up to "
+            f"{FORMAT}. Install a newer kerasgd."
+        )
+    if not isinstance(description.get("built"), bool):
+        raise _damaged("its description does not say whether the optimizer was built")
+    if not (description.get("window") is None or _is_count(description["window"])):
+        raise _damaged("the number of steps of its accumulation window is not a whole number")
+    if description.get("rate_is_number") not in (None, True, False):
+        raise _damaged("its description does not say what its rate is")
+    return description
+
+
+def _variables(description: Mapping[str, Any]) -> list[Described]:
+    variables = description.get("variables")
+    if not (isinstance(variables, list) and all(map(_is_variable, variables))):
+        raise _damaged("its description does not list its variables")
+    checksums = description.get("checksums") or [None] * len(variables)
+    if not (isinstance(checksums, list) and len(checksums) == len(variables)):
+        raise _damaged("its description does not have one checksum for each variable")
+    return [
+        Described(path, tuple(shape), checksum)
+        for (path, shape), checksum in zip(variables, checksums, strict=True)
+    ]
+
+
+def _is_variable(described: Any) -> bool:
+    if not (isinstance(described, list) and len(described) == 2):
+        return False
+    path, shape = described
+    return isinstance(path, str) and isinstance(shape, list) and all(map(_is_count, shape))
+
+
+def _is_count(value: Any) -> bool:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return is_whole and 0 <= value <= LARGEST_WHOLE_NUMBER
+
+
+def _damaged(problem: str) -> StateError:
+    return StateError(f"This state is damaged: {problem}.")
+
+
+def _whole(value: Array) -> bool:
+    return value.dtype.kind in "iu" and 0 <= int(value) <= LARGEST_WHOLE_NUMBER
+
+
+def _flags(value: Array) -> bool:
+    return value.dtype.kind in "iu" and bool(np.isin(value, (0, 1)).all())
+
+
+def _rate(value: Array) -> bool:
+    return value.dtype.kind == "f" and math.isfinite(value) and bool(value >= 0)
+
+
+def _scale(value: Array) -> bool:
+    return value.dtype.kind == "f" and bool(SMALLEST_NORMAL <= value <= LARGEST_NORMAL)
+
+
+def _floats(value: Array) -> bool:
+    # bfloat16 and the like are unknown to NumPy itself.
+    return value.dtype.kind == "f" or str(value.dtype).startswith(("bfloat", "float"))
+
+
+# What each value must be, and the function that says whether it is.
+RULES: Mapping[str, tuple[str, Callable[[Array], bool]]] = {
+    "iterations": (f"a whole number from 0 to {LARGEST_WHOLE_NUMBER}", _whole),
+    "learning_rate": ("a finite number >= 0", _rate),
+    "rate_replaced": ("0 or 1", _flags),
+    "averaging": ("0 or 1", _flags),
+    "in_window": ("0 or 1 for each variable", _flags),
+    "dynamic_scale": ("a number from 2^-126 to 2^126", _scale),
+    "step_counter": (f"a whole number from 0 to {LARGEST_WHOLE_NUMBER}", _whole),
+    "velocity": ("floating-point numbers", _floats),
+    "average": ("floating-point numbers", _floats),
+    "accumulator": ("floating-point numbers", _floats),
+}
+
+
+def _value(name: str, stored: Any, variables: list[Described]) -> Array:
+    role = Role.of(name)
+    if role.kind.startswith((OWN, OWN_OF_VARIABLE)):
+        return np.asarray(stored)
+    if role.kind not in RULES:
+        raise _damaged(f"it holds `{name}`, which no optimizer has")
+    expected = _shape_of(role, variables)
+    shape = tuple(getattr(stored, "shape", ()))
+    if expected != shape:
+        raise _damaged(f"`{name}` has shape {shape}, which must be {expected}")
+    value = np.asarray(stored)
+    check_value(role.kind, value)
+    return value
+
+
+def check_value(kind: str, value: Array) -> None:
+    """Refuse what cannot be a value of this kind.
+
+    Raises:
+        StateError: it is not.
+    """
+    requirement, holds = RULES[kind]
+    if not holds(value):
+        raise _damaged(f"`{kind}` must be {requirement}")
+
+
+def _shape_of(role: Role, variables: list[Described]) -> tuple[int, ...] | None:
+    if role.index is not None:
+        return variables[role.index].shape if role.index < len(variables) else None
+    return (len(variables),) if role.kind == "in_window" else ()

@@ -1,0 +1,447 @@
+"""How the state of an optimizer comes back from a file (contract 9.4).
+
+`load()` is for what Keras loads: it gives back all that fits, and tells what it left out.
+`load_strictly()` gives back everything or refuses. State for an optimizer that is not built yet
+waits until it is; step count and learning rate do not wait.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgd.errors import KerasgdWarning, StateError, in_words
+from kerasgd.files import matching, saved
+from kerasgd.files.matching import Described, Pairing
+from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
+from kerasgd.variables import find_path, path_of
+
+# Set as soon as a file is read, built or not.
+RATE = ("learning_rate", "rate_replaced")
+AT_ONCE = ("iterations", *RATE)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """State that waits for `build()`.
+
+    Attributes:
+        state: what a file held.
+        strict: whether it must fit.
+    """
+
+    state: SavedState
+    strict: bool
+
+
+def save(optimizer: Any, store: MutableMapping[str, Any]) -> None:
+    """Write the state of the optimizer into `store`, also what still waits for its variables."""
+    saved.write(current(optimizer), store)
+
+
+def current(optimizer: Any) -> SavedState:
+    """The state of the optimizer, with what still waits for its variables."""
+    pending = optimizer._pending
+    values = {role: keras.ops.convert_to_numpy(v) for role, v in optimizer._by_role().items()}
+    if pending is not None:
+        waiting: SavedState = pending.state
+        return replace(
+            waiting,
+            values={**waiting.values, **values},
+            rate_is_number=optimizer._rate_is_number(),
+        )
+    return SavedState(
+        built=optimizer.built,
+        variables=_described_with_checksums(optimizer._trainable_variables),
+        values=values,
+        window=getattr(optimizer, "window", None),
+        rate_is_number=optimizer._rate_is_number(),
+    )
+
+
+def load(optimizer: Any, store: Mapping[str, Any]) -> None:
+    """Give back what fits, with one warning about the rest.
+
+    Raises:
+        StateError: the state is damaged. Nothing is changed then.
+    """
+    state = saved.read(store)
+    if state is None:
+        if len(store.keys()):
+            _tell(optimizer, [_of_another_class(store)])
+        return
+    optimizer._left_out = []
+    if optimizer.built:
+        _give_back(optimizer, state)
+    else:
+        hand_over(optimizer, state)
+
+
+def load_strictly(optimizer: Any, store: Mapping[str, Any]) -> None:
+    """Give everything back.
+
+    Raises:
+        StateError: the state does not fit; the error names what differs. Nothing is changed then.
+            For an optimizer that is not built yet the error comes from `build()`.
+    """
+    state = saved.read(store)
+    if state is None:
+        raise StateError(
+            f"This state was not saved by kerasgd: `{optimizer.name}` cannot take it. "
+            "Continue with the class that saved it, or start with a new optimizer."
+        )
+    if not optimizer.built:
+        _hold(optimizer, state, strict=True)
+        return
+    _check_fits(optimizer, optimizer._trainable_variables, state)
+    _give_back(optimizer, state)
+
+
+def hand_over(optimizer: Any, state: SavedState) -> None:
+    """Have an optimizer that is not built yet continue with this state, as far as it fits."""
+    _hold(optimizer, _without_unknown_kinds(optimizer, state), strict=False)
+
+
+def stored(optimizer: Any) -> dict[str, Any]:
+    """All state of the optimizer as a dict."""
+    store: dict[str, Any] = {}
+    optimizer.save_own_variables(store)
+    return store
+
+
+def check_pending(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Refuse variables that state which must fit does not fit.
+
+    Raises:
+        StateError: their number, a shape or an argument differs.
+    """
+    pending = optimizer._pending
+    if pending is not None and pending.strict:
+        _check_fits(optimizer, variables, pending.state)
+
+
+def take_pending(optimizer: Any) -> None:
+    """Set the state that has waited for the variables, if some has."""
+    pending = optimizer._pending
+    if pending is not None:
+        optimizer._pending = None
+        optimizer._given_back = pending.state
+        _give_back(optimizer, pending.state)
+
+
+def take_late(optimizer: Any, role: str, variable: Any) -> None:
+    """Set a variable that a subclass adds when the rest of the state was given back already."""
+    state = optimizer._given_back
+    if state is not None:
+        pairing = _pair(optimizer, optimizer._trainable_variables, state)
+        value = state.values.get(_source(Role.of(role), pairing) or "")
+        if value is not None and tuple(value.shape) == tuple(variable.shape):
+            variable.assign(value)
+
+
+def hold_weights(optimizer: Any, weights: Sequence[Any]) -> None:
+    """Take values without names, as a legacy file lists them: counters now, the rest at `build()`.
+
+    Raises:
+        StateError: a counter is none.
+    """
+    known = optimizer.variables
+    names = {id(variable): role for role, variable in optimizer._by_role().items()}
+    counters = [np.asarray(w) for w in weights[: len(known)]]
+    for variable, value in zip(known, counters, strict=False):
+        saved.check_value(names[id(variable)], value)
+    for variable, value in zip(known, counters, strict=False):
+        variable.assign(value)
+    optimizer._rate_was_loaded()
+    # Copies, since the file is closed by then.
+    optimizer._pending_weights = [np.array(w) for w in weights[len(known) :]]
+
+
+def take_pending_weights(optimizer: Any) -> None:
+    """Set the values without names, if they fit."""
+    weights = optimizer._pending_weights
+    if weights is None:
+        return
+    optimizer._pending_weights = None
+    counters = len(AT_ONCE) - (optimizer._rate_replaced is None)
+    variables = optimizer.variables[counters:]
+    if [tuple(v.shape) for v in variables] == [np.shape(w) for w in weights]:
+        for variable, weight in zip(variables, weights, strict=True):
+            variable.assign(weight)
+    elif weights:
+        _tell(optimizer, ["the file's arrays, which have no names and do not fit in their order"])
+
+
+def _hold(optimizer: Any, state: SavedState, strict: bool) -> None:
+    known = optimizer._by_role()
+    _assign(optimizer, known, {k: v for k, v in _usable(optimizer, state).items() if k in known})
+    optimizer._pending = Pending(state.only(lambda role: role not in AT_ONCE), strict)
+
+
+def _give_back(optimizer: Any, state: SavedState) -> None:
+    """Set what fits, and tell what does not; the optimizer is built."""
+    own_roles = optimizer._by_role()
+    pairing = _pair(optimizer, optimizer._trainable_variables, state) if state.built else []
+    usable = _usable(optimizer, state)
+    values: dict[str, Array] = {}
+    for name, variable in own_roles.items():
+        role = Role.of(name)
+        source = _source(role, pairing)
+        if source == "in_window" and "in_window" in usable:
+            values[name] = _reordered(usable["in_window"], pairing)
+        elif source in usable and tuple(usable[source].shape) == tuple(variable.shape):
+            values[name] = usable[source]
+    _assign(optimizer, own_roles, values)
+    _begin_averages(optimizer, values)
+    if state.built:
+        _tell(optimizer, _left_out(optimizer, state, pairing, set(usable)))
+
+
+def _usable(optimizer: Any, state: SavedState) -> dict[str, Array]:
+    """The values that mean the same here as where they were saved."""
+    values = dict(state.values)
+    if not _takes_rate(optimizer, state):
+        values.pop("learning_rate", None)
+    if not values.get("rate_replaced", np.zeros(())).any():
+        values.pop("rate_replaced", None)
+    window = getattr(optimizer, "window", None)
+    if state.window is not None and state.window != window and _is_open(state):
+        values = {k: v for k, v in values.items() if not k.startswith(("accumulator", "in_window"))}
+    return values
+
+
+def _takes_rate(optimizer: Any, state: SavedState) -> bool:
+    """Whether the rate in the file is one, and has a place here (contract 2.7)."""
+    if state.values.get("rate_replaced", np.zeros(())).any():
+        return True
+    if not optimizer._rate_is_number():
+        return False
+    if state.rate_is_number is None:  # where a schedule was, older files hold 0
+        return bool(state.values.get("learning_rate", np.zeros(())) > 0)
+    return state.rate_is_number
+
+
+def _is_open(state: SavedState) -> bool:
+    """Whether the state has gradients of an accumulation window that is not full."""
+    return bool(state.values.get("in_window", np.zeros(())).any())
+
+
+def _source(role: Role, pairing: Pairing) -> str | None:
+    """The name under which the file has what `role` is here."""
+    if role.index is None:
+        return str(role)
+    partner = pairing[role.index] if role.index < len(pairing) else None
+    return None if partner is None else str(Role(role.kind, partner))
+
+
+def _reordered(flags: Array, pairing: Pairing) -> Array:
+    return np.array([0 if j is None else flags[j] for j in pairing], flags.dtype)
+
+
+def _assign(optimizer: Any, roles: Mapping[str, Any], values: Mapping[str, Array]) -> None:
+    for role, value in values.items():
+        roles[role].assign(value)
+    if "rate_replaced" in values or "learning_rate" in values:
+        optimizer._rate_was_loaded()
+
+
+def _begin_averages(optimizer: Any, values: Mapping[str, Array]) -> None:
+    """Where averages go on, those of new variables begin with the weights as they are."""
+    if "averaging" not in values or not values["averaging"]:
+        return
+    for i, slot in enumerate(optimizer.state().slots):
+        if slot.average is not None and f"average_{i}" not in values:
+            slot.average.assign(keras.ops.copy(slot.variable))
+
+
+def _pair(optimizer: Any, variables: Sequence[Any], state: SavedState) -> Pairing:
+    return matching.pair(
+        described(variables), state.variables, lambda index: _checksum(variables[index])
+    )
+
+
+def described(variables: Sequence[Any]) -> list[Described]:
+    """The variables as a file knows them, without checksums."""
+    return [Described(path_of(v), tuple(int(n) for n in v.shape)) for v in variables]
+
+
+def _described_with_checksums(variables: Sequence[Any]) -> list[Described]:
+    pairs = zip(described(variables), variables, strict=True)
+    return [known._replace(checksum=_checksum(variable)) for known, variable in pairs]
+
+
+def _checksum(variable: Any) -> int:
+    return zlib.crc32(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
+
+
+# -- what is left out --------------------------------------------------------------------------
+
+
+def _of_another_class(store: Mapping[str, Any]) -> str:
+    count = len(store.keys())
+    arrays = "1 array" if count == 1 else f"{count} arrays"
+    return (
+        f"the file's {arrays}, which kerasgd did not save; they do not name their class. If it was "
+        "`keras.optimizers.SGD`, load the model with it, and make the optimizer with {from_keras}"
+    )
+
+
+def _without_unknown_kinds(optimizer: Any, state: SavedState) -> SavedState:
+    """The state without what the arguments leave no place for, which is told now."""
+    kinds = optimizer._kinds()
+    unknown = [kind for kind in ARGUMENTS if kind not in kinds and _holds(state, kind)]
+    _tell(optimizer, [_of_unknown_kind(optimizer, state, kind) for kind in unknown])
+
+    def is_known(name: str) -> bool:
+        kind = Role.of(name).kind
+        return PARTNERS.get(kind, kind) not in unknown
+
+    return state.only(is_known)
+
+
+def _holds(state: SavedState, kind: str) -> bool:
+    if kind == "accumulator" and not _is_open(state):
+        return False  # sums of 0
+    return any(Role.of(name).kind == kind for name in state.values)
+
+
+def _of_unknown_kind(optimizer: Any, state: SavedState, kind: str) -> str:
+    count = sum(Role.of(name).kind == kind for name in state.values)
+    what = f"the {kind} of {_counted(count)}"
+    argument = ARGUMENTS[kind]
+    if not hasattr(optimizer, argument):
+        return f"{what}, for which {type(optimizer).__name__} has no place"
+    return f"{what}, since `{argument}` is {getattr(optimizer, argument)} here"
+
+
+def _indices(state: SavedState, kind: str) -> list[int]:
+    roles = [Role.of(name) for name in state.values]
+    return [role.index for role in roles if role.kind == kind and role.index is not None]
+
+
+def _counted(count: int) -> str:
+    return "1 variable" if count == 1 else f"{count} variables"
+
+
+def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[str]) -> list[str]:
+    """A phrase for each reason why something of the file has no place here."""
+    own_kinds = optimizer._kinds()
+    kinds = list(dict.fromkeys(Role.of(name).kind for name in state.values))
+    phrases = []
+    lost: dict[int, list[str]] = {}
+    for kind in kinds:
+        if kind not in ARGUMENTS or not _holds(state, kind):
+            continue
+        if kind not in own_kinds:
+            phrases.append(_of_unknown_kind(optimizer, state, kind))
+            continue
+        for index in _indices(state, kind):
+            if index not in pairing:
+                lost.setdefault(index, []).append(kind)
+    if "in_window" in state.values and "in_window" not in usable and "accumulator" in own_kinds:
+        phrases.append(
+            f"the gradients of an accumulation window of {state.window} steps, which is one of "
+            f"{optimizer.window} here"
+        )
+    return phrases + _of_lost_variables(optimizer, state, lost)
+
+
+def _of_lost_variables(
+    optimizer: Any, state: SavedState, lost: Mapping[int, Sequence[str]]
+) -> list[str]:
+    own = described(optimizer._trainable_variables)
+    paths = [variable.path for variable in own]
+    phrases = []
+    gone = []
+    for index, kinds in lost.items():
+        variable = state.variables[index]
+        here = find_path(variable.path, paths)
+        if here is not None and own[here].shape != variable.shape:
+            phrases.append(
+                f"the {' and '.join(kinds)} of `{variable.path}`, whose shape was "
+                f"{variable.shape} and is {own[here].shape}"
+            )
+        else:
+            gone.append(variable.path)
+    if gone:
+        kinds = list(dict.fromkeys(kind for of_one in lost.values() for kind in of_one))
+        names = ", ".join(f"`{path}`" for path in gone[:3]) + (", ..." if len(gone) > 3 else "")
+        phrases.append(
+            f"the {' and '.join(kinds)} of {_counted(len(gone))} that `{optimizer.name}` does not "
+            f"train ({names})"
+        )
+    return phrases
+
+
+def _tell(optimizer: Any, phrases: list[str]) -> None:
+    """Warn once, and remember it for `summary()`."""
+    if not phrases:
+        return
+    phrases = [in_words(phrase) for phrase in phrases]
+    optimizer._left_out = optimizer._left_out + phrases
+    warnings.warn(
+        f"State left out of `{optimizer.name}`: {'; '.join(phrases)}.",
+        KerasgdWarning,
+        stacklevel=2,
+    )
+
+
+# -- what does not fit --------------------------------------------------------------------------
+
+
+def _check_fits(optimizer: Any, variables: Sequence[Any], state: SavedState) -> None:
+    if not state.built:
+        return
+    own = described(variables)
+    _check_variables(optimizer, own, state, _pair(optimizer, variables, state))
+    if own:
+        _check_kinds(optimizer, state)
+    window = getattr(optimizer, "window", None)
+    if state.window not in (None, window) and _is_open(state):
+        raise StateError(
+            f"The saved state is in the middle of an accumulation window of {state.window} steps, "
+            f"but `gradient_accumulation_steps` of `{optimizer.name}` is {window}."
+        )
+
+
+def _check_variables(
+    optimizer: Any, own: Sequence[Described], state: SavedState, pairing: Pairing
+) -> None:
+    without = [v for v, partner in zip(own, pairing, strict=True) if partner is None]
+    not_taken = [v for j, v in enumerate(state.variables) if j not in pairing]
+    if len(own) != len(state.variables):
+        longer = without if len(own) > len(state.variables) else not_taken
+        raise StateError(
+            f"The saved state belongs to {_counted(len(state.variables))}, but "
+            f"`{optimizer.name}` has {len(own)}; the first without a partner is "
+            f"`{longer[0].path}`."
+        )
+    if without and without[0].shape != not_taken[0].shape:
+        raise StateError(
+            f"`{without[0].path}` has shape {without[0].shape}, but the saved state belongs to "
+            f"`{not_taken[0].path}` of shape {not_taken[0].shape}."
+        )
+    if without:
+        raise StateError(
+            f"The saved state belongs to `{not_taken[0].path}`, which `{optimizer.name}` does not "
+            f"train; it has none for `{without[0].path}`."
+        )
+
+
+def _check_kinds(optimizer: Any, state: SavedState) -> None:
+    own = optimizer._kinds()
+    of_file = {Role.of(name).kind for name in state.values}
+    for kind, argument in ARGUMENTS.items():
+        if (kind in own) != (kind in of_file):
+            has, lacks = "The saved state", f"`{optimizer.name}`"
+            if kind in own:
+                has, lacks = lacks, "the saved state"
+            raise StateError(
+                f"{has} has `{kind}`, which {lacks} lacks: the two differ in `{argument}`."
+            )

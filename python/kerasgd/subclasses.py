@@ -1,0 +1,82 @@
+"""What a subclass of `SGD` may do, and what it keeps (contract 13.3)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from kerasgd.errors import SubclassError
+from kerasgd.files.saved import OWN, OWN_OF_VARIABLE, Role
+
+# Methods of Keras' optimizers, by backend or for all, that Keras' own step calls and ours does not.
+UNUSED_HOOKS = (
+    "_all_reduce_sum_gradients",
+    "_apply_weight_decay",
+    "_backend_apply_gradients",
+    "_backend_increment_gradient_accumulators",
+    "_backend_reset_gradient_accumulators",
+    "_backend_update_step",
+    "_check_variables_are_known",
+    "_clip_by_norm",
+    "_clip_gradients",
+    "_distributed_tf_update_step",
+    "_filter_empty_gradients",
+    "_get_current_learning_rate",
+    "_overwrite_model_variables_with_average_value",
+    "_overwrite_variable_with_gradient",
+    "_overwrite_variables_directly_with_gradients",
+    "_parallel_update_step",
+    "_update_model_variables_moving_average",
+    "_use_weight_decay",
+)
+
+
+def check_hooks(subclass: type, base: type) -> None:
+    """Refuse a subclass whose methods would silently never be called.
+
+    Raises:
+        SubclassError: it overrides one of `UNUSED_HOOKS`.
+    """
+    for hook in UNUSED_HOOKS:
+        if getattr(subclass, hook, None) is not getattr(base, hook, None):
+            raise SubclassError(
+                f"{subclass.__name__} overrides `{hook}()`, which `kerasgd.SGD` never calls. "
+                "Override `update_step()` for another rule, or `apply()` for what comes before and "
+                "after a step."
+            )
+
+
+class OwnVariables:
+    """The variables that a subclass adds, each with the role it is saved under."""
+
+    def __init__(self) -> None:
+        self._by_role: dict[str, Any] = {}
+        # While a variable is added for a trainable one: what it is, and the index of that one.
+        self._adding: Role | None = None
+
+    @contextlib.contextmanager
+    def belonging_to(self, optimizer: Any, reference: Any, name: str) -> Iterator[None]:
+        """What is added now is kept for the trainable variable `reference`."""
+        index = optimizer._trainable_variables_indices.get(optimizer._var_key(reference))
+        self._adding = None if index is None else Role(OWN_OF_VARIABLE + name, index)
+        try:
+            yield
+        finally:
+            self._adding = None
+
+    def add(self, variable: Any, name: str) -> str:
+        """Note a variable; the answer is its role."""
+        role = str(self._adding or Role(OWN + name.replace("/", "_")))
+        repeats = sum(r == role or r.startswith(f"{role}#") for r in self._by_role)
+        role = f"{role}#{repeats + 1}" if repeats else role
+        self._by_role[role] = variable
+        return role
+
+    def by_role(self) -> dict[str, Any]:
+        """All of them, by role."""
+        return dict(self._by_role)
+
+    def variables(self) -> list[Any]:
+        """All of them."""
+        return list(self._by_role.values())
