@@ -36,8 +36,8 @@ test: needs-test install .venv-jax .venv-torch ## run every test: Python on thre
 test-versions: needs-test install .venv-torch .venv-oldest ## test with the oldest Keras, and with a newer reticulate
 	@tools/test.sh oldest-keras new-reticulate
 
-test-long: needs-test .venv .venv-jax .venv-torch ## the tests that take minutes
-	@tools/test.sh long-tensorflow long-jax long-torch
+test-long: needs-test .venv .venv-jax .venv-torch ## the tests that take minutes, and Keras' own
+	@tools/test.sh long-tensorflow long-jax long-torch keras-tensorflow keras-jax keras-torch
 
 test-tensorflow: needs-test .venv ## run the Python tests on TensorFlow
 	@tools/test-python.sh .venv tensorflow $(ARGS)

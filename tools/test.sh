@@ -12,6 +12,8 @@ run_suite() {
     r) say "R tests" && Rscript tools/test-r.R ;;
     long-tensorflow) tools/test-python.sh .venv tensorflow -m long ;;
     long-*) tools/test-python.sh ".venv-${1#long-}" "${1#long-}" -m long ;;
+    keras-tensorflow) tools/keras-own-tests.sh .venv tensorflow ;;
+    keras-*) tools/keras-own-tests.sh ".venv-${1#keras-}" "${1#keras-}" ;;
     oldest-keras) tools/test-python.sh .venv-oldest tensorflow ;;
     new-reticulate) tools/modern-stack.sh ;;
     *) die "tools/test.sh knows no suite '$1'" ;;

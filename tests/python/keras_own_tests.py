@@ -1,0 +1,147 @@
+"""A pytest plugin that runs Keras' own tests with kerasgd's classes in place of Keras'.
+
+`tools/keras-own-tests.sh` starts it. Nothing in Keras' files is edited: the names are replaced
+before pytest imports the tests. `keras_own_tests.toml` lists the tests that are expected to fail.
+The list is strict: an entry that matches no test, or a listed test that passes or fails with
+another message, is an error. A test that passes without having made one of our optimizers is
+reported as skipped, since it says nothing about them.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+from keras.src import optimizers
+from keras.src.optimizers import loss_scale_optimizer, sgd
+
+import kerasgd
+
+EXCLUDED = Path(__file__).with_suffix(".toml")
+OURS = (kerasgd.SGD, kerasgd.LossScaleOptimizer)
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A table of `keras_own_tests.toml`: tests that fail for one reason."""
+
+    tests: tuple[str, ...]
+    reason: str
+    message: str
+    backends: tuple[str, ...]
+
+    def covers(self, name: str) -> bool:
+        return any(fnmatchcase(name, test) for test in self.tests)
+
+
+def read_exclusions(backend: str) -> list[Exclusion]:
+    """The exclusions on this backend."""
+    tables = tomllib.loads(EXCLUDED.read_text())
+    wanted = [(f"contract {table['clause']}", table) for table in tables.get("contract", [])]
+    faults = [("a fault of kerasgd", table) for table in tables.get("fault", [])]
+    exclusions = [
+        Exclusion(
+            tests=tuple(table["tests"]),
+            reason=f"{kind}: {table['reason']}",
+            message=table["message"],
+            backends=tuple(table.get("backends", ["tensorflow", "jax", "torch"])),
+        )
+        for kind, table in wanted + faults
+    ]
+    return [exclusion for exclusion in exclusions if backend in exclusion.backends]
+
+
+def replace_optimizers() -> None:
+    """Put our classes wherever Keras' tests look for its own."""
+    optimizers.SGD = sgd.SGD = kerasgd.SGD
+    optimizers.LossScaleOptimizer = kerasgd.LossScaleOptimizer
+    loss_scale_optimizer.LossScaleOptimizer = kerasgd.LossScaleOptimizer
+    for ours in OURS:
+        optimizers.ALL_OBJECTS_DICT[ours.__name__.lower()] = ours
+    # Tests read Keras' private list of accumulated gradients.
+    kerasgd.SGD._accumulated_gradients = property(
+        lambda optimizer: [v for v in optimizer.variables if v.name.endswith("_accumulator")]
+    )
+
+
+def note_instances(cls: type, made: list[object]) -> None:
+    """Append each new instance of `cls` to `made`."""
+    original: Callable[..., None] = cls.__init__
+
+    @functools.wraps(original)
+    def init(self: object, *args: Any, **kwargs: Any) -> None:
+        made.append(self)
+        original(self, *args, **kwargs)
+
+    cls.__init__ = init
+
+
+class KerasOwnTests:
+    """The hooks of pytest, and what they share."""
+
+    def __init__(self, exclusions: Sequence[Exclusion]) -> None:
+        self.exclusions = exclusions
+        self.made: list[object] = []
+        for ours in OURS:
+            note_instances(ours, self.made)
+
+    @pytest.hookimpl(tryfirst=True)  # before `-k` leaves tests out
+    def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
+        """Refuse a list that names tests that do not exist."""
+        names = [name_of(item) for item in items]
+        listed = [test for exclusion in self.exclusions for test in exclusion.tests]
+        gone = [t for t in listed if not any(fnmatchcase(name, t) for name in names)]
+        if gone:
+            raise pytest.UsageError(f"{EXCLUDED} lists tests that do not exist: {', '.join(gone)}")
+
+    def pytest_runtest_setup(self) -> None:
+        self.made.clear()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        exclusions = [e for e in self.exclusions if e.covers(name_of(item))]
+        if report.when == "call" and not report.skipped:
+            if exclusions:
+                judge_excluded(report, call, exclusions)
+            elif report.passed and not self.made:
+                report.outcome = "skipped"
+                report.longrepr = (str(item.path), None, "Skipped: makes no optimizer of kerasgd")
+        return report
+
+
+def judge_excluded(
+    report: pytest.TestReport, call: pytest.CallInfo[None], exclusions: Sequence[Exclusion]
+) -> None:
+    """An expected failure if it is a listed one; an error otherwise."""
+    if call.excinfo is None:
+        report.outcome = "failed"
+        report.longrepr = f"This test passes: take it off {EXCLUDED}."
+        return
+    listed = [e.reason for e in exclusions if e.message in str(call.excinfo.value)]
+    if listed:
+        report.outcome = "skipped"
+        report.wasxfail = listed[0]
+    else:
+        messages = "\n".join(exclusion.message for exclusion in exclusions)
+        report.sections.append((f"{EXCLUDED.name} expects another message", messages))
+
+
+def name_of(item: pytest.Item) -> str:
+    """As `keras_own_tests.toml` has it: without folders."""
+    return f"{item.path.name}::{item.nodeid.partition('::')[2]}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "requires_trainable_backend: Keras' mark for its tests")
+    replace_optimizers()
+    config.pluginmanager.register(KerasOwnTests(read_exclusions(keras.config.backend())))
