@@ -16,7 +16,7 @@ from kerasgd import arguments
 from kerasgd import learning_rate as rates
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
-from kerasgd.variables import path_of
+from kerasgd.variables import check_at_hand, path_of, value_of
 
 
 def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def facts(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
     beside_weights = [
         v for s in slots for v in (s.velocity, s.average, s.accumulator) if v is not None
     ]
-    steps = int(keras.ops.convert_to_numpy(optimizer._iterations))
+    steps = int(value_of(optimizer._iterations, optimizer))
     return {
         "built": optimizer.built,
         "steps": float(steps),
@@ -83,6 +83,7 @@ def _rate_now(optimizer: SGD) -> float | None:
     """The rate of the next step; None for a function, which to look at must not call."""
     rate = optimizer.rate_setting()
     if isinstance(rate, rates.Schedule):
+        check_at_hand([optimizer._iterations], optimizer)
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
     return rate if isinstance(rate, float) else None
 
@@ -173,7 +174,7 @@ def differing_state(
 
 
 def _values(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
-    values = {role: keras.ops.convert_to_numpy(v) for role, v in optimizer._by_role().items()}
+    values = {role: value_of(v, optimizer) for role, v in optimizer._by_role().items()}
     # The rate is a setting; its variable means nothing when the rate is a schedule.
     values.pop("learning_rate", None)
     return values

@@ -18,7 +18,7 @@ from kerasgd.backends import DynamicScale, Slot, State, Tensor
 from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError
 from kerasgd.foreign import Unrepresentable
 from kerasgd.keras_internals import no_automatic_dependency_tracking, rename
-from kerasgd.variables import path_of
+from kerasgd.variables import path_of, value_of
 from kerasgd.weight_decay import Exclusions
 
 SETTINGS = tuple(
@@ -374,7 +374,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """The rate as an argument: a number, a schedule or a function, which is not called."""
         if self._learning_rate is not self._rate_variable:
             return self._learning_rate
-        return rates.exact(self._given_rate, keras.ops.convert_to_numpy(self._rate_variable))
+        return rates.exact(self._given_rate, value_of(self._rate_variable, self))
 
     # -- loss scale --------------------------------------------------------------------------
 

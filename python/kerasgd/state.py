@@ -11,11 +11,10 @@ import json
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from kerasgd.errors import StateError
-from kerasgd.variables import path_of
+from kerasgd.variables import path_of, value_of
 
 Array = np.ndarray[Any, Any]
 
@@ -24,9 +23,13 @@ DESCRIPTION = "description"
 
 
 def save(optimizer: Any, store: MutableMapping[str, Any]) -> None:
-    """Write the variables of the optimizer into `store`."""
+    """Write the variables of the optimizer into `store`.
+
+    Raises:
+        StateError: JAX's trainer holds their values, or JAX has deleted them.
+    """
     for role, variable in optimizer._by_role().items():
-        store[role] = keras.ops.convert_to_numpy(variable)
+        store[role] = value_of(variable, optimizer)
     description = json.dumps(_describe(optimizer)).encode()
     store[DESCRIPTION] = np.frombuffer(description, "uint8")
 
