@@ -6,6 +6,7 @@ R prints, compares and updates optimizers by these functions.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from kerasgd import arguments
 from kerasgd import learning_rate as rates
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
-from kerasgd.variables import check_at_hand, path_of, value_of
+from kerasgd.variables import check_at_hand, path_of, shape_of, value_of
 
 
 def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _rate_now(optimizer: SGD) -> float | None:
 
 
 def _size(variable: Any) -> int:
-    return int(np.prod([int(n) for n in variable.shape], dtype="int64"))
+    return math.prod(shape_of(variable))
 
 
 def _bytes(variable: Any) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kerasgd.errors import StateError
-from kerasgd.variables import path_of, value_of
+from kerasgd.variables import path_of, shape_of, value_of
 
 Array = np.ndarray[Any, Any]
 
@@ -124,7 +124,7 @@ def _describe(optimizer: Any) -> dict[str, Any]:
 
 
 def _described(variables: Sequence[Any]) -> Described:
-    return [(path_of(v), [int(n) for n in v.shape]) for v in variables]
+    return [(path_of(v), list(shape_of(v))) for v in variables]
 
 
 def _read_description(optimizer: Any, store: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,21 +45,47 @@ def check_at_hand(variables: Iterable[Any], optimizer: Any) -> None:
 
 def is_variable(x: Any) -> bool:
     """Whether this is a variable of Keras or TensorFlow, and no tensor, array or optimizer."""
-    return hasattr(x, "assign") and hasattr(x, "shape")
+    # (A slice of a TensorFlow variable is a tensor that can be assigned to.)
+    return hasattr(x, "assign") and hasattr(x, "trainable")
 
 
-def checked_list(var_list: Any) -> list[Any]:
-    """The variables that an argument `var_list` has.
+def shape_of(variable: Any) -> tuple[int, ...]:
+    """A variable's shape; of one of TensorFlow without a fixed shape that of its value now."""
+    shape = variable.shape
+    if hasattr(shape, "is_fully_defined") and not shape.is_fully_defined():
+        shape = variable.read_value().shape
+    return tuple(int(size) for size in shape)
+
+
+def checked_list(
+    variables: Any,
+    argument: str = "var_list",
+    requirement: str = "a list of variables, or {null}",
+) -> list[Any]:
+    """The variables that an argument has.
 
     Raises:
         ArgumentTypeError: it is no list, or holds something else.
     """
-    requirement = "a list of variables, or {null}"
-    is_list = isinstance(var_list, Iterable) and not isinstance(var_list, str | Mapping)
-    if not is_list or hasattr(var_list, "shape"):
-        raise ArgumentTypeError("var_list", requirement, var_list)
-    variables = list(var_list)
-    for variable in variables:
+    found = listed(variables, argument, requirement)
+    for variable in found:
         if not is_variable(variable):
-            raise ArgumentTypeError("var_list", requirement, variable)
-    return variables
+            raise ArgumentTypeError(argument, requirement, variable)
+    return found
+
+
+def listed(variables: Any, argument: str, requirement: str, hint: str | None = None) -> list[Any]:
+    """An argument that is to hold variables, as a list; what it holds is not looked at.
+
+    Raises:
+        ArgumentTypeError: it is no list. (To go through a variable of JAX would never end.)
+    """
+    is_list = isinstance(variables, Iterable) and not isinstance(variables, str | Mapping)
+    if not is_list or hasattr(variables, "shape"):
+        if hint is None and is_variable(variables):
+            hint = "Put a single variable into a list."
+        elif hint is None and hasattr(variables, "trainable_variables"):
+            hint = "A model or a layer has them as `trainable_variables`."
+        raise ArgumentTypeError(argument, requirement, variables, hint)
+    held: list[Any] = list(variables)
+    return held

@@ -47,10 +47,18 @@ def _with_summed_rows(
 ) -> Tensor:
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
-    shape = tf.constant(list(slot.variable.shape))
-    gradient = tf.IndexedSlices(_widened(gradient.values), gradient.indices, shape)
+    # The parts may be arrays, lists or tuples too.
+    values = _widened(tf.convert_to_tensor(gradient.values))
+    indices = tf.convert_to_tensor(gradient.indices, dtype_hint=tf.int64)
+    gradient = tf.IndexedSlices(values, indices, _shape(_native(slot.variable)))
     stays = may_stay_sparse(slot) and rows.pay_for(gradient, slot, _native(slot.variable))
     return rows.each_once(gradient) if stays else tf.convert_to_tensor(gradient)
+
+
+def _shape(variable: tf.Variable) -> Tensor:
+    if variable.shape.is_fully_defined():
+        return tf.constant(variable.shape.as_list())
+    return tf.shape(variable)
 
 
 def _widened(values: Tensor) -> Tensor:
