@@ -48,7 +48,10 @@ apply_gradients <- function(optimizer, grads, variables, ...) {
   check_given(given, "variables", "a list of variables, or a Keras model", origin)
   # A tensor, or an array of R, stands for a list of it
   gradients <- if (is.list(grads)) unname(grads) else list(grads)
-  variables <- call_python("r_methods.variables_to_train", list(variables = variables), origin)
+  variables <- call_python(
+    "r_methods.variables_to_train",
+    list(variables = variables, grads = Filter(is_live_python_object, gradients)), origin
+  )
   if (length(gradients) != length(variables)) {
     requirement <- sprintf("one gradient for each variable, %d in all", length(variables))
     abort_argument("grads", requirement, grads, origin = origin)

@@ -14,7 +14,7 @@ import keras
 from kerasgd.backends import Variable
 from kerasgd.errors import KerasgdWarning, StateError
 from kerasgd.keras_internals import is_taken_away
-from kerasgd.variables import checked_list, path_of
+from kerasgd.variables import check_at_hand, checked_list, path_of, value_of
 
 if TYPE_CHECKING:
     from kerasgd.sgd import SGD
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def finalize(optimizer: SGD, variables: Iterable[Any] | None) -> None:
     """Write the averages into these variables, or into all (None)."""
     asked = optimizer._trainable_variables if variables is None else checked_list(variables)
-    if not averages_exist(optimizer):
+    if _are_lost(optimizer) or not averages_exist(optimizer):
         return
     check_not_swapped(optimizer)
     found = [(variable, optimizer.slot_of(variable)) for variable in asked]
@@ -34,14 +34,27 @@ def finalize(optimizer: SGD, variables: Iterable[Any] | None) -> None:
             variable.assign(keras.ops.copy(slot.average))
 
 
-def averages_exist(optimizer: SGD) -> bool:
-    """Whether there has been an update since the averages were made."""
+def _are_lost(optimizer: SGD) -> bool:
+    """Whether an error or an interrupt in JAX's `fit()` has taken the averages.
+
+    Keras finalizes then too, and an error here would take the place of what happened.
+    """
     if not (optimizer.use_ema and optimizer.built):
         return False
-    if is_taken_away(optimizer.state().averaging):
-        # An error in the first step of JAX's `fit()`: there is nothing to write with.
+    state = optimizer.state()
+    averages = [slot.average for slot in state.slots if slot.average is not None]
+    return any(map(is_taken_away, [state.averaging, *averages]))
+
+
+def averages_exist(optimizer: SGD) -> bool:
+    """Whether there has been an update since the averages were made.
+
+    Raises:
+        StateError: JAX's trainer holds them, or JAX has deleted them.
+    """
+    if not (optimizer.use_ema and optimizer.built):
         return False
-    return bool(keras.ops.convert_to_numpy(optimizer.state().averaging) > 0)
+    return bool(value_of(optimizer.state().averaging, optimizer) > 0)
 
 
 def _report(missing: Sequence[Any], asked: Sequence[Any]) -> None:
@@ -63,6 +76,7 @@ def swap(optimizer: SGD) -> None:
     pairs: list[tuple[Variable, Variable]] = [
         (slot.variable, slot.average) for slot in slots if slot.average is not None
     ]
+    check_at_hand([variable for pair in pairs for variable in pair], optimizer)
     if optimizer._swapped is None:
         # Weights in half precision cannot hold an average exactly: it is kept.
         kept = [keras.ops.convert_to_numpy(average) for _, average in pairs]

@@ -6,6 +6,7 @@ R prints, compares and updates optimizers by these functions.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from kerasgd import arguments
 from kerasgd import learning_rate as rates
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
-from kerasgd.variables import path_of
+from kerasgd.variables import check_at_hand, path_of, shape_of, value_of
 
 
 def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def facts(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
     beside_weights = [
         v for s in slots for v in (s.velocity, s.average, s.accumulator) if v is not None
     ]
-    steps = int(keras.ops.convert_to_numpy(optimizer._iterations))
+    steps = int(value_of(optimizer._iterations, optimizer))
     return {
         "built": optimizer.built,
         "steps": float(steps),
@@ -86,12 +87,13 @@ def _rate_now(optimizer: SGD) -> float | None:
     if rate is not None and callable(rate) and not isinstance(rate, rates.Schedule):
         return optimizer._last_rate
     if isinstance(rate, rates.Schedule):
+        check_at_hand([optimizer._iterations], optimizer)
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
     return rate if isinstance(rate, float) else None
 
 
 def _size(variable: Any) -> int:
-    return int(np.prod([int(n) for n in variable.shape], dtype="int64"))
+    return math.prod(shape_of(variable))
 
 
 def _bytes(variable: Any) -> int:
@@ -166,7 +168,7 @@ def differing_state(
 
 
 def _values(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
-    values = {role: keras.ops.convert_to_numpy(v) for role, v in optimizer._by_role().items()}
+    values = {role: value_of(v, optimizer) for role, v in optimizer._by_role().items()}
     # The rate is a setting; its variable means nothing when the rate is a schedule.
     values.pop("learning_rate", None)
     values.pop("rate_replaced", None)

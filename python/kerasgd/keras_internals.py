@@ -25,8 +25,13 @@ __all__ = [
 
 
 def is_taken_away(variable: Any) -> bool:
-    """Whether JAX's trainer holds the value of this variable, and the variable none."""
-    return hasattr(variable, "_value") and variable._value is None
+    """Whether a variable has lost its value on JAX.
+
+    While `fit()` runs, the trainer holds the values. An interrupt leaves arrays that the step was
+    given and that JAX deleted for that.
+    """
+    value = getattr(variable, "_value", variable)
+    return value is None or (hasattr(value, "is_deleted") and value.is_deleted())
 
 
 def rename(variable: Any, name: str) -> None:

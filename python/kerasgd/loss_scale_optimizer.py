@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from kerasgd import arguments, attributes
+from kerasgd import arguments, attributes, gradients
 from kerasgd.backends import DynamicScale
 from kerasgd.errors import ArgumentTypeError, UnknownArgumentError
 from kerasgd.files import state
@@ -123,8 +123,12 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
 
     def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         """Do one step with gradients of the scaled loss, or skip it; see `SGD.apply()`."""
+        grads = gradients.listed_gradients(grads, trainable_variables)
         if trainable_variables is not None:
-            trainable_variables = list(trainable_variables)
+            trainable_variables = gradients.listed_variables(trainable_variables, grads)
+            if grads and not self.built:  # an error is to leave nothing built (12.7)
+                gradients.check_variables(trainable_variables, grads)
+                gradients.check(grads, trainable_variables)
             self.build(trainable_variables)
         self.inner_optimizer.step(
             grads,

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import rule, transfer
+from kerasgd import gradients, rule, transfer
 from kerasgd.arguments import LARGEST_FLOAT32
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.files import snapshot
@@ -99,15 +99,21 @@ def load_optimizer(file: str, model: Any, strict: bool) -> Optimizer:
     return snapshot.load(file, variables_of_model(model), strict)
 
 
-def variables_to_train(variables: Any) -> list[Any]:
+def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:
     """The variables that the argument `variables` of a step stands for; there must be some.
+
+    `grads` are the gradients that came with them, as far as they are objects of Python.
 
     Raises:
         ArgumentTypeError: it is something else.
     """
     found = variables_of(variables)
     if not found:
-        raise ArgumentTypeError("variables", "a list of variables, or a Keras model", variables)
+        is_model = [hasattr(gradient, "trainable_variables") for gradient in grads]
+        exchanged = any(is_model) or gradients.are_exchanged(grads, variables)
+        hint = "The gradients come first, then the variables." if exchanged else None
+        requirement = "a list of variables, or a Keras model"
+        raise ArgumentTypeError("variables", requirement, variables, hint)
     return found
 
 

@@ -11,14 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments, attributes, backends, ema, rule, subclasses, update
+from kerasgd import arguments, attributes, backends, ema, gradients, rule, subclasses, update
 from kerasgd import learning_rate as rates
 from kerasgd.backends import DynamicScale, Move, Slot, State, Tensor
-from kerasgd.errors import ArgumentValueError, KerasgdWarning, StateError, in_words
+from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import state as saved_state
-from kerasgd.foreign import Unrepresentable
 from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking, rename
-from kerasgd.variables import path_of
+from kerasgd.variables import checked_list, path_of, shape_of, value_of
 from kerasgd.weight_decay import Exclusions
 
 SETTINGS = tuple(
@@ -193,8 +192,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
         No variables are none to build for: Keras builds so for a model that is frozen as a whole.
         """
-        variables = list(variables)
-        if self.built or not variables:
+        if self.built:
+            return
+        variables = checked_list(variables, "variables", "a list of variables")
+        if not variables:
             return
         saved_state.check_pending(self, variables)
         exclusions = self._exclusions
@@ -249,7 +250,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """A variable for `variable`, of its shape and on its devices."""
         with self.backend.beside(self, variable):
             created = super().add_variable(
-                shape=variable.shape,
+                shape=shape_of(variable),
                 initializer=initializer,
                 dtype=dtype,
                 layout=getattr(variable, "_layout", None),
@@ -324,6 +325,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
                 builds the optimizer.
 
         Raises:
+            ArgumentTypeError: gradients or variables are no list of such, or in the wrong order.
             ArgumentValueError: all gradients are None, or their number or a shape does not fit.
             StateError: a variable is not among those that the optimizer was built with.
         """
@@ -336,7 +338,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         dynamic_scale: DynamicScale | None = None,
     ) -> None:
         """As `apply()`, for a loss that was multiplied by a dynamic scale if there is one."""
-        grads = list(grads)
+        grads = gradients.listed_gradients(grads, trainable_variables)
         if grads:
             ema.check_not_swapped(self)
             aligned = self._aligned(grads, trainable_variables)
@@ -387,16 +389,25 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """The gradients in the order of `build()`, None where a variable has none."""
         if variables is None:
             variables = [slot.variable for slot in self.state().slots]
-        variables = list(variables)
-        _check_gradients(grads, variables, self.window)
+        variables = gradients.listed_variables(variables, grads)
+        as_built = self._is_built_with(variables)
+        if not as_built:
+            gradients.check_variables(variables, grads)
+        gradients.check(grads, variables)
+        if self.window == 1:
+            gradients.warn_of_missing(grads, variables)
         self.build(variables)
-        built = self._trainable_variables
-        if len(variables) == len(built) and all(map(operator.is_, variables, built)):
+        if as_built or self._is_built_with(variables):
             return grads
-        aligned: list[Any] = [None] * len(built)
+        aligned: list[Any] = [None] * len(self._trainable_variables)
         for gradient, variable in zip(grads, variables, strict=True):
             aligned[self._index_of(variable)] = gradient
         return aligned
+
+    def _is_built_with(self, variables: Sequence[Any]) -> bool:
+        """Whether these are the variables of `build()`, in the same order."""
+        built = self._trainable_variables
+        return len(variables) == len(built) and all(map(operator.is_, variables, built))
 
     def _index_of(self, variable: Any) -> int:
         try:
@@ -527,7 +538,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             return self._learning_rate
         if is_taken_away(self._rate_variable) and self._given_rate is not None:
             return self._given_rate
-        return rates.exact(self._given_rate, keras.ops.convert_to_numpy(self._rate_variable))
+        return rates.exact(self._given_rate, value_of(self._rate_variable, self))
 
     # -- loss scale --------------------------------------------------------------------------
 
@@ -773,48 +784,6 @@ def check_number(optimizer: Any, variables: Sequence[Any]) -> None:
         raise StateError(
             f"`{optimizer.name}` was built with {built} trainable variables, and gets "
             f"{len(variables)}. A new set of variables needs a new optimizer: give `compile()` one."
-        )
-
-
-def _check_gradients(grads: Sequence[Any], variables: Sequence[Any], window: int) -> None:
-    if len(grads) != len(variables):
-        raise ArgumentValueError(
-            "grads", f"one gradient for each variable, {len(variables)} in all", len(grads)
-        )
-    # Compared as a whole first, since they mostly fit and there may be thousands.
-    if [getattr(gradient, "shape", None) for gradient in grads] != [v.shape for v in variables]:
-        for gradient, variable in zip(grads, variables, strict=True):
-            _check_shape(gradient, variable)
-    missing = [path_of(v) for g, v in zip(grads, variables, strict=True) if g is None]
-    if len(missing) == len(grads):
-        raise ArgumentValueError(
-            "grads",
-            "a gradient for at least one variable",
-            Unrepresentable("only {null}"),
-            "No gradients provided for any variable: does the loss depend on them?",
-        )
-    if missing and window == 1:
-        warnings.warn(
-            f"There is no gradient for {', '.join(f'`{path}`' for path in missing)}: left alone in "
-            "this step. Does the loss depend on all of these?",
-            stacklevel=6,
-        )
-
-
-def _check_shape(gradient: Any, variable: Any) -> None:
-    """Refuse a gradient that would otherwise be stretched to its variable's shape."""
-    is_of_python = isinstance(gradient, list | tuple | int | float)
-    shape = np.shape(gradient) if is_of_python else getattr(gradient, "shape", None)
-    if shape is None or getattr(shape, "rank", 0) is None:
-        return
-    fits = len(shape) == len(variable.shape) and all(
-        a is None or a == b for a, b in zip(shape, variable.shape, strict=True)
-    )
-    if not fits:
-        raise ArgumentValueError(
-            "grads",
-            f"of shape {tuple(variable.shape)} for `{path_of(variable)}`",
-            tuple(shape),
         )
 
 

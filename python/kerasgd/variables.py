@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from kerasgd.errors import ArgumentTypeError
+import keras
+import numpy as np
+
+from kerasgd.errors import ArgumentTypeError, StateError
+from kerasgd.keras_internals import is_taken_away
 
 
 def path_of(variable: Any) -> str:
@@ -43,23 +47,75 @@ def find_path(path: str, paths: Sequence[str]) -> int | None:
     return None
 
 
+def value_of(variable: Any, optimizer: Any) -> np.ndarray[Any, Any]:
+    """The value of a variable that the optimizer keeps.
+
+    Raises:
+        StateError: JAX's trainer holds it, or JAX has deleted it.
+    """
+    check_at_hand([variable], optimizer)
+    value: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(variable)
+    return value
+
+
+def check_at_hand(variables: Iterable[Any], optimizer: Any) -> None:
+    """Refuse variables whose values are not there. (Keras would show their first ones.)
+
+    Raises:
+        StateError: JAX's trainer holds them, or JAX has deleted them.
+    """
+    if any(map(is_taken_away, variables)):
+        raise StateError(
+            f"The state of `{optimizer.name}` is not at hand: JAX's `fit()` holds it while it "
+            "trains, and loses it, with the weights, in a step that is interrupted or fails. In a "
+            "callback use the optimizer of `self.model`, which brings the state back. After an "
+            "interrupt load weights and state from a file, or make model and optimizer anew."
+        )
+
+
 def is_variable(x: Any) -> bool:
     """Whether this is a variable of Keras or TensorFlow, and no tensor, array or optimizer."""
-    return hasattr(x, "assign") and hasattr(x, "shape")
+    # (A slice of a TensorFlow variable is a tensor that can be assigned to.)
+    return hasattr(x, "assign") and hasattr(x, "trainable")
 
 
-def checked_list(var_list: Any) -> list[Any]:
-    """The variables that an argument `var_list` has.
+def shape_of(variable: Any) -> tuple[int, ...]:
+    """A variable's shape; of one of TensorFlow without a fixed shape that of its value now."""
+    shape = variable.shape
+    if hasattr(shape, "is_fully_defined") and not shape.is_fully_defined():
+        shape = variable.read_value().shape
+    return tuple(int(size) for size in shape)
+
+
+def checked_list(
+    variables: Any,
+    argument: str = "var_list",
+    requirement: str = "a list of variables, or {null}",
+) -> list[Any]:
+    """The variables that an argument has.
 
     Raises:
         ArgumentTypeError: it is no list, or holds something else.
     """
-    requirement = "a list of variables, or {null}"
-    is_list = isinstance(var_list, Iterable) and not isinstance(var_list, str | Mapping)
-    if not is_list or hasattr(var_list, "shape"):
-        raise ArgumentTypeError("var_list", requirement, var_list)
-    variables = list(var_list)
-    for variable in variables:
+    found = listed(variables, argument, requirement)
+    for variable in found:
         if not is_variable(variable):
-            raise ArgumentTypeError("var_list", requirement, variable)
-    return variables
+            raise ArgumentTypeError(argument, requirement, variable)
+    return found
+
+
+def listed(variables: Any, argument: str, requirement: str, hint: str | None = None) -> list[Any]:
+    """An argument that is to hold variables, as a list; what it holds is not looked at.
+
+    Raises:
+        ArgumentTypeError: it is no list. (To go through a variable of JAX would never end.)
+    """
+    is_list = isinstance(variables, Iterable) and not isinstance(variables, str | Mapping)
+    if not is_list or hasattr(variables, "shape"):
+        if hint is None and is_variable(variables):
+            hint = "Put a single variable into a list."
+        elif hint is None and hasattr(variables, "trainable_variables"):
+            hint = "A model or a layer has them as `trainable_variables`."
+        raise ArgumentTypeError(argument, requirement, variables, hint)
+    held: list[Any] = list(variables)
+    return held

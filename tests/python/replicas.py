@@ -1,8 +1,9 @@
-"""Trains on two replicas in a process of its own, and prints how far the weights are off.
+"""Trains on replicas in a process of its own, and prints how far the weights are off.
 
-Usage: python replicas.py eager|graph|fit. TensorFlow takes its devices before it starts, and an
-eager MirroredStrategy does not work after a compiled one: each way has its process. Prints one
-JSON object: how far each configuration is off at most, over steps and replicas.
+Usage: python replicas.py STRATEGY eager|graph|fit, where STRATEGY is a key of `STRATEGIES`.
+TensorFlow takes its devices before it starts, and an eager MirroredStrategy does not work after a
+compiled one: each way has its process. Prints one JSON object: how far each configuration is off at
+most, over steps and replicas.
 """
 
 import json
@@ -12,8 +13,9 @@ import threading
 import numpy as np
 import tensorflow as tf
 
+REPLICAS = 2 if sys.argv[1] == "two replicas" else 1
 tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * REPLICAS
 )
 
 import keras  # noqa: E402
@@ -21,7 +23,12 @@ import keras  # noqa: E402
 import kerasgd  # noqa: E402
 from kerasgd.reference import ReferenceLossScale, ReferenceSGD, SparseRows  # noqa: E402
 
-REPLICAS, STEPS = 2, 8
+STRATEGIES = {
+    "two replicas": lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+    "one replica": lambda: tf.distribute.MirroredStrategy(["CPU:0"]),
+    "one worker": tf.distribute.MultiWorkerMirroredStrategy,
+}
+STEPS = 8
 CONFIGURATIONS = {
     "plain": {},
     "momentum, global_clipnorm": {"momentum": 0.9, "global_clipnorm": 0.5},
@@ -34,6 +41,7 @@ CONFIGURATIONS = {
     "clipvalue": {"clipvalue": 0.3},
     "loss_scale_factor": {"loss_scale_factor": 8.0},
     "accumulation": {"momentum": 0.9, "global_clipnorm": 0.5, "gradient_accumulation_steps": 2},
+    "average": {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3},
     "average under accumulation": {
         "use_ema": True,
         "ema_momentum": 0.5,
@@ -42,6 +50,7 @@ CONFIGURATIONS = {
     },
     "function": {"learning_rate": "function"},
 }
+SAME = ["plain", "momentum, global_clipnorm", "average under accumulation"]
 DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function"]
 
 
@@ -91,8 +100,11 @@ def distance(strategy, variables, weights):
     )
 
 
-def apply_distance(strategy, name, dynamic, compiled):
-    """By `apply()`, with a dense gradient and one of rows, some of them on both replicas."""
+def apply_distance(strategy, name, dynamic, compiled, same=False):
+    """By `apply()`, with a dense gradient and one of rows, some of them on both replicas.
+
+    With `same`, both gradients are the same objects on all replicas.
+    """
     generator = np.random.default_rng(0)
     weights = first_weights(generator)
     with strategy.scope():
@@ -104,8 +116,12 @@ def apply_distance(strategy, name, dynamic, compiled):
         i = tf.distribute.get_replica_context().replica_id_in_sync_group
         optimizer.apply([dense[i], tf.IndexedSlices(rows[i], indices[i])], variables)
 
-    def step(*data):
-        strategy.run(on_replica, args=data)
+    def step(dense, rows, indices):
+        if same:
+            gradients = [dense[0], tf.IndexedSlices(rows[0], indices[0])]
+            strategy.run(lambda: optimizer.apply(gradients, variables))
+        else:
+            strategy.run(on_replica, args=(dense, rows, indices))
 
     step = tf.function(step) if compiled else step
     worst = 0.0
@@ -115,7 +131,9 @@ def apply_distance(strategy, name, dynamic, compiled):
         rows = (scale * generator.normal(size=(REPLICAS, 2, 2))).astype("float32")
         indices = generator.integers(0, 5, size=(REPLICAS, 2))
         if dynamic and t in (2, 5):
-            dense[1, 0] = np.inf  # on one replica only
+            dense[-1, 0] = np.inf  # on one replica only
+        if same:
+            dense[:], rows[:], indices[:] = dense[0], rows[0], indices[0]
         step(tf.constant(dense), tf.constant(rows), tf.constant(indices))
         reference.step_replicas(
             [
@@ -150,18 +168,22 @@ def fit_distance(strategy, name, dynamic):
     return distance(strategy, [layer.kernel], reference.weights)
 
 
-def main(way):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    trials = [(name, False) for name in CONFIGURATIONS] + [(name, True) for name in DYNAMIC]
+def main(kind, way):
+    strategy = STRATEGIES[kind]()
     distances = {}
-    for name, dynamic in trials:
-        key = f"{name}, dynamic scale" if dynamic else name
-        if way == "fit":
-            distances[key] = fit_distance(strategy, name, dynamic)
-        else:
-            distances[key] = apply_distance(strategy, name, dynamic, compiled=way == "graph")
+    for name in CONFIGURATIONS:
+        for dynamic in [False, True] if name in DYNAMIC else [False]:
+            key = f"{name}, dynamic scale" if dynamic else name
+            if way == "fit":
+                distances[key] = fit_distance(strategy, name, dynamic)
+            else:
+                distances[key] = apply_distance(strategy, name, dynamic, way == "graph")
+    for name in SAME if way != "fit" else []:
+        distances[f"{name}, same tensors"] = apply_distance(
+            strategy, name, False, way == "graph", same=True
+        )
     print(json.dumps(distances))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

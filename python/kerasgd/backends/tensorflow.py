@@ -23,6 +23,7 @@ from kerasgd.backends import tensorflow_eager as eager
 from kerasgd.backends import tensorflow_kernels as kernels
 from kerasgd.backends import tensorflow_rows as rows
 from kerasgd.errors import StateError
+from kerasgd.variables import path_of
 
 
 def as_is(function: Callable[..., None]) -> Callable[..., None]:
@@ -46,10 +47,18 @@ def _with_summed_rows(
 ) -> Tensor:
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
-    shape = tf.constant(list(slot.variable.shape))
-    gradient = tf.IndexedSlices(_widened(gradient.values), gradient.indices, shape)
+    # The parts may be arrays, lists or tuples too.
+    values = _widened(tf.convert_to_tensor(gradient.values))
+    indices = tf.convert_to_tensor(gradient.indices, dtype_hint=tf.int64)
+    gradient = tf.IndexedSlices(values, indices, _shape(_native(slot.variable)))
     stays = may_stay_sparse(slot) and rows.pay_for(gradient, slot, _native(slot.variable))
     return rows.each_once(gradient) if stays else tf.convert_to_tensor(gradient)
+
+
+def _shape(variable: tf.Variable) -> Tensor:
+    if variable.shape.is_fully_defined():
+        return tf.constant(variable.shape.as_list())
+    return tf.shape(variable)
 
 
 def _widened(values: Tensor) -> Tensor:
@@ -58,12 +67,27 @@ def _widened(values: Tensor) -> Tensor:
 
 def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
     """As `Backend.across_replicas`."""
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+    if not tf.distribute.has_strategy():
         proceed([(contextlib.nullcontext(), _on_this_device(state), list(gradients))])
+        return
+    sum_and_proceed = partial(_sum_and_proceed, state, proceed)
+    if tf.distribute.in_cross_replica_context():
+        _refuse_gradients_of_no_replica()
+        sum_and_proceed(tf.distribute.get_strategy(), list(gradients))
     else:
         # Arguments of the merged call come together from all replicas; state is the same for all.
-        tf.distribute.get_replica_context().merge_call(
-            partial(_sum_and_proceed, state, proceed), args=(list(gradients),)
+        # One replica has to leave its context too: there its variables cannot be written by a
+        # conditional or a compiled function.
+        tf.distribute.get_replica_context().merge_call(sum_and_proceed, args=(list(gradients),))
+
+
+def _refuse_gradients_of_no_replica() -> None:
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas > 1:
+        raise StateError(
+            f"The optimizer was called outside of the {replicas} replicas of its strategy, so that "
+            "there is one gradient for all. Call `apply()` in a function that is given to "
+            "`strategy.run()`."
         )
 
 
@@ -73,36 +97,40 @@ def _sum_and_proceed(
     strategy: tf.distribute.Strategy,
     gradients: list[Tensor | None],
 ) -> None:
-    sums = _sum(strategy, state.slots, gradients)
+    # Those of this worker; `num_replicas_in_sync` counts the replicas of all workers.
+    devices = len(strategy.extended.worker_devices)
+    sums = _sums(strategy, devices, state.slots, gradients)
     copies = []
-    for replica in range(strategy.num_replicas_in_sync):
-
-        def local(variable: Variable, replica: int = replica) -> Variable:
-            return _copies(strategy, variable)[replica]
-
-        on_device = _on_device(state, local, _slots_on_device(state, local))
-        its_sums = [None if s is None else s[replica] for s in sums]
+    for i in range(devices):
+        on_device = _on_replica(strategy, state, devices, i)
+        its_sums = [None if s is None else s[i] for s in sums]
         copies.append((tf.device(on_device.iterations.device), on_device, its_sums))
     proceed(copies)
 
 
-def _sum(
-    strategy: tf.distribute.Strategy, slots: Sequence[Slot], gradients: Sequence[Tensor | None]
+def _sums(
+    strategy: tf.distribute.Strategy,
+    devices: int,
+    slots: Sequence[Slot],
+    gradients: Sequence[Tensor | None],
 ) -> list[Sequence[Tensor] | None]:
     """For each gradient its sum over the replicas, once for each device."""
+    if strategy.num_replicas_in_sync == 1:
+        return [gradient if gradient is None else [gradient] for gradient in gradients]
+    gradients = [_one_for_each_device(strategy, devices, gradient) for gradient in gradients]
     present = [
         (gradient, _native(slot.variable))
         for gradient, slot in zip(gradients, slots, strict=True)
         if gradient is not None and not slot.takes_gradient_as_value
     ]
-    sums = iter(strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, present))
+    reduced = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, present)
+    sums = iter(reduced if present else [])
 
     def on_devices(gradient: Tensor | None, slot: Slot) -> Sequence[Tensor] | None:
         if gradient is None:
             return None
-        if slot.takes_gradient_as_value:  # a value is no share of a sum: the largest counts
-            values = strategy.experimental_local_results(gradient)
-            return [tf.reduce_max(tf.stack(values), axis=0)] * len(values)
+        if slot.takes_gradient_as_value:
+            return [_largest(strategy, devices, gradient, slot)] * devices
         # Rows of several replicas come side by side.
         return [
             rows.each_once(s) if isinstance(s, tf.IndexedSlices) else s
@@ -112,12 +140,47 @@ def _sum(
     return [on_devices(gradient, slot) for gradient, slot in zip(gradients, slots, strict=True)]
 
 
-def _copies(strategy: tf.distribute.Strategy, variable: Variable) -> tuple[tf.Variable, ...]:
-    copies: tuple[tf.Variable, ...] = strategy.experimental_local_results(_native(variable))
-    if len(copies) != strategy.num_replicas_in_sync:
+def _one_for_each_device(
+    strategy: tf.distribute.Strategy, devices: int, gradient: Tensor | None
+) -> Tensor | None:
+    """The gradients of all replicas, which come as one where they are the same tensor (10.4)."""
+    if gradient is None or devices == 1 or isinstance(gradient, tf.distribute.DistributedValues):
+        return gradient
+    return strategy.experimental_distribute_values_from_function(lambda context: gradient)
+
+
+def _largest(
+    strategy: tf.distribute.Strategy, devices: int, gradient: Tensor, slot: Slot
+) -> Tensor:
+    """A value is no share of a sum: the largest counts."""
+    if strategy.num_replicas_in_sync > devices:
         raise StateError(
-            f"`{variable.path}` has {len(copies)} copies for "
-            f"{strategy.num_replicas_in_sync} replicas. "
+            f"`{slot.variable.path}` takes the largest value of all replicas, which those of other "
+            "workers do not give. Train float8 scales on one worker."
+        )
+    values = strategy.experimental_local_results(gradient)
+    return tf.reduce_max(tf.stack(values), axis=0)
+
+
+def _on_replica(strategy: tf.distribute.Strategy, state: State, devices: int, i: int) -> State:
+    """The state of one of this worker's replicas; the slots are made once."""
+
+    def local(variable: Variable) -> tf.Variable:
+        return _copies(strategy, devices, variable)[i]
+
+    key = ("slots", i)
+    if key not in state.memo:
+        state.memo[key] = _slots_on_device(state, local)
+    return _on_device(state, local, state.memo[key])
+
+
+def _copies(
+    strategy: tf.distribute.Strategy, devices: int, variable: Variable
+) -> tuple[tf.Variable, ...]:
+    copies: tuple[tf.Variable, ...] = strategy.experimental_local_results(_native(variable))
+    if len(copies) != devices:
+        raise StateError(
+            f"`{path_of(variable)}` has {len(copies)} copies for {devices} replicas. "
             "Make model and optimizer inside `with strategy.scope():`."
         )
     return copies

@@ -7,7 +7,6 @@ each element, and takes about 0.04 s to compile for each variable.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -40,7 +39,8 @@ def pays_for(move: Move) -> bool:
 
 def is_large(variable: Variable) -> bool:
     """Whether clusters of this variable alone are measured to pay: on a processor."""
-    return math.prod(variable.shape) >= LARGE and "CPU" in variable.device
+    elements = tf.TensorShape(variable.shape).num_elements() or 0  # None where it is not fixed
+    return elements >= LARGE and "CPU" in variable.device
 
 
 def run(function: Callable[[], None]) -> None:

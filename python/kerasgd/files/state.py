@@ -20,7 +20,7 @@ from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import matching, saved
 from kerasgd.files.matching import Described, Pairing
 from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
-from kerasgd.variables import find_path, path_of
+from kerasgd.variables import find_path, path_of, shape_of, value_of
 
 # Set as soon as a file is read, built or not.
 RATE = ("learning_rate", "rate_replaced")
@@ -46,9 +46,13 @@ def save(optimizer: Any, store: MutableMapping[str, Any]) -> None:
 
 
 def current(optimizer: Any) -> SavedState:
-    """The state of the optimizer, with what still waits for its variables."""
+    """The state of the optimizer, with what still waits for its variables.
+
+    Raises:
+        StateError: JAX's trainer holds the values, or JAX has deleted them.
+    """
     pending = optimizer._pending
-    values = {role: keras.ops.convert_to_numpy(v) for role, v in optimizer._by_role().items()}
+    values = {role: value_of(v, optimizer) for role, v in optimizer._by_role().items()}
     if pending is not None:
         waiting: SavedState = pending.state
         return replace(
@@ -268,7 +272,7 @@ def _pair(optimizer: Any, variables: Sequence[Any], state: SavedState) -> Pairin
 
 def described(variables: Sequence[Any]) -> list[Described]:
     """The variables as a file knows them, without checksums."""
-    return [Described(path_of(v), tuple(int(n) for n in v.shape)) for v in variables]
+    return [Described(path_of(v), shape_of(v)) for v in variables]
 
 
 def _described_with_checksums(variables: Sequence[Any]) -> list[Described]:
