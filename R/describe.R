@@ -20,6 +20,19 @@ describe <- function(x) {
   }
 }
 
+#' What an element of a vector or list is, after "element 2 is"
+#' @noRd
+describe_element <- function(x) {
+  is_plain <- is.atomic(x) && length(x) == 1 && !is.object(x) && !is.complex(x) && !is.raw(x)
+  if (!is_plain || is.character(x) && !is.na(x)) {
+    describe(x)
+  } else if (is.numeric(x)) {
+    format(x, digits = 15)
+  } else {
+    format(x)
+  }
+}
+
 describe_python_object <- function(x) {
   if (!is_live_python_object(x)) {
     return("a Python object of an earlier session")

@@ -5,14 +5,14 @@
 #' @param class The name of the Python class, or of a function that makes one.
 #' @param rules The name of the table with the rules of its arguments.
 #' @noRd
-new_schedule <- function(class, given, origin, rules = "RULES", received = given) {
+new_schedule <- function(class, given, origin, rules = "RULES") {
   for (argument in required_formals(sys.function(sys.parent()))) {
     if (!argument %in% names(given)) {
       rule <- python_package(origin)$schedules[[rules]][[argument]]
       abort_missing_argument(argument, rule$requirement, origin)
     }
   }
-  callable_in_r(call_python(paste0("schedules.", class), given, origin, received = received))
+  callable_in_r(call_python(paste0("schedules.", class), given, origin))
 }
 
 #' A schedule whose errors, when it is called, are conditions with the user's call
@@ -425,25 +425,54 @@ learning_rate_schedule_one_cycle <- function(peak_learning_rate,
 #' try(learning_rate_schedule_function(function(step) 1 - step, steps = 200))
 learning_rate_schedule_function <- function(fn, steps, name = "Table", ...) {
   origin <- origin_of_call("learning_rate_schedule_function")
-  received <- known_arguments(origin)
-  given <- received
-  if (is.function(given$fn)) {
-    given$fn <- function_of_step(given$fn, origin)
+  given <- known_arguments(origin)
+  if (!is.function(given$fn) || is_python_object(given$fn) || is_constructor(given$fn)) {
+    return(new_schedule("Table.of_function", given, origin, rules = "TABLE_RULES"))
   }
-  new_schedule("Table.of_function", given, origin, rules = "TABLE_RULES", received = received)
+  check_given(given, "steps", "a whole number from 1 to 2147483647", origin)
+  table <- call_python("r_methods.checked_table", given, origin)
+  rates <- rates_of_function(fn, table$steps, origin)
+  bytes <- reticulate::r_to_py(writeBin(rates, raw(), endian = "little"))
+  callable_in_r(call_python("r_methods.table", list(data = bytes, name = table$name), origin))
 }
 
-#' An R function that Python can call with a step
+#' What an R function returns at each step, with a progress bar if that takes its time
 #'
-#' The step is made a double: the product of two integers overflows.
+#' R calls it, not Python: to cross over for each of a million steps would take twenty times longer.
 #' @noRd
-function_of_step <- function(fn, origin) {
-  if (is_python_object(fn)) {
-    return(fn)
+rates_of_function <- function(fn, steps, origin) {
+  rates <- double(steps)
+  bar <- cli::cli_progress_bar("Calling `fn`", total = steps, clear = TRUE)
+  for (first in seq(1, steps, by = 1000)) {
+    chunk <- first:min(first + 999, steps)
+    rates[chunk] <- vapply(chunk - 1, rate_of_function, 0, fn = fn, origin = origin)
+    cli::cli_progress_update(id = bar, set = chunk[[length(chunk)]])
   }
-  python_package(origin)
-  foreign_function(function(step) {
-    step <- as.double(step)
-    fn(step) # by its name, which R's own errors quote
+  cli::cli_progress_done(id = bar)
+  rates
+}
+
+#' The step is a double: the product of two integers overflows.
+#' @noRd
+rate_of_function <- function(step, fn, origin) {
+  value <- tryCatch(fn(step), error = function(error) {
+    abort_fn(fn, step, sprintf("failed: %s", conditionMessage(error)), origin)
   })
+  if (is.double(value) && length(value) == 1 && !is.object(value) && isTRUE(value >= 0 & value < Inf)) {
+    return(as.vector(value))
+  }
+  # Python judges all else, such as numbers of Python
+  tryCatch(
+    call_python("r_methods.rate", list(learning_rate = value), origin),
+    kerasgd_argument_error = function(error) {
+      abort_fn(fn, step, sprintf("returned %s", describe_element(value)), origin)
+    }
+  )
+}
+
+abort_fn <- function(fn, step, what, origin) {
+  abort_argument(
+    "fn", "a function of the step that returns finite numbers >= 0", fn,
+    fault = sprintf("at step %.0f it %s", step, what), origin = origin
+  )
 }

@@ -104,6 +104,8 @@ NULL
 #' S3method(utils::.DollarNames, kerasgd.LossScaleOptimizer, complete_names)
 #' S3method(reticulate::r_to_py, kerasgd.SGD, refuse_empty)
 #' S3method(reticulate::r_to_py, kerasgd.LossScaleOptimizer, refuse_empty)
+#' S3method(waldo::compare_proxy, kerasgd.SGD, proxy_of_optimizer)
+#' S3method(waldo::compare_proxy, kerasgd.LossScaleOptimizer, proxy_of_optimizer)
 NULL
 
 # Looking at it -----------------------------------------------------------------------------------
@@ -121,14 +123,13 @@ format_optimizer <- function(x, ...) {
 }
 
 print_optimizer <- function(x, ...) {
-  check_live(x, origin_of_call("print"))
-  cat(format_optimizer(x, ...), sep = "\n")
+  cat(if (is_live_python_object(x)) format_optimizer(x, ...) else line_for_empty(x), sep = "\n")
   invisible(x)
 }
 
 str_optimizer <- function(object, ...) {
-  check_live(object, origin_of_call("str"))
-  cat(format_optimizer(object), sep = "\n")
+  print_optimizer(object)
+  invisible()
 }
 
 format_settings <- function(settings) {
@@ -140,7 +141,9 @@ format_settings <- function(settings) {
 
 format_setting <- function(x) {
   if (is.numeric(x)) {
-    format(x, digits = 15, scientific = NA)
+    format_number(x)
+  } else if (is_python_object(x) && !is_live_python_object(x)) {
+    line_for_empty(x)
   } else if (is_schedule(x)) {
     sprintf("<%s>", reticulate::py_get_attr(x, "__class__")$`__name__`)
   } else if (is_python_object(x) || is.function(x)) {
@@ -148,6 +151,26 @@ format_setting <- function(x) {
   } else {
     rlang::expr_text(x)
   }
+}
+
+#' A number with all its digits, of which one that comes from float32 has only a few
+#' @noRd
+format_number <- function(x) {
+  if (is.double(x) && is.finite(x) && identical(as_float32(x), x)) {
+    for (digits in 7:9) {
+      shown <- format(x, digits = digits)
+      if (identical(as_float32(as.double(shown)), x)) {
+        return(shown)
+      }
+    }
+  }
+  format(x, digits = 15)
+}
+
+#' The number that is stored for `x` in float32
+#' @noRd
+as_float32 <- function(x) {
+  readBin(writeBin(as.double(x), raw(), size = 4), "double", size = 4)
 }
 
 is_schedule <- function(x) {
@@ -161,7 +184,7 @@ format_progress <- function(facts) {
     } else {
       sprintf("steps so far: %s (updates: %s)", count(facts$steps), count(facts$updates))
     },
-    if (!is.null(facts$rate)) sprintf("learning rate now: %s", format(facts$rate, digits = 7)),
+    if (!is.null(facts$rate)) sprintf("learning rate now: %s", format_number(facts$rate)),
     if (facts$swapped) "weights and averages are exchanged"
   )
 }
@@ -169,7 +192,7 @@ format_progress <- function(facts) {
 count <- function(x) format(x, big.mark = ",", scientific = FALSE, trim = TRUE)
 
 inner_optimizer <- function(x) {
-  if (inherits(x, "kerasgd.LossScaleOptimizer")) py_get(x, "inner_optimizer") else x
+  if (inherits(x, wrapper_classes)) py_get(x, "inner_optimizer") else x
 }
 
 optimizer_facts <- function(x, origin) {
@@ -179,7 +202,7 @@ optimizer_facts <- function(x, origin) {
 list_settings <- function(x, ...) {
   origin <- origin_of_call("as.list")
   check_live(x, origin)
-  call_python("inspection.settings", list(optimizer = x), origin)
+  lapply(call_python("inspection.settings", list(optimizer = x), origin), revealed_function)
 }
 
 summarise_optimizer <- function(object, ...) {
@@ -243,13 +266,25 @@ format_scale <- function(state) {
 }
 
 format_exclusions <- function(state) {
-  patterns <- as.character(state$patterns)
-  excluded <- c(
-    if (length(patterns) > 0) encodeString(patterns, quote = "\""), as.character(state$excluded)
+  patterns <- encodeString(as.character(state$patterns), quote = "\"")
+  variables <- as.character(state$excluded)
+  c(
+    if (length(patterns) > 0) {
+      paste("excluded from weight decay by name:", paste(patterns, collapse = ", "))
+    },
+    if (length(variables) > 0) {
+      c("excluded from weight decay:", paste0("  ", shortened(variables, 10)))
+    }
   )
-  if (length(excluded) > 0) {
-    sprintf("excluded from weight decay: %s", paste(excluded, collapse = ", "))
+}
+
+#' The first of many lines
+#' @noRd
+shortened <- function(lines, most) {
+  if (length(lines) <= most + 1) {
+    return(lines)
   }
+  c(lines[seq_len(most)], sprintf("... and %s more", count(length(lines) - most)))
 }
 
 # Comparing two -----------------------------------------------------------------------------------
@@ -281,12 +316,22 @@ compare_settings <- function(target, current, tolerance, origin) {
   ours <- list_settings(target)
   theirs <- list_settings(current)
   unlist(lapply(as.character(differing), function(name) {
-    if (name %in% names(ours)) {
+    if (is_same_function(ours[[name]], theirs[[name]])) {
+      NULL
+    } else if (name %in% names(ours)) {
       sprintf("`%s`: %s", name, tell_apart(ours[[name]], theirs[[name]], tolerance))
     } else {
       sprintf("%s differ", name)
     }
   }))
+}
+
+#' To Python, two wrappers of one R function are two functions
+#' @noRd
+is_same_function <- function(one, other) {
+  are_of_r <- is.function(one) && is.function(other) &&
+    !is_python_object(one) && !is_python_object(other)
+  are_of_r && identical(one, other, ignore.bytecode = TRUE, ignore.srcref = TRUE)
 }
 
 #' In what two settings that differ do so
@@ -315,18 +360,53 @@ compare_state <- function(target, current, tolerance, origin) {
   }, "", USE.NAMES = FALSE)
 }
 
+#' What `waldo::compare()`, and with it `testthat::expect_equal()`, compares: values, no pointers
+#' @noRd
+proxy_of_optimizer <- function(x, path = "x") {
+  origin <- origin_of_call("compare_proxy")
+  check_live(x, origin)
+  settings <- list_settings(x)
+  is_wrapper <- "inner_optimizer" %in% names(settings)
+  list(
+    object = list(
+      class = class(x)[[1]],
+      settings = lapply(settings, plain_value),
+      patterns = if (!is_wrapper) sort(as.character(optimizer_facts(x, origin)$patterns)),
+      excluded = if (!is_wrapper) sort(as.character(optimizer_facts(x, origin)$excluded)),
+      state = state_arrays(x, origin)
+    ),
+    path = sprintf("summary(%s)", path)
+  )
+}
+
+#' A setting without pointers, if we know what is behind them
+#' @noRd
+plain_value <- function(x) {
+  if (is_optimizer(x)) {
+    proxy_of_optimizer(x)$object
+  } else if (is_schedule(x)) {
+    proxy_of_schedule(x)$object
+  } else {
+    x
+  }
+}
+
+state_arrays <- function(x, origin) {
+  arrays <- call_python("inspection.state_as_doubles", list(optimizer = x), origin)
+  lapply(arrays[sort(names(arrays))], function(array) {
+    values <- readBin(array[[1]], "double", n = length(array[[1]]) / 8, endian = "little")
+    shape <- as.double(unlist(array[[2]]))
+    if (length(shape) > 1) array(values, shape) else values
+  })
+}
+
 # Changing it -------------------------------------------------------------------------------------
 
 update_optimizer <- function(object, ...) {
   origin <- origin_of_call("update")
   check_live(object, origin)
   changes <- given_arguments(origin)[-1]
-  constructors <- if (identical(object, inner_optimizer(object))) {
-    list(optimizer_sgd)
-  } else {
-    list(optimizer_loss_scale, optimizer_sgd)
-  }
-  known <- setdiff(names(unlist(lapply(constructors, formals))), "...")
+  known <- names_of_settings(object)
   check_argument_names(setdiff(names(changes), known), known, origin)
   call_python(
     "inspection.updated", list(optimizer = object, changes = changes), origin,
@@ -340,23 +420,47 @@ set_on_optimizer <- function(x, name, value) {
     frame = environment(), caller = parent.frame()
   )
   check_live(x, origin)
-  if (name != "learning_rate") {
-    check_attribute(x, name, origin)
-    return(NextMethod())
+  if (name == "learning_rate") {
+    arguments <- list(optimizer = x, learning_rate = value)
+    call_python("r_methods.set_learning_rate", arguments, origin)
+    return(invisible(x))
   }
-  call_python("r_methods.set_learning_rate", list(optimizer = x, learning_rate = value), origin)
-  invisible(x)
+  check_attribute(x, name, origin)
+  tryCatch(NextMethod(), error = function(error) {
+    arguments <- list(optimizer = x, name = name, value = value)
+    call_python("r_methods.set_attribute", arguments, origin)
+    x
+  })
 }
 
-#' Refuse an argument, which the state was made for, and what stands for one, such as `lr`
+#' Refuse an argument, which the state was made for, and a name that means nothing
+#'
+#' A class that the user made of ours has attributes of its own.
 #' @noRd
 check_attribute <- function(x, name, origin) {
-  if (name %in% names(formals(optimizer_sgd))) abort_fixed_argument(name, origin)
-  if (!reticulate::py_has_attr(x, name)) {
-    meant <- meant_argument(name, names(formals(optimizer_sgd)))
-    if (!is.null(meant)) abort_unknown_attribute(name, meant$name, origin)
+  settings <- names_of_settings(x)
+  if (name %in% settings) abort_fixed_argument(name, origin)
+  is_private <- startsWith(name, "_")
+  if (is_our_class(x) && !is_private && !reticulate::py_has_attr(x, name)) {
+    abort_unknown_attribute(
+      "The optimizer", name, meant_argument(name, settings)$name,
+      hint = paste(
+        "What can be set is `learning_rate`;",
+        "`update()` makes an optimizer that differs in other settings."
+      ),
+      origin = origin
+    )
   }
 }
+
+names_of_settings <- function(x) {
+  constructors <- c(
+    list(optimizer_sgd), if (inherits(x, wrapper_classes)) list(optimizer_loss_scale)
+  )
+  setdiff(unlist(lapply(constructors, function(fn) names(formals(fn)))), "...")
+}
+
+is_our_class <- function(x) class(x)[[1]] %in% our_classes
 
 # Its attributes and methods ----------------------------------------------------------------------
 
@@ -373,12 +477,25 @@ get_from_optimizer <- function(x, name) {
   )
   check_live(x, origin)
   # Asked for again if that fails: through the bridge the error is a condition of ours
-  ask_again <- function(error) {
-    call_python("r_methods.attribute", list(optimizer = x, name = name), origin)
-  }
-  found <- tryCatch(NextMethod(), error = ask_again)
+  found <- tryCatch(NextMethod(), error = function(error) ask_again(x, name, origin))
   if (name %in% documented_methods) with_conditions(found) else found
 }
+
+ask_again <- function(x, name, origin) {
+  suggest <- function(error) {
+    known <- c(names_of_settings(x), names_to_complete)
+    meant <- if (error$type == "AttributeError") meant_argument(name, known)
+    if (!is.null(meant)) {
+      abort_unknown_attribute("The optimizer", name, meant$name, origin = origin)
+    }
+  }
+  withCallingHandlers(
+    call_python("r_methods.attribute", list(optimizer = x, name = name), origin),
+    kerasgd_python_error = suggest
+  )
+}
+
+names_to_complete <- c("built", "iterations", "variables", documented_methods)
 
 #' A method of Python whose errors and warnings are conditions with the user's call
 #'
@@ -399,7 +516,7 @@ complete_names <- function(x, pattern = "") {
   }
   # Python's own list is made by reading every attribute, which calls a rate that is a function
   settings <- names(list_settings(x))
-  known <- sort(c(settings, "built", "iterations", "variables", documented_methods))
+  known <- sort(c(settings, names_to_complete))
   known[grepl(pattern, known)]
 }
 
@@ -414,13 +531,11 @@ py_get <- function(x, name) {
 #' @rawNamespace
 #' S3method(as.double, keras.src.backend.common.variables.Variable, doubles_of_python)
 #' S3method(as.double, tensorflow.python.framework.tensor.Tensor, doubles_of_python)
-#' S3method(as.double, jax.Array, doubles_of_python)
-#' S3method(as.double, jaxlib._jax.ArrayImpl, doubles_of_python)
+#' S3method(as.double, jax.jaxlib._jax.Array, doubles_of_python)
 #' S3method(as.double, torch.Tensor, doubles_of_python)
 #' S3method(as.integer, keras.src.backend.common.variables.Variable, integers_of_python)
 #' S3method(as.integer, tensorflow.python.framework.tensor.Tensor, integers_of_python)
-#' S3method(as.integer, jax.Array, integers_of_python)
-#' S3method(as.integer, jaxlib._jax.ArrayImpl, integers_of_python)
+#' S3method(as.integer, jax.jaxlib._jax.Array, integers_of_python)
 #' S3method(as.integer, torch.Tensor, integers_of_python)
 NULL
 
@@ -434,9 +549,70 @@ integers_of_python <- function(x, ...) {
   as.integer(doubles_of_python(x))
 }
 
+#' Serve JAX' arrays under the names that the keras3 package serves them under, where it is not there
+#'
+#' Two packages cannot own one method: R would announce at `library()` that one overwrites the other.
+#' @noRd
+register_for_jax <- function(keras3_is_there = nzchar(system.file(package = "keras3"))) {
+  if (!keras3_is_there) {
+    for (class in c("jax.Array", "jaxlib._jax.ArrayImpl")) {
+      register_method("as.double", class, doubles_of_python)
+      register_method("as.integer", class, integers_of_python)
+    }
+  }
+}
+
+#' Unless another package did
+#' @noRd
+register_method <- function(generic, class, method, of_package = "base") {
+  where <- asNamespace(of_package)
+  if (is.null(utils::getS3method(generic, class, optional = TRUE, envir = where))) {
+    registerS3method(generic, class, method, envir = where)
+  }
+}
+
+# Keras' own wrapper ------------------------------------------------------------------------------
+
+# `compile()` puts it around our optimizer under the policy mixed_float16. It is not ours to define
+# methods for, so that they step back if it wraps something else, or if a package has its own.
+keras_wrapper <- "keras.src.optimizers.loss_scale_optimizer.LossScaleOptimizer"
+wrapper_classes <- c("kerasgd.LossScaleOptimizer", keras_wrapper)
+
+register_for_keras_wrapper <- function() {
+  methods <- list(
+    format = format_optimizer, print = print_optimizer, summary = summarise_optimizer,
+    as.list = list_settings, all.equal = compare_optimizers,
+    `$<-` = set_on_optimizer, `[[<-` = set_on_optimizer
+  )
+  for (generic in names(methods)) {
+    register_method(generic, keras_wrapper, for_keras_wrapper(methods[[generic]]))
+  }
+  register_method("str", keras_wrapper, for_keras_wrapper(str_optimizer), "utils")
+  register_method("update", keras_wrapper, for_keras_wrapper(update_optimizer), "stats")
+}
+
+#' A method that serves wrappers of our optimizers, and leaves others to the next method
+#' @noRd
+for_keras_wrapper <- function(method) {
+  body(method) <- call(
+    "{",
+    call("if", call("!", call("wraps_ours", as.name(names(formals(method))[[1]]))),
+      quote(return(NextMethod()))
+    ),
+    body(method)
+  )
+  method
+}
+
+wraps_ours <- function(x) {
+  is_live_python_object(x) && is_optimizer(reticulate::py_get_attr(x, "inner_optimizer"))
+}
+
 # Checks ------------------------------------------------------------------------------------------
 
-is_optimizer <- function(x) inherits(x, c("kerasgd.SGD", "kerasgd.LossScaleOptimizer"))
+our_classes <- c("kerasgd.SGD", "kerasgd.LossScaleOptimizer")
+
+is_optimizer <- function(x) inherits(x, our_classes)
 
 check_live <- function(x, origin) {
   if (!is_live_python_object(x)) {

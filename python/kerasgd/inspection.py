@@ -12,16 +12,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments
+from kerasgd import arguments, transfer
 from kerasgd import learning_rate as rates
+from kerasgd import state as saved_state
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 from kerasgd.variables import path_of
 
+# Ours is a subclass; Keras' own is what `compile()` puts around an SGD under mixed_float16.
+Wrapper = keras.optimizers.LossScaleOptimizer
 
-def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
+
+def settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
     """All arguments of the optimizer as they are now; a schedule or function as an object."""
-    if isinstance(optimizer, LossScaleOptimizer):
+    if isinstance(optimizer, Wrapper):
         names = ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
         return {name: getattr(optimizer, name) for name in names}
     return {
@@ -30,11 +34,11 @@ def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
     }
 
 
-def changed_settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
+def changed_settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
     """The settings that differ from the defaults; the inner optimizer is no setting here."""
     parameters = inspect.signature(type(optimizer)).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}
-    if isinstance(optimizer, LossScaleOptimizer):
+    if isinstance(optimizer, Wrapper):
         defaults["name"] = "loss_scale_optimizer"
     return {
         name: value
@@ -43,9 +47,9 @@ def changed_settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
     }
 
 
-def facts(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
+def facts(optimizer: SGD | Wrapper) -> dict[str, Any]:
     """How far the optimizer is, and what it holds. Counts are floats, exact above 2^31 in R."""
-    if isinstance(optimizer, LossScaleOptimizer):
+    if isinstance(optimizer, Wrapper):
         return facts(optimizer.inner_optimizer) | _scale(optimizer)
     slots = optimizer._state.slots if optimizer._state is not None else []
     beside_weights = [
@@ -63,14 +67,20 @@ def facts(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
         "use_ema": optimizer.use_ema,
         "swapped": optimizer._swapped is not None,
         "patterns": list(optimizer._exclusions.patterns),
-        "excluded": [path_of(v) for v in optimizer._exclusions.variables],
+        "excluded": _excluded(optimizer),
     }
 
 
-def _scale(optimizer: LossScaleOptimizer) -> dict[str, float]:
+def _excluded(optimizer: SGD) -> list[str]:
+    """The paths of the variables that weight decay leaves alone, as far as they are known."""
+    exclusions = optimizer._exclusions
+    known = optimizer._trainable_variables if optimizer.built else exclusions.variables
+    return [path_of(v) for v in known if exclusions.cover(v)]
+
+
+def _scale(optimizer: Wrapper) -> dict[str, float]:
     """The loss scale now, and after how many finite steps in a row it doubles."""
-    # What a file held waits in `_pending` until the optimizer is built.
-    held: Mapping[str, Any] = _values(optimizer) or optimizer._pending or {}
+    held = _values(optimizer)
     scale = float(held.get("dynamic_scale", optimizer.initial_scale))
     finite_steps = int(held.get("step_counter", 0))
     return {
@@ -96,23 +106,22 @@ def _bytes(variable: Any) -> int:
     return _size(variable) * bits // 8
 
 
-def updated(
-    optimizer: SGD | LossScaleOptimizer, changes: Mapping[str, Any]
-) -> SGD | LossScaleOptimizer:
+def updated(optimizer: SGD | Wrapper, changes: Mapping[str, Any]) -> SGD | LossScaleOptimizer:
     """A new optimizer, without state, that differs in these settings.
 
     Of a `LossScaleOptimizer` the inner optimizer is new as well, and takes the changes that are
-    settings of its own.
+    settings of its own. Keras' wrapper becomes ours, which checks its settings.
 
     Raises:
         ArgumentError: as the constructor.
     """
-    if isinstance(optimizer, LossScaleOptimizer):
+    if isinstance(optimizer, Wrapper):
         own = {k: v for k, v in changes.items() if k in settings(optimizer)}
         for_inner = {k: v for k, v in changes.items() if k not in own}
         inner = own.pop("inner_optimizer", optimizer.inner_optimizer)
         merged = settings(optimizer) | own | {"inner_optimizer": updated(inner, for_inner)}
-        return type(optimizer)(**merged)
+        ours = isinstance(optimizer, LossScaleOptimizer)
+        return (type(optimizer) if ours else LossScaleOptimizer)(**merged)
     new = type(optimizer)(**(settings(optimizer) | dict(changes)))
     exclusions = optimizer._exclusions
     new.exclude_from_weight_decay(list(exclusions.variables), list(exclusions.patterns))
@@ -120,9 +129,7 @@ def updated(
     return new
 
 
-def differing_settings(
-    one: SGD | LossScaleOptimizer, other: SGD | LossScaleOptimizer, tolerance: float
-) -> list[str]:
+def differing_settings(one: SGD | Wrapper, other: SGD | Wrapper, tolerance: float) -> list[str]:
     """The names of the settings in which two optimizers of one class differ."""
     others = settings(other)
     names = [
@@ -157,7 +164,7 @@ def _is_number(value: Any) -> bool:
 
 
 def differing_state(
-    one: SGD | LossScaleOptimizer, other: SGD | LossScaleOptimizer, tolerance: float
+    one: SGD | Wrapper, other: SGD | Wrapper, tolerance: float
 ) -> dict[str, float | None]:
     """The mean relative difference of each piece of state that differs by more than `tolerance`.
 
@@ -172,11 +179,30 @@ def differing_state(
     return differing
 
 
-def _values(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
-    values = {role: keras.ops.convert_to_numpy(v) for role, v in optimizer._by_role().items()}
+def state_as_doubles(optimizer: SGD | Wrapper) -> dict[str, tuple[bytearray, list[float]]]:
+    """All state by role, as bytes of doubles in R's order (see `transfer`) and the shape."""
+    return {
+        role: (transfer.as_doubles(array), [float(n) for n in array.shape])
+        for role, array in _values(optimizer).items()
+    }
+
+
+def _values(optimizer: SGD | Wrapper) -> dict[str, Any]:
+    """All state as arrays, by role. State that waits for the variables is state too."""
+    if isinstance(optimizer, SGD | LossScaleOptimizer):
+        stored = optimizer._pending
+        if stored is None:
+            stored = {role: _as_array(v) for role, v in optimizer._by_role().items()}
+    else:
+        roles = ("dynamic_scale", "step_counter") if optimizer.built else ()
+        stored = {role: _as_array(getattr(optimizer, role)) for role in roles}
     # The rate is a setting; its variable means nothing when the rate is a schedule.
-    values.pop("learning_rate", None)
-    return values
+    left_out = ("learning_rate", saved_state.DESCRIPTION)
+    return {role: array for role, array in stored.items() if role not in left_out}
+
+
+def _as_array(variable: Any) -> Any:
+    return keras.ops.convert_to_numpy(variable)
 
 
 def _difference(one: Any, other: Any) -> float | None:

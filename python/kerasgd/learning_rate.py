@@ -10,8 +10,13 @@ import numpy as np
 
 from kerasgd import arguments
 from kerasgd.backends import Backend, Tensor
-from kerasgd.errors import LearningRateError, StateError
-from kerasgd.foreign import Unrepresentable, describe_failure, describe_result
+from kerasgd.errors import LearningRateError, StateError, in_words
+from kerasgd.foreign import (
+    ForeignFunction,
+    Unrepresentable,
+    describe_failure,
+    describe_result,
+)
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
@@ -87,6 +92,14 @@ def serialized(function: Callable[[], object]) -> Any:
     Raises:
         StateError: it is not registered, so that the file could not be loaded again.
     """
+    if isinstance(function, ForeignFunction):
+        raise StateError(
+            in_words(
+                "A `learning_rate` that is a function cannot be saved. Give a learning-rate "
+                "schedule instead: {function_schedule} makes one of a function of the step. Or "
+                "give a number, and the function to the callback {rate_callback}."
+            )
+        )
     known = function if hasattr(function, "__name__") else type(function)
     name = keras.saving.get_registered_name(known)
     if keras.saving.get_registered_object(name) is not known:

@@ -163,6 +163,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if self._pending is not None:
             saved_state.check_fits(self, variables, self._pending)
         exclusions = self._exclusions
+        exclusions.check_selecting(variables)
+        exclusions.keep_only(variables)
         exclusions.variables += [variables[i] for i in self._excluded_indices]
         self._excluded_indices = []
         slots = [self._slot(variable, exclusions) for variable in variables]

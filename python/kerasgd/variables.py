@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kerasgd.errors import ArgumentTypeError
+from kerasgd.errors import ArgumentTypeError, Element
 
 
 def path_of(variable: Any) -> str:
@@ -29,7 +29,16 @@ def checked_list(var_list: Any) -> list[Any]:
     if not is_list or hasattr(var_list, "shape"):
         raise ArgumentTypeError("var_list", requirement, var_list)
     variables = list(var_list)
-    for variable in variables:
-        if not is_variable(variable):
-            raise ArgumentTypeError("var_list", requirement, variable)
+    check_variables(variables, "var_list", requirement)
     return variables
+
+
+def check_variables(values: list[Any], argument: str, requirement: str) -> None:
+    """Refuse a list with something else than variables in it.
+
+    Raises:
+        ArgumentTypeError: there is such an element; the error names the first one.
+    """
+    for index, value in enumerate(values):
+        if not is_variable(value):
+            raise ArgumentTypeError(argument, requirement, values, element=Element(index))

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
+from kerasgd.errors import ArgumentTypeError, ArgumentValueError, Element, StateError
+from kerasgd.foreign import Unrepresentable
 from kerasgd.variables import checked_list, path_of
 
 
@@ -24,8 +25,34 @@ class Exclusions:
     def __init__(self, variables: Any = None, patterns: Any = None) -> None:
         self.variables = [] if variables is None else checked_list(variables)
         self.patterns = _patterns(patterns)
-        for pattern in self.patterns:
-            _check_pattern(pattern)
+        for index in range(len(self.patterns)):
+            _check_pattern(self.patterns, index)
+
+    def check_selecting(self, variables: Sequence[Any]) -> None:
+        """Refuse a pattern, or a list, that selects none of the variables (contract 14.6).
+
+        Raises:
+            ArgumentValueError: there is one; the error quotes three of the paths that there are.
+        """
+        paths = [path_of(variable) for variable in variables]
+        for pattern in self.patterns if paths else []:
+            if not any(re.search(pattern, path) for path in paths):
+                requirement = "regular expressions that are found in the path of a variable"
+                raise ArgumentValueError(
+                    "var_names", requirement, Unrepresentable(f'"{pattern}"'), _some_paths(paths)
+                )
+        if paths and self.variables and not _have_one_in_common(self.variables, variables):
+            excluded = [path_of(variable) for variable in self.variables]
+            raise ArgumentValueError(
+                "var_list",
+                "a list with variables that the optimizer trains",
+                Unrepresentable(_listed(excluded)),
+                _some_paths(paths),
+            )
+
+    def keep_only(self, variables: Sequence[Any]) -> None:
+        """Forget excluded variables that the optimizer does not train."""
+        self.variables = [v for v in self.variables if _have_one_in_common([v], variables)]
 
     def cover(self, variable: Any) -> bool:
         """Whether decay leaves this variable alone."""
@@ -63,11 +90,35 @@ def _patterns(var_names: Any) -> list[str]:
     raise ArgumentTypeError("var_names", "a list of strings, or {null}", var_names)
 
 
-def _check_pattern(pattern: Any) -> None:
+def _check_pattern(patterns: Sequence[Any], index: int) -> None:
     requirement = "a list of regular expressions"
+    pattern = patterns[index]
+    one_of_many = len(patterns) > 1
+    received, element = (patterns, Element(index)) if one_of_many else (pattern, None)
     if not isinstance(pattern, str):
-        raise ArgumentTypeError("var_names", requirement, pattern)
+        raise ArgumentTypeError("var_names", requirement, received, element=element)
+    problem = "An empty pattern is found everywhere: to exclude all variables, write `.*`."
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ArgumentValueError("var_names", requirement, pattern, f"{error}.") from None
+        problem = f"{error}."
+    else:
+        if pattern:
+            return
+    raise ArgumentValueError("var_names", requirement, received, problem, element)
+
+
+def _have_one_in_common(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return any(one is other for one in some for other in others)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    listed = [f"`{path}`" for path in paths[:3]] + (["..."] if len(paths) > 3 else [])
+    return ", ".join(listed)
+
+
+def _some_paths(paths: Sequence[str]) -> str:
+    return (
+        "It was given to `exclude_from_weight_decay()`, and selects nothing. "
+        f"The paths here are {_listed(paths)}."
+    )
