@@ -68,6 +68,14 @@ path_of <- function(variable, origin) {
   call_python("variables.path_of", list(variable = variable), origin)
 }
 
+#' Which element of an array is the first `NA`
+#' @noRd
+first_na <- function(x) {
+  index <- which(is.na(x) & !is.nan(x), arr.ind = is.array(x))
+  first <- if (is.array(x)) paste0("[", paste(index[1, ], collapse = ", "), "]") else index[[1]]
+  sprintf("element %s is NA", first)
+}
+
 gradient_as_tensor <- function(gradient, variable, origin) {
   if (is.null(gradient) || is_live_python_object(gradient)) {
     return(gradient)
@@ -76,7 +84,8 @@ gradient_as_tensor <- function(gradient, variable, origin) {
   if (!is_plain || is_any_na(gradient)) {
     abort_argument(
       "grads", "arrays of numbers, tensors, or {null} for no gradient", gradient,
-      hint = sprintf("This is the one for `%s`.", path_of(variable, origin)), origin = origin
+      hint = sprintf("This is the one for `%s`.", path_of(variable, origin)), origin = origin,
+      fault = if (is_plain) first_na(gradient)
     )
   }
   call_python(

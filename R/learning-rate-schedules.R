@@ -445,27 +445,39 @@ rates_of_function <- function(fn, steps, origin) {
   bar <- cli::cli_progress_bar("Calling `fn`", total = steps, clear = TRUE)
   for (first in seq(1, steps, by = 1000)) {
     chunk <- first:min(first + 999, steps)
-    rates[chunk] <- vapply(chunk - 1, rate_of_function, 0, fn = fn, origin = origin)
+    rates[chunk] <- rates_at_some_steps(fn, chunk - 1, origin)
     cli::cli_progress_update(id = bar, set = chunk[[length(chunk)]])
   }
   cli::cli_progress_done(id = bar)
   rates
 }
 
-#' The step is a double: the product of two integers overflows.
+#' The steps are doubles: the product of two integers overflows.
 #' @noRd
-rate_of_function <- function(step, fn, origin) {
-  value <- tryCatch(fn(step), error = function(error) {
-    abort_fn(fn, step, sprintf("failed: %s", conditionMessage(error)), origin)
-  })
-  if (is.double(value) && length(value) == 1 && !is.object(value) && isTRUE(value >= 0 & value < Inf)) {
+rates_at_some_steps <- function(fn, steps, origin) {
+  at <- NULL
+  values <- tryCatch(
+    lapply(steps, function(step) {
+      at <<- step
+      fn(step) # by its name, which R's own errors quote
+    }),
+    error = function(error) {
+      abort_fn(fn, at, paste("failed:", conditionMessage(error)), origin)
+    }
+  )
+  unlist(Map(function(value, step) as_rate(value, fn, step, origin), values, steps))
+}
+
+as_rate <- function(value, fn, step, origin) {
+  is_plain <- is.double(value) && length(value) == 1L && !is.object(value)
+  if (is_plain && !is.na(value) && value >= 0 && value < Inf) {
     return(as.vector(value))
   }
   # Python judges all else, such as numbers of Python
   tryCatch(
     call_python("r_methods.rate", list(learning_rate = value), origin),
     kerasgd_argument_error = function(error) {
-      abort_fn(fn, step, sprintf("returned %s", describe_element(value)), origin)
+      abort_fn(fn, step, paste("returned", describe_element(value)), origin)
     }
   )
 }

@@ -134,16 +134,18 @@ str_optimizer <- function(object, ...) {
 
 format_settings <- function(settings) {
   settings <- settings[names(settings) != "name"]
-  if (length(settings) > 0) {
-    sprintf("  %s = %s", names(settings), vapply(settings, format_setting, ""))
+  shown <- vapply(settings, format_setting, "")
+  if (is.numeric(settings$learning_rate)) {
+    shown[["learning_rate"]] <- format_rate(settings$learning_rate)
   }
+  if (length(settings) > 0) sprintf("  %s = %s", names(settings), shown)
 }
 
 format_setting <- function(x) {
   if (is.numeric(x)) {
-    format_number(x)
+    format(x, digits = 15, scientific = NA)
   } else if (is_python_object(x) && !is_live_python_object(x)) {
-    line_for_empty(x)
+    sprintf("<%s>, empty", short_name(x))
   } else if (is_schedule(x)) {
     sprintf("<%s>", reticulate::py_get_attr(x, "__class__")$`__name__`)
   } else if (is_python_object(x) || is.function(x)) {
@@ -153,18 +155,12 @@ format_setting <- function(x) {
   }
 }
 
-#' A number with all its digits, of which one that comes from float32 has only a few
+#' A rate with as many digits as float32 has, in which it is used: not 0.00312500004656613
 #' @noRd
-format_number <- function(x) {
-  if (is.double(x) && is.finite(x) && identical(as_float32(x), x)) {
-    for (digits in 7:9) {
-      shown <- format(x, digits = digits)
-      if (identical(as_float32(as.double(shown)), x)) {
-        return(shown)
-      }
-    }
-  }
-  format(x, digits = 15)
+format_rate <- function(x) {
+  shown <- vapply(7:9, function(digits) format(x, digits = digits), "")
+  same <- as_float32(as.double(shown)) == as_float32(x)
+  shown[[match(TRUE, same, nomatch = 3)]]
 }
 
 #' The number that is stored for `x` in float32
@@ -184,7 +180,7 @@ format_progress <- function(facts) {
     } else {
       sprintf("steps so far: %s (updates: %s)", count(facts$steps), count(facts$updates))
     },
-    if (!is.null(facts$rate)) sprintf("learning rate now: %s", format_number(facts$rate)),
+    if (!is.null(facts$rate)) sprintf("learning rate now: %s", format_rate(facts$rate)),
     if (facts$swapped) "weights and averages are exchanged"
   )
 }
@@ -460,7 +456,7 @@ names_of_settings <- function(x) {
   setdiff(unlist(lapply(constructors, function(fn) names(formals(fn)))), "...")
 }
 
-is_our_class <- function(x) class(x)[[1]] %in% our_classes
+is_our_class <- function(x) class(x)[[1]] %in% c(our_classes, keras_wrapper)
 
 # Its attributes and methods ----------------------------------------------------------------------
 

@@ -94,7 +94,10 @@ def _rate_now(optimizer: SGD) -> float | None:
     rate = optimizer.rate_setting()
     if isinstance(rate, rates.Schedule):
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
-    return rate if isinstance(rate, float) else None
+    if not isinstance(rate, float):
+        return None
+    # A tiny number may have become 0 where it is kept.
+    return rate if float(_as_array(optimizer._rate_variable)) else 0.0
 
 
 def _size(variable: Any) -> int:

@@ -38,17 +38,12 @@ class Exclusions:
         for pattern in self.patterns if paths else []:
             if not any(re.search(pattern, path) for path in paths):
                 requirement = "regular expressions that are found in the path of a variable"
-                raise ArgumentValueError(
-                    "var_names", requirement, Unrepresentable(f'"{pattern}"'), _some_paths(paths)
-                )
+                quoted = Unrepresentable(f'"{pattern}"')
+                raise ArgumentValueError("var_names", requirement, quoted, _advice(paths))
         if paths and self.variables and not _have_one_in_common(self.variables, variables):
-            excluded = [path_of(variable) for variable in self.variables]
-            raise ArgumentValueError(
-                "var_list",
-                "a list with variables that the optimizer trains",
-                Unrepresentable(_listed(excluded)),
-                _some_paths(paths),
-            )
+            requirement = "a list with variables that the optimizer trains"
+            quoted = Unrepresentable(_quoted([path_of(v) for v in self.variables]))
+            raise ArgumentValueError("var_list", requirement, quoted, _advice(paths))
 
     def keep_only(self, variables: Sequence[Any]) -> None:
         """Forget excluded variables that the optimizer does not train."""
@@ -80,6 +75,9 @@ class Exclusions:
         return {"indices": sorted(set(indices)), "patterns": list(self.patterns)}
 
 
+_PATTERNS = "regular expressions, or {null}"
+
+
 def _patterns(var_names: Any) -> list[str]:
     if var_names is None:
         return []
@@ -87,16 +85,15 @@ def _patterns(var_names: Any) -> list[str]:
         return [var_names]
     if isinstance(var_names, list | tuple | set):
         return list(var_names)
-    raise ArgumentTypeError("var_names", "a list of strings, or {null}", var_names)
+    raise ArgumentTypeError("var_names", _PATTERNS, var_names)
 
 
 def _check_pattern(patterns: Sequence[Any], index: int) -> None:
-    requirement = "a list of regular expressions"
     pattern = patterns[index]
     one_of_many = len(patterns) > 1
     received, element = (patterns, Element(index)) if one_of_many else (pattern, None)
     if not isinstance(pattern, str):
-        raise ArgumentTypeError("var_names", requirement, received, element=element)
+        raise ArgumentTypeError("var_names", _PATTERNS, received, element=element)
     problem = "An empty pattern is found everywhere: to exclude all variables, write `.*`."
     try:
         re.compile(pattern)
@@ -105,20 +102,18 @@ def _check_pattern(patterns: Sequence[Any], index: int) -> None:
     else:
         if pattern:
             return
-    raise ArgumentValueError("var_names", requirement, received, problem, element)
+    raise ArgumentValueError("var_names", _PATTERNS, received, problem, element)
 
 
 def _have_one_in_common(some: Sequence[Any], others: Sequence[Any]) -> bool:
     return any(one is other for one in some for other in others)
 
 
-def _listed(paths: Sequence[str]) -> str:
-    listed = [f"`{path}`" for path in paths[:3]] + (["..."] if len(paths) > 3 else [])
-    return ", ".join(listed)
+def _quoted(paths: Sequence[str]) -> str:
+    return ", ".join(f"`{path}`" for path in paths[:3])
 
 
-def _some_paths(paths: Sequence[str]) -> str:
-    return (
-        "It was given to `exclude_from_weight_decay()`, and selects nothing. "
-        f"The paths here are {_listed(paths)}."
-    )
+def _advice(paths: Sequence[str]) -> str:
+    """Says where the argument was given, and quotes three of the paths that it could name."""
+    number = f"The {len(paths)} paths begin with" if len(paths) > 3 else "The paths are"
+    return f"Mend the call of `exclude_from_weight_decay()`. {number} {_quoted(paths)}."
