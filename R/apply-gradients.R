@@ -2,7 +2,7 @@
 #'
 #' `apply_gradients()` does one step of an optimizer (see [optimizer_sgd()] for the formulas) with
 #' gradients that you give. With \eqn{g} for a gradient and \eqn{\eta} for the learning rate, the
-#' simplest step is \eqn{w \leftarrow w - \eta g}{w <- w - eta g}.
+#' simplest step is \eqn{w \leftarrow w - \eta g}{w <- w - eta * g}.
 #'
 #' The first step builds the optimizer with these variables. A step is done with all gradients, or
 #' with none if there is an error.
@@ -30,6 +30,7 @@
 #' `kerasgd_state_error` if the optimizer was built with other variables.
 #'
 #' @seealso [optimizer_sgd()]
+#' @concept custom training loop
 #' @export
 #' @examplesIf kerasgd_available()
 #' keras <- reticulate::import("keras")

@@ -2,8 +2,11 @@
 #'
 #' A learning-rate schedule says which learning rate is used at which step of the training. The
 #' functions listed below make one; it is given as `learning_rate` to [optimizer_sgd()] or to any
-#' other optimizer of Keras. It cannot be changed.
+#' other optimizer of Keras. It cannot be changed; `update()` makes another one.
 #'
+#' @concept learning rate schedule
+#' @concept learning rate decay
+#' @concept learning rate scheduler
 #' @name learning_rate_schedules
 #'
 #' @section The rates:
@@ -18,19 +21,26 @@
 #'   equal arguments, and else says in which of them they differ.
 #' * `as.data.frame(schedule, steps = )` has a row for each of `steps`, with columns `step` and
 #'   `learning_rate`.
-#' * `plot(schedule, steps, ...)` draws the rates; further arguments are those of
-#'   [graphics::plot.default()]. With the package ggplot2, `ggplot2::autoplot(schedule, steps = )`
-#'   does.
+#' * `update(schedule, alpha = 0.1, ...)` returns a schedule of the same class with other arguments,
+#'   which are checked.
+#' * `plot(schedule, steps, ...)` draws the rates. `plot(schedule, other, ...)` draws several
+#'   schedules, with a legend: by the names that they are given (`plot(a, "with warm-up" = b)`), or
+#'   those of their variables. Further arguments are those of [graphics::matplot()].
+#' * `lines(schedule, ...)` adds one to a plot; further arguments are those of [graphics::lines()].
+#' * With the package ggplot2, `ggplot2::autoplot(schedule, ..., steps = )` draws one or several.
 #'
-#' Without `steps` they are chosen so that the whole of the schedule can be seen, at most 1001.
+#' Without `steps` they are chosen so that all of the schedule can be seen, at most 1001;
+#' `lines()` takes those that the plot shows.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if `steps` are not whole numbers >= 0; `kerasgd_state_error` for a
-#' schedule that was read by `readRDS()` or `load()`, which keep nothing of a Python object: make it
-#' again.
+#' `kerasgd_argument_error` if `steps` are not whole numbers >= 0, if an argument of `update()` is
+#' refused, or for `schedule$alpha <- `; `kerasgd_state_error` for a schedule that was read by
+#' `readRDS()` or `load()`, which keep nothing of a Python object: make it again. (Only `print()`
+#' and `str()` work then: they say so in one line.)
 #'
 #' @return `format()` returns a character vector, `as.list()` a named list, `as.data.frame()` a data
-#'   frame, `autoplot()` a plot of ggplot2, and `all.equal()` either `TRUE` or a character vector.
+#'   frame, `update()` a schedule, `autoplot()` a plot of ggplot2, and `all.equal()` either `TRUE`
+#'   or a character vector. `plot()` and `lines()` return the schedule, invisibly.
 #'
 #' @family learning-rate schedules
 #' @examplesIf kerasgd_available()
@@ -40,6 +50,9 @@
 #' as.data.frame(schedule, steps = c(0, 50, 100))
 #' plot(schedule, steps = 0:200)
 #' all.equal(schedule, learning_rate_schedule_cosine_decay(0.5, decay_steps = 100))
+#'
+#' higher_end <- update(schedule, alpha = 0.2)
+#' plot(schedule, higher_end)
 #'
 #' try(schedule(-1))
 NULL

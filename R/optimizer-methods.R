@@ -19,12 +19,20 @@
 #'
 #' None of these calls a learning rate that is a function. `optimizer$learning_rate` does.
 #'
+#' Under the policy `mixed_float16`, `compile()` puts Keras' own wrapper around the optimizer.
+#' `model$optimizer` is that wrapper then, and all of this works with it too; `update()` makes an
+#' [optimizer_loss_scale()] of it.
+#'
+#' After `readRDS()` or `load()`, `print()` and `str()` say in one line what the object was.
+#'
 #' @section Comparing two:
 #' `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if class, settings and state of two
 #' optimizers are equal, and else says in which of them they differ. Numbers \eqn{a} and \eqn{b}
-#' are equal if \eqn{|a - b| \le} `tolerance` \eqn{\times |a|}{|a - b| <= tolerance * |a|}; for
-#' arrays the mean of both sides is taken over the elements that differ. Functions are equal if
-#' they are the same object.
+#' are equal if \eqn{|a - b| \le \tau |a|}{|a - b| <= tau * |a|} for the `tolerance`
+#' \eqn{\tau}{tau}; for arrays the mean of both sides is taken over the elements that differ. Two
+#' functions are equal if R's `identical()` says so. State that a file held and that waits for the
+#' variables counts as state. `expect_equal()` of testthat and `waldo::compare()` compare the same
+#' values.
 #'
 #' @section Changing it:
 #' * `update(optimizer, learning_rate = 0.1, ...)` returns a new optimizer with the same settings
@@ -33,13 +41,14 @@
 #' * `optimizer$learning_rate <- 0.1` changes the rate of an optimizer in use: to a number, a
 #'   schedule or a function. In `fit()` a number acts at once. Another replacement needs
 #'   `compile()` again, if a training step has been compiled on TensorFlow or JAX; there is a
-#'   warning then.
+#'   warning then. No other setting can be changed, and an attribute that does not exist cannot be
+#'   made: both are errors.
 #'
 #' @section Its numbers:
 #' `as.double()` (and `as.numeric()`, which is the same) turns a Keras variable, or a tensor of the
 #' backend, into a numeric vector, the first index running fastest, as in R's arrays:
 #' `as.double(optimizer$learning_rate)`, `as.numeric(optimizer$iterations)`. Counts are exact up to
-#' \eqn{2^{53}}.
+#' \eqn{2^{53}}{2^53}.
 #'
 #' @section Its methods:
 #' The methods that Keras documents, `optimizer$apply()`, `$apply_gradients()`, `$build()`,
@@ -50,8 +59,8 @@
 #' @section Errors:
 #' * `kerasgd_argument_error`: an argument of `update()`, or a learning rate, is refused; see
 #'   [optimizer_sgd()].
-#' * `kerasgd_state_error`: any use of an optimizer that was read by `readRDS()` or `load()`, which
-#'   keep nothing of a Python object. Use [save_optimizer()] instead.
+#' * `kerasgd_state_error`: any other use of an optimizer that was read by `readRDS()` or `load()`,
+#'   which keep nothing of a Python object. Use [save_optimizer()] instead.
 #'
 #' @return `format()` returns a character vector, `as.list()` a named list, `summary()` a list of
 #'   class `kerasgd_optimizer_summary` with `class`, `name`, `settings` and `state`, `all.equal()`
@@ -545,9 +554,9 @@ integers_of_python <- function(x, ...) {
   as.integer(doubles_of_python(x))
 }
 
-#' Serve JAX' arrays under the names that the keras3 package serves them under, where it is not there
+#' Serve JAX' arrays under the names that keras3 serves them under, where that is not installed
 #'
-#' Two packages cannot own one method: R would announce at `library()` that one overwrites the other.
+#' Two packages cannot own one method: R would say at `library()` that one overwrites the other.
 #' @noRd
 register_for_jax <- function(keras3_is_there = nzchar(system.file(package = "keras3"))) {
   if (!keras3_is_there) {

@@ -24,7 +24,6 @@ import keras
 import numpy as np
 
 from kerasgd.errors import (
-    ArgumentError,
     ArgumentTypeError,
     ArgumentValueError,
     Element,

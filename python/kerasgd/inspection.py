@@ -12,15 +12,15 @@ from typing import Any
 import keras
 import numpy as np
 
+# Ours is a subclass; Keras' own is what `compile()` puts around an SGD under mixed_float16.
+from keras.optimizers import LossScaleOptimizer as Wrapper
+
 from kerasgd import arguments, transfer
 from kerasgd import learning_rate as rates
 from kerasgd import state as saved_state
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 from kerasgd.variables import path_of
-
-# Ours is a subclass; Keras' own is what `compile()` puts around an SGD under mixed_float16.
-Wrapper = keras.optimizers.LossScaleOptimizer
 
 
 def settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
