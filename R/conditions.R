@@ -135,8 +135,7 @@ abort_environment <- function(problem, advice, facts, origin, parent = NULL) {
 #' An error of Python that is not about an argument
 #'
 #' Its first sentence is ours; all of it is the parent, and the traceback a field. An exception
-#' without words is known by its type. What Python refuses because of some state is in our own words:
-#' they are said once.
+#' without words is known by its type. State errors are all in our own words, which are said once.
 #' @noRd
 abort_python <- function(error, exception, origin) {
   if (error$kind == "state") {

@@ -23,13 +23,11 @@ describe <- function(x) {
 #' What an element of a vector or list is, after "element 2 is"
 #' @noRd
 describe_element <- function(x) {
-  is_plain <- is.atomic(x) && length(x) == 1 && !is.object(x) && !is.complex(x) && !is.raw(x)
-  if (!is_plain || is.character(x) && !is.na(x)) {
-    describe(x)
-  } else if (is.numeric(x)) {
+  is_scalar <- is.atomic(x) && length(x) == 1 && !is.object(x)
+  if (is_scalar && (is.numeric(x) || is.logical(x) || is.na(x))) {
     format(x, digits = 15)
   } else {
-    format(x)
+    describe(x)
   }
 }
 

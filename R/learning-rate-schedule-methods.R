@@ -154,7 +154,7 @@ proxy_of_schedule <- function(x, path = "x") {
   is_ours <- inherits(x, "kerasgd.schedules.Schedule")
   arguments <- if (is_ours) lapply(list_arguments(x), plain_value) else py_get(x, "get_config")()
   list(
-    object = list(class = class(x)[[1]], arguments = arguments),
+    object = c(list(class = class(x)[[1]]), arguments),
     path = sprintf("as.list(%s)", path)
   )
 }

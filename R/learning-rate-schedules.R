@@ -49,7 +49,8 @@ rates_at <- function(schedule, steps, origin) {
 #'   \alpha\right).}{rate(t) = eta0 * ((1 - a) * (1 + cos(pi * min(t, n) / n)) / 2 + a).}
 #' With \eqn{\eta_1}{eta1} for `warmup_target` and \eqn{m} for `warmup_steps` it is
 #' \eqn{\eta_0 + (\eta_1 - \eta_0) t / m}{eta0 + (eta1 - eta0) * t / m} for \eqn{t < m}. After that
-#' it is the formula above with \eqn{\eta_1}{eta1} for \eqn{\eta_0}{eta0} and \eqn{t - m} for \eqn{t}.
+#' it is the formula above with \eqn{\eta_1}{eta1} for \eqn{\eta_0}{eta0} and \eqn{t - m} for
+#' \eqn{t}.
 #'
 #' @param initial_learning_rate The rate at step 0: a finite number >= 0.
 #' @param decay_steps How many steps the fall takes: a whole number >= 1.

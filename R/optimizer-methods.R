@@ -167,9 +167,12 @@ format_setting <- function(x) {
 #' A rate with as many digits as float32 has, in which it is used: not 0.00312500004656613
 #' @noRd
 format_rate <- function(x) {
-  shown <- vapply(7:9, function(digits) format(x, digits = digits), "")
-  same <- as_float32(as.double(shown)) == as_float32(x)
-  shown[[match(TRUE, same, nomatch = 3)]]
+  stored <- as_float32(x)
+  if (x != 0 && stored %in% c(0, Inf)) {
+    return(format(x, digits = 15))
+  }
+  shown <- vapply(7:9, function(digits) format(stored, digits = digits), "")
+  shown[[match(stored, as_float32(as.double(shown)))]]
 }
 
 #' The number that is stored for `x` in float32
@@ -370,15 +373,13 @@ compare_state <- function(target, current, tolerance, origin) {
 proxy_of_optimizer <- function(x, path = "x") {
   origin <- origin_of_call("compare_proxy")
   check_live(x, origin)
-  settings <- list_settings(x)
-  is_wrapper <- "inner_optimizer" %in% names(settings)
+  facts <- optimizer_facts(x, origin)
+  exclusions <- lapply(facts[c("patterns", "excluded")], function(x) sort(as.character(x)))
   list(
     object = list(
       class = class(x)[[1]],
-      settings = lapply(settings, plain_value),
-      patterns = if (!is_wrapper) sort(as.character(optimizer_facts(x, origin)$patterns)),
-      excluded = if (!is_wrapper) sort(as.character(optimizer_facts(x, origin)$excluded)),
-      state = state_arrays(x, origin)
+      settings = lapply(list_settings(x), plain_value),
+      state = c(exclusions, state_arrays(x, origin))
     ),
     path = sprintf("summary(%s)", path)
   )
