@@ -178,7 +178,7 @@ format_rate <- function(x) {
 #' The number that is stored for `x` in float32
 #' @noRd
 as_float32 <- function(x) {
-  readBin(writeBin(as.double(x), raw(), size = 4), "double", size = 4)
+  readBin(writeBin(as.double(x), raw(), size = 4), "double", n = length(x), size = 4)
 }
 
 is_schedule <- function(x) {
