@@ -27,7 +27,7 @@ help: ## show this list
 
 demo: install ## train a classifier on iris from R and draw its training curve
 	@mkdir -p build/demo
-	@cd build/demo && Rscript ../../demo/iris.R
+	@cd build/demo && Rscript -e 'options(kerasgd.demo.picture = "iris-training.png"); source("../../demo/iris.R")'
 	@printf '\nFor your own scripts, start R with this Python: RETICULATE_PYTHON=%s R\n' '$(RETICULATE_PYTHON)'
 
 test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, then R

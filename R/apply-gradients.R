@@ -2,7 +2,7 @@
 #'
 #' `apply_gradients()` does one step of an optimizer (see [optimizer_sgd()] for the formulas) with
 #' gradients that you give. With \eqn{g} for a gradient and \eqn{\eta} for the learning rate, the
-#' simplest step is \eqn{w \leftarrow w - \eta g}{w <- w - eta g}.
+#' simplest step is \eqn{w \leftarrow w - \eta g}{w <- w - eta * g}.
 #'
 #' The first step builds the optimizer with these variables. A step is done with all gradients, or
 #' with none if there is an error.
@@ -30,6 +30,7 @@
 #' `kerasgd_state_error` if the optimizer was built with other variables.
 #'
 #' @seealso [optimizer_sgd()]
+#' @concept custom training loop
 #' @export
 #' @examplesIf kerasgd_available()
 #' keras <- reticulate::import("keras")
@@ -71,6 +72,14 @@ path_of <- function(variable, origin) {
   call_python("variables.path_of", list(variable = variable), origin)
 }
 
+#' Which element of an array is the first `NA`
+#' @noRd
+first_na <- function(x) {
+  index <- which(is.na(x) & !is.nan(x), arr.ind = is.array(x))
+  first <- if (is.array(x)) paste0("[", paste(index[1, ], collapse = ", "), "]") else index[[1]]
+  sprintf("element %s is NA", first)
+}
+
 gradient_as_tensor <- function(gradient, variable, origin) {
   if (is.null(gradient) || is_live_python_object(gradient)) {
     return(gradient)
@@ -79,7 +88,8 @@ gradient_as_tensor <- function(gradient, variable, origin) {
   if (!is_plain || is_any_na(gradient)) {
     abort_argument(
       "grads", "arrays of numbers, tensors, or {null} for no gradient", gradient,
-      hint = sprintf("This is the one for `%s`.", path_of(variable, origin)), origin = origin
+      hint = sprintf("This is the one for `%s`.", path_of(variable, origin)), origin = origin,
+      fault = if (is_plain) first_na(gradient)
     )
   }
   call_python(

@@ -107,9 +107,9 @@ check_given <- function(given, argument, requirement, origin) {
 #' @noRd
 meant_argument <- function(name, known) {
   hints <- argument_hints()
-  row <- match(tolower(name), hints$misspelt)
-  if (!is.na(row) && hints$meant[[row]] %in% known) {
-    return(list(name = hints$meant[[row]], hint = hints$hint[[row]]))
+  rows <- which(hints$misspelt == tolower(name) & hints$meant %in% known)
+  if (length(rows) > 0) {
+    return(list(name = hints$meant[[rows[[1]]]], hint = hints$hint[[rows[[1]]]]))
   }
   cut_short <- known[startsWith(known, name)]
   if (length(cut_short) > 0) {

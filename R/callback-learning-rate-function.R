@@ -19,6 +19,8 @@
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
 #'
 #' @seealso [optimizer_sgd()]
+#' @concept learning rate schedule
+#' @concept callback
 #' @export
 #' @examplesIf kerasgd_available()
 #' keras <- reticulate::import("keras")

@@ -12,11 +12,14 @@ abort_kerasgd <- function(message, class = NULL, ..., origin, parent = NULL) {
   )
 }
 
+#' @param fault What is wrong inside a value that cannot be described as a whole.
+#' @noRd
 abort_argument <- function(argument, requirement, received, hint = NULL, origin,
-                           description = describe(received)) {
+                           description = describe(received), fault = NULL) {
   requirement <- in_r_words(requirement)
   hint <- in_r_words(hint)
-  problem <- sprintf("`%s` must be %s, not %s", argument, requirement, description)
+  wrong <- if (is.null(fault)) paste0(", not ", description) else paste0("; ", fault)
+  problem <- sprintf("`%s` must be %s%s", argument, requirement, wrong)
   abort_kerasgd(
     c(with_full_stop(problem), i = hint),
     class = "kerasgd_argument_error",
@@ -41,14 +44,15 @@ abort_unknown_argument <- function(argument, received = NULL, suggestion = NULL,
   )
 }
 
-abort_unknown_attribute <- function(name, suggestion, origin) {
+#' @param what What has no such attribute, as in "The optimizer".
+#' @param hint What to do where there is nothing to suggest.
+#' @noRd
+abort_unknown_attribute <- function(what, name, suggestion, hint = NULL, origin) {
+  advice <- if (is.null(suggestion)) hint else sprintf("Did you mean `%s`?", suggestion)
   abort_kerasgd(
-    c(
-      sprintf("The optimizer has no `%s`.", name),
-      i = sprintf("Did you mean `%s`?", suggestion)
-    ),
+    c(sprintf("%s has no `%s`.", what, name), i = advice),
     class = c("kerasgd_unknown_argument_error", "kerasgd_argument_error"),
-    argument = name, requirement = "left out", received = NULL, hint = NULL,
+    argument = name, requirement = "left out", received = NULL, hint = hint,
     suggestion = suggestion,
     origin = origin
   )
@@ -59,6 +63,18 @@ abort_fixed_argument <- function(argument, origin) {
     c(
       sprintf("`%s` of an optimizer cannot be changed; `learning_rate` can.", argument),
       i = sprintf("`update(optimizer, %s = )` makes an optimizer that has another one.", argument)
+    ),
+    class = "kerasgd_argument_error",
+    argument = argument, requirement = "left as it is", received = NULL, hint = NULL,
+    origin = origin
+  )
+}
+
+abort_fixed_schedule <- function(argument, origin) {
+  abort_kerasgd(
+    c(
+      "A learning-rate schedule cannot be changed.",
+      i = sprintf("`update(schedule, %s = )` makes one that has another `%1$s`.", argument)
     ),
     class = "kerasgd_argument_error",
     argument = argument, requirement = "left as it is", received = NULL, hint = NULL,
@@ -119,9 +135,12 @@ abort_environment <- function(problem, advice, facts, origin, parent = NULL) {
 #' An error of Python that is not about an argument
 #'
 #' Its first sentence is ours; all of it is the parent, and the traceback a field. An exception
-#' without words is known by its type.
+#' without words is known by its type. State errors are all in our own words, which are said once.
 #' @noRd
 abort_python <- function(error, exception, origin) {
+  if (error$kind == "state") {
+    return(abort_state(error, exception, origin))
+  }
   words <- if (nzchar(trimws(error$message))) error$message
   original <- structure(
     class = c("kerasgd_python_exception", "error", "condition"),
@@ -129,9 +148,20 @@ abort_python <- function(error, exception, origin) {
   )
   abort_kerasgd(
     first_sentence(words %||% error$type),
-    class = c(if (error$kind == "state") "kerasgd_state_error", "kerasgd_python_error"),
+    class = "kerasgd_python_error",
     type = error$type, traceback = error$traceback, exception = exception,
     origin = origin, parent = original
+  )
+}
+
+abort_state <- function(error, exception, origin) {
+  problem <- first_sentence(error$message)
+  advice <- trimws(substring(trimws(error$message), nchar(problem) + 1))
+  abort_kerasgd(
+    c(problem, i = if (nzchar(advice)) advice),
+    class = c("kerasgd_state_error", "kerasgd_python_error"),
+    type = error$type, traceback = error$traceback, exception = exception,
+    origin = origin
   )
 }
 
@@ -148,6 +178,22 @@ abort_earlier_session <- function(x, origin) {
     words_for_empty("This Python object")
   }
   abort_kerasgd(words, class = "kerasgd_state_error", origin = origin)
+}
+
+#' What `print()` and `str()` say of such an object, also in a list of others
+#' @noRd
+line_for_empty <- function(x) {
+  maker <- if (inherits(x, "kerasgd.LossScaleOptimizer")) {
+    "optimizer_loss_scale()"
+  } else if (is_optimizer(x)) {
+    "optimizer_sgd()"
+  } else {
+    "learning_rate_schedule_*()"
+  }
+  sprintf(
+    "<%s> empty: `saveRDS()` and `save()` cannot store it; make it again with `%s`",
+    class(x)[[1]], maker
+  )
 }
 
 keep_optimizer <- "Next time, keep it with `save_optimizer()`, and read it with `load_optimizer()`."
@@ -178,12 +224,38 @@ signal_python_error <- function(error, exception, arguments, origin) {
   switch(error$kind,
     argument = abort_argument(
       name, error$requirement, arguments[[name]], error$hint, origin,
-      description = if (known) describe(arguments[[name]]) else error$received
+      description = if (known) describe(arguments[[name]]) else error$received,
+      fault = fault_of_element(error, arguments[[name]])
     ),
     unknown_argument = abort_unknown_argument(
       name, arguments[[name]], error$suggestion, error$hint, origin
     ),
     abort_python(error, exception, origin)
+  )
+}
+
+#' Which element of a vector or list Python refused, and why; `NULL` if it was none of these
+#' @noRd
+fault_of_element <- function(error, values) {
+  if (is.null(error$element)) {
+    return(NULL)
+  }
+  known <- is.atomic(values) || is.list(values)
+  value <- function(field) {
+    index <- as.integer(error[[field]]) + 1L
+    if (known && index <= length(values)) {
+      describe_element(values[[index]])
+    } else {
+      error[[paste0(field, "_received")]]
+    }
+  }
+  number <- function(field) as.integer(error[[field]]) + 1L
+  if (is.null(error$larger_than)) {
+    return(sprintf("element %d is %s", number("element"), value("element")))
+  }
+  sprintf(
+    "element %d (%s) is not larger than element %d (%s)",
+    number("element"), value("element"), number("larger_than"), value("larger_than")
   )
 }
 
@@ -200,7 +272,8 @@ in_r_words <- function(template) {
 # Python has them too, for what it raises when it was not called by us, as in `fit()`
 r_words <- list(
   "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`",
-  "{sgd}" = "`optimizer_sgd()`", "{rate_callback}" = "`callback_learning_rate_function()`"
+  "{sgd}" = "`optimizer_sgd()`", "{rate_callback}" = "`callback_learning_rate_function()`",
+  "{function_schedule}" = "`learning_rate_schedule_function()`", "{ceiling}" = "`ceiling()`"
 )
 
 #' Unless what the sentence quotes brings one or goes over many lines

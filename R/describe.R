@@ -20,6 +20,17 @@ describe <- function(x) {
   }
 }
 
+#' What an element of a vector or list is, after "element 2 is"
+#' @noRd
+describe_element <- function(x) {
+  is_scalar <- is.atomic(x) && length(x) == 1 && !is.object(x)
+  if (is_scalar && (is.numeric(x) || is.logical(x) || is.na(x))) {
+    format(x, digits = 15)
+  } else {
+    describe(x)
+  }
+}
+
 describe_python_object <- function(x) {
   if (!is_live_python_object(x)) {
     return("a Python object of an earlier session")

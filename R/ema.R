@@ -31,6 +31,9 @@
 #' Polyak, B. T. and Juditsky, A. B. (1992). Acceleration of stochastic approximation by averaging.
 #' *SIAM Journal on Control and Optimization*, 30(4), 838-855.
 #'
+#' @concept exponential moving average
+#' @concept Polyak averaging
+#' @concept weight averaging
 #' @name ema
 #' @seealso [optimizer_sgd()]
 #' @examplesIf kerasgd_available()

@@ -163,6 +163,9 @@ problem_of_keras <- function(facts) {
 
 problem_of_backend <- function(facts) {
   backend <- facts$backend
+  if (!is.null(backend) && !backend %in% names(backends)) {
+    return(problem_of_unknown_backend(facts))
+  }
   if (!is.null(facts$keras) && backend %in% names(backends) && is.null(facts[[backend]])) {
     problem(
       sprintf(
@@ -172,6 +175,22 @@ problem_of_backend <- function(facts) {
       sprintf("Install it with `install_kerasgd(\"%s\")`.", backend), facts$started
     )
   }
+}
+
+problem_of_unknown_backend <- function(facts) {
+  where <- if (facts$chosen) "`KERAS_BACKEND`" else "Keras' file `keras.json`"
+  nearest <- nearest_name(facts$backend, names(backends))
+  problem(
+    sprintf(
+      "%s names the backend \"%s\"; kerasgd works with \"tensorflow\", \"jax\" and \"torch\".",
+      where, facts$backend
+    ),
+    c(
+      if (length(nearest) > 0) sprintf("Did you mean \"%s\"?", nearest[[1]]),
+      "Choose with `Sys.setenv(KERAS_BACKEND = )` before Python starts."
+    ),
+    facts$started
+  )
 }
 
 problem_of_numpy <- function(facts) {

@@ -31,10 +31,31 @@
 # reticulate takes most of a second to load (with Matrix and its methods); `library(kerasgd)` need
 # not wait for it, and tells it what it has to say once it is there.
 .onLoad <- function(libname, pkgname) {
+  check_python_files(system.file("python", package = pkgname, lib.loc = libname))
+  register_for_jax()
+  register_for_keras_wrapper()
   if (isNamespaceLoaded("reticulate")) {
     prepare_reticulate()
   } else {
     setHook(packageEvent("reticulate", "onLoad"), function(...) prepare_reticulate())
+  }
+}
+
+#' Refuse an installation without the Python files
+#'
+#' In the sources `inst/python` is a symbolic link. A checkout on Windows and a zip have a text file
+#' in its place. R loads a package at the end of its installation, which ends here then.
+#' @noRd
+check_python_files <- function(folder) {
+  if (!file.exists(file.path(folder, "kerasgd", "__init__.py"))) {
+    stop(
+      "kerasgd was installed from a copy of its sources that lost a symbolic link: `inst/python` ",
+      "must be a link to the folder `python` and is a file.\n",
+      "To mend it, delete the file `inst/python` and put a copy of the folder `python` in its ",
+      "place; or check the sources out again after `git config --global core.symlinks true` ",
+      "(on Windows with developer mode on). Then install again.",
+      call. = FALSE
+    )
   }
 }
 

@@ -2,8 +2,11 @@
 #'
 #' A learning-rate schedule says which learning rate is used at which step of the training. The
 #' functions listed below make one; it is given as `learning_rate` to [optimizer_sgd()] or to any
-#' other optimizer of Keras. It cannot be changed.
+#' other optimizer of Keras. It cannot be changed; `update()` makes another one.
 #'
+#' @concept learning rate schedule
+#' @concept learning rate decay
+#' @concept learning rate scheduler
 #' @name learning_rate_schedules
 #'
 #' @section The rates:
@@ -18,19 +21,26 @@
 #'   equal arguments, and else says in which of them they differ.
 #' * `as.data.frame(schedule, steps = )` has a row for each of `steps`, with columns `step` and
 #'   `learning_rate`.
-#' * `plot(schedule, steps, ...)` draws the rates; further arguments are those of
-#'   [graphics::plot.default()]. With the package ggplot2, `ggplot2::autoplot(schedule, steps = )`
-#'   does.
+#' * `update(schedule, alpha = 0.1, ...)` returns a schedule of the same class with other arguments,
+#'   which are checked.
+#' * `plot(schedule, steps, ...)` draws the rates. `plot(schedule, other, ...)` draws several
+#'   schedules, with a legend: by the names that they are given (`plot(a, "with warm-up" = b)`), or
+#'   those of their variables. Further arguments are those of [graphics::matplot()].
+#' * `lines(schedule, ...)` adds one to a plot; further arguments are those of [graphics::lines()].
+#' * With the package ggplot2, `ggplot2::autoplot(schedule, ..., steps = )` draws one or several.
 #'
-#' Without `steps` they are chosen so that the whole of the schedule can be seen, at most 1001.
+#' Without `steps` they are chosen so that all of the schedule can be seen, at most 1001;
+#' `lines()` takes those that the plot shows.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if `steps` are not whole numbers >= 0; `kerasgd_state_error` for a
-#' schedule that was read by `readRDS()` or `load()`, which keep nothing of a Python object: make it
-#' again.
+#' `kerasgd_argument_error` if `steps` are not whole numbers >= 0, if an argument of `update()` is
+#' refused, or for `schedule$alpha <- `; `kerasgd_state_error` for a schedule that was read by
+#' `readRDS()` or `load()`, which keep nothing of a Python object: make it again. (Only `print()`
+#' and `str()` work then: they say so in one line.)
 #'
 #' @return `format()` returns a character vector, `as.list()` a named list, `as.data.frame()` a data
-#'   frame, `autoplot()` a plot of ggplot2, and `all.equal()` either `TRUE` or a character vector.
+#'   frame, `update()` a schedule, `autoplot()` a plot of ggplot2, and `all.equal()` either `TRUE`
+#'   or a character vector. `plot()` and `lines()` return the schedule, invisibly.
 #'
 #' @family learning-rate schedules
 #' @examplesIf kerasgd_available()
@@ -40,6 +50,9 @@
 #' as.data.frame(schedule, steps = c(0, 50, 100))
 #' plot(schedule, steps = 0:200)
 #' all.equal(schedule, learning_rate_schedule_cosine_decay(0.5, decay_steps = 100))
+#'
+#' higher_end <- update(schedule, alpha = 0.2)
+#' plot(schedule, higher_end)
 #'
 #' try(schedule(-1))
 NULL
@@ -55,7 +68,12 @@ NULL
 #' S3method(as.data.frame, kerasgd.schedules.Schedule, tabulate_schedule)
 #' S3method(plot, kerasgd.schedules.Schedule, plot_schedule)
 #' S3method(ggplot2::autoplot, kerasgd.schedules.Schedule, autoplot_schedule)
+#' S3method(stats::update, kerasgd.schedules.Schedule, update_schedule)
+#' S3method("$<-", kerasgd.schedules.Schedule, refuse_to_change)
+#' S3method("[[<-", kerasgd.schedules.Schedule, refuse_to_change)
+#' S3method(graphics::lines, kerasgd.schedules.Schedule, lines_of_schedule)
 #' S3method(reticulate::r_to_py, kerasgd.schedules.Schedule, refuse_empty)
+#' S3method(waldo::compare_proxy, kerasgd.schedules.Schedule, proxy_of_schedule)
 NULL
 
 format_schedule <- function(x, ...) {
@@ -85,14 +103,13 @@ format_argument <- function(name, value) {
 }
 
 print_schedule <- function(x, ...) {
-  check_live(x, origin_of_call("print"))
-  cat(format_schedule(x), sep = "\n")
+  cat(if (is_live_python_object(x)) format_schedule(x) else line_for_empty(x), sep = "\n")
   invisible(x)
 }
 
 str_schedule <- function(object, ...) {
-  check_live(object, origin_of_call("str"))
-  cat(format_schedule(object), sep = "\n")
+  print_schedule(object)
+  invisible()
 }
 
 list_arguments <- function(x, ...) {
@@ -130,6 +147,44 @@ compare_argument <- function(one, other, tolerance, origin) {
   all.equal(one, other, tolerance = tolerance)
 }
 
+#' What `waldo::compare()` compares; Keras' own schedules by their configuration
+#' @noRd
+proxy_of_schedule <- function(x, path = "x") {
+  check_live(x, origin_of_call("compare_proxy"))
+  is_ours <- inherits(x, "kerasgd.schedules.Schedule")
+  arguments <- if (is_ours) lapply(list_arguments(x), plain_value) else py_get(x, "get_config")()
+  list(
+    object = c(list(class = class(x)[[1]]), arguments),
+    path = sprintf("as.list(%s)", path)
+  )
+}
+
+update_schedule <- function(object, ...) {
+  origin <- origin_of_call("update")
+  check_live(object, origin)
+  changes <- given_arguments(origin)[-1]
+  known <- names(list_arguments(object))
+  check_argument_names(setdiff(names(changes), known), known, origin)
+  callable_in_r(call_python(
+    "r_methods.updated_schedule", list(schedule = object, changes = changes), origin,
+    received = changes
+  ))
+}
+
+refuse_to_change <- function(x, name, value) {
+  origin <- list(
+    call = call("<-", call("$", quote(schedule), as.name(name)), substitute(value)),
+    frame = environment(), caller = parent.frame()
+  )
+  check_live(x, origin)
+  known <- names(list_arguments(x))
+  if (name %in% known) abort_fixed_schedule(name, origin)
+  abort_unknown_attribute(
+    "The schedule", name, meant_argument(name, known)$name,
+    hint = "A learning-rate schedule cannot be changed.", origin = origin
+  )
+}
+
 tabulate_schedule <- function(x, row.names = NULL, # nolint: object_name_linter. The generic's.
                               optional = FALSE, ..., steps = NULL) {
   origin <- origin_of_call("as.data.frame")
@@ -151,31 +206,108 @@ rates_to_see <- function(x, steps, origin) {
 #' Steps that show all of a schedule, and a little more
 #' @noRd
 steps_to_see <- function(x) {
-  last <- ceiling(1.1 * py_get(x, "span"))
-  unique(round(seq(0, last, length.out = min(last + 1, 1001))))
+  # Keras' own say nothing of their length
+  span <- if (inherits(x, "kerasgd.schedules.Schedule")) py_get(x, "span") else 1000
+  steps_between(0, ceiling(1.1 * span))
 }
 
-plot_schedule <- function(x, y = NULL, ..., steps = y) {
-  rates <- rates_to_see(x, steps, origin_of_call("plot"))
-  defaults <- list(
-    type = "l", lwd = 2, ylim = c(0, max(rates$learning_rate)),
-    xlab = "Step", ylab = "Learning rate", main = short_name(x)
+steps_between <- function(first, last) {
+  unique(round(seq(first, last, length.out = min(last - first + 1, 1001))))
+}
+
+plot_schedule <- function(x, y = NULL, ..., steps = NULL) {
+  origin <- origin_of_call("plot")
+  check_live(x, origin)
+  given <- list(x, y, ...)
+  schedules <- schedules_among(given, as.list(substitute(list(x, y, ...)))[-1])
+  steps <- steps %||% if (!is_schedule(y)) y
+  rates <- rates_of_several(schedules, steps, origin)
+  settings <- utils::modifyList(
+    list(
+      type = "l", lty = 1, lwd = 2, col = colours(length(schedules)), ylim = c(0, max(rates[-1])),
+      xlab = "Step", ylab = "Learning rate", main = if (length(schedules) == 1) short_name(x)
+    ),
+    Filter(Negate(is_schedule), list(...))
   )
-  do.call(plot, c(
-    list(rates$step, rates$learning_rate), utils::modifyList(defaults, list(...))
-  ))
+  do.call(graphics::matplot, c(list(rates$step, as.matrix(rates[-1])), settings))
+  if (length(schedules) > 1) {
+    lines <- settings[c("lty", "lwd", "col")]
+    do.call(graphics::legend, c(list("topright", names(schedules), bty = "n"), lines))
+  }
+  invisible(x)
+}
+
+lines_of_schedule <- function(x, ..., steps = NULL) {
+  origin <- origin_of_call("lines")
+  check_live(x, origin)
+  if (is.null(steps)) {
+    shown <- graphics::par("usr")[1:2]
+    steps <- steps_between(max(0, ceiling(shown[[1]])), max(0, floor(shown[[2]])))
+  }
+  rates <- rates_to_see(x, steps, origin)
+  settings <- utils::modifyList(list(lwd = 2), list(...))
+  do.call(graphics::lines, c(list(rates$step, rates$learning_rate), settings))
   invisible(x)
 }
 
 autoplot_schedule <- function(object, ..., steps = NULL) {
-  ggplot2::ggplot(
-    rates_to_see(object, steps, origin_of_call("autoplot")),
-    ggplot2::aes(.data$step, .data$learning_rate)
-  ) +
-    ggplot2::geom_line() +
+  origin <- origin_of_call("autoplot")
+  check_live(object, origin)
+  schedules <- schedules_among(list(object, ...), as.list(substitute(list(object, ...)))[-1])
+  rates <- rates_of_several(schedules, steps, origin)
+  rows <- data.frame(
+    step = rates$step,
+    learning_rate = unlist(rates[-1], use.names = FALSE),
+    schedule = rep(factor(names(schedules), names(schedules)), each = nrow(rates))
+  )
+  several <- length(schedules) > 1
+  by_schedule <- if (several) ggplot2::aes(colour = .data$schedule) else ggplot2::aes()
+  ggplot2::ggplot(rows, ggplot2::aes(.data$step, .data$learning_rate)) +
+    ggplot2::geom_line(by_schedule) +
     ggplot2::expand_limits(y = 0) +
-    ggplot2::labs(x = "Step", y = "Learning rate", title = short_name(object))
+    ggplot2::labs(
+      x = "Step", y = "Learning rate", colour = NULL, title = if (!several) short_name(object)
+    )
 }
+
+#' The schedules among the arguments of a call, each named as a legend should name it: as the user
+#' did, or by its variable, or by its class
+#' @noRd
+schedules_among <- function(arguments, expressions) {
+  are_schedules <- vapply(arguments, is_schedule, NA)
+  name <- function(given, expression, schedule) {
+    if (nzchar(given)) {
+      given
+    } else if (is.symbol(expression)) {
+      as.character(expression)
+    } else {
+      short_name(schedule)
+    }
+  }
+  names <- mapply(
+    name, rlang::names2(arguments)[are_schedules], expressions[are_schedules],
+    arguments[are_schedules]
+  )
+  stats::setNames(arguments[are_schedules], make.unique(as.character(names), sep = " "))
+}
+
+#' The rates of several schedules at the same steps, a column for each after that of the steps
+#' @noRd
+rates_of_several <- function(schedules, steps, origin) {
+  for (schedule in schedules) {
+    check_live(schedule, origin)
+  }
+  if (is.null(steps)) {
+    of_each <- lapply(schedules, steps_to_see)
+    steps <- of_each[[which.max(vapply(of_each, max, 0))]]
+  }
+  rates <- lapply(schedules, rates_at, steps = steps, origin = origin)
+  data.frame(step = steps, rates, check.names = FALSE)
+}
+
+#' Colours that the colour-blind can tell apart
+#' @noRd
+colours <- function(n) grDevices::palette.colors(n, recycle = TRUE)
 
 utils::globalVariables(".data")
 

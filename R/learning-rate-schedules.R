@@ -5,14 +5,14 @@
 #' @param class The name of the Python class, or of a function that makes one.
 #' @param rules The name of the table with the rules of its arguments.
 #' @noRd
-new_schedule <- function(class, given, origin, rules = "RULES", received = given) {
+new_schedule <- function(class, given, origin, rules = "RULES") {
   for (argument in required_formals(sys.function(sys.parent()))) {
     if (!argument %in% names(given)) {
       rule <- python_package(origin)$schedules[[rules]][[argument]]
       abort_missing_argument(argument, rule$requirement, origin)
     }
   }
-  callable_in_r(call_python(paste0("schedules.", class), given, origin, received = received))
+  callable_in_r(call_python(paste0("schedules.", class), given, origin))
 }
 
 #' A schedule whose errors, when it is called, are conditions with the user's call
@@ -43,13 +43,14 @@ rates_at <- function(schedule, steps, origin) {
 #' beginning and at the end. Before that it can rise in a straight line to `warmup_target`.
 #'
 #' @section Formula:
-#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{\alpha} for `alpha` and \eqn{n} for
+#' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{\alpha}{a} for `alpha` and \eqn{n} for
 #' `decay_steps`, the rate at step \eqn{t = 0, 1, \ldots}{t = 0, 1, ...} is
 #' \deqn{\eta(t) = \eta_0 \left((1 - \alpha) \frac{1 + \cos(\pi \min(t, n) / n)}{2} +
-#'   \alpha\right).}{rate(t) = eta0 ((1 - alpha) (1 + cos(pi min(t, n) / n)) / 2 + alpha).}
-#' With a `warmup_target` \eqn{\eta_1} and \eqn{m} `warmup_steps` it is
-#' \eqn{\eta_0 + (\eta_1 - \eta_0) t / m}{eta0 + (eta1 - eta0) t / m} for \eqn{t < m}. After that it
-#' is the formula above with \eqn{\eta_1}{eta1} for \eqn{\eta_0}{eta0} and \eqn{t - m} for \eqn{t}.
+#'   \alpha\right).}{rate(t) = eta0 * ((1 - a) * (1 + cos(pi * min(t, n) / n)) / 2 + a).}
+#' With \eqn{\eta_1}{eta1} for `warmup_target` and \eqn{m} for `warmup_steps` it is
+#' \eqn{\eta_0 + (\eta_1 - \eta_0) t / m}{eta0 + (eta1 - eta0) * t / m} for \eqn{t < m}. After that
+#' it is the formula above with \eqn{\eta_1}{eta1} for \eqn{\eta_0}{eta0} and \eqn{t - m} for
+#' \eqn{t}.
 #'
 #' @param initial_learning_rate The rate at step 0: a finite number >= 0.
 #' @param decay_steps How many steps the fall takes: a whole number >= 1.
@@ -58,7 +59,7 @@ rates_at <- function(schedule, steps, origin) {
 #' @param warmup_target The rate at the end of the warm-up: a finite number >= 0, or `NULL` for no
 #'   warm-up.
 #' @param warmup_steps How many steps the warm-up takes: a whole number >= 0. Without
-#'   `warmup_target` it has no effect.
+#'   `warmup_target` it has no effect, and there is a warning.
 #' @param ... Not used.
 #'
 #' @return The schedule: a Python object that is also an R function of the step; see
@@ -77,6 +78,8 @@ rates_at <- function(schedule, steps, origin) {
 #' [arXiv:1706.02677](https://arxiv.org/abs/1706.02677).
 #'
 #' @family learning-rate schedules
+#' @concept cosine annealing
+#' @concept learning rate warm-up
 #' @export
 #' @examplesIf kerasgd_available()
 #' schedule <- learning_rate_schedule_cosine_decay(0.1, decay_steps = 100)
@@ -108,16 +111,16 @@ learning_rate_schedule_cosine_decay <- function(initial_learning_rate,
 #'
 #' @section Formula:
 #' Period \eqn{i = 0, 1, \ldots}{i = 0, 1, ...} takes `first_decay_steps` \eqn{\times}{*}
-#' `t_mul`\eqn{^i} steps. At a step of it of which the fraction \eqn{f} of the period is over, the
-#' rate is, with \eqn{\eta_0} for `initial_learning_rate`, \eqn{m} for `m_mul` and \eqn{\alpha} for
+#' `t_mul`\eqn{^i} steps. When the fraction \eqn{f} of the period is over, the rate is, with
+#' \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{m} for `m_mul` and \eqn{\alpha}{a} for
 #' `alpha`,
 #' \deqn{\eta_0 \left((1 - \alpha) m^i \frac{1 + \cos(\pi f)}{2} + \alpha\right).}{
-#'   eta0 ((1 - alpha) m^i (1 + cos(pi f)) / 2 + alpha).}
+#'   eta0 * ((1 - a) * m^i * (1 + cos(pi * f)) / 2 + a).}
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param first_decay_steps How many steps the first period takes: a whole number >= 1.
-#' @param t_mul By what each period is longer than the one before: a finite number >= 1.
-#' @param m_mul By what each peak is higher than the one before: a finite number >= 0.
+#' @param t_mul The factor from the length of one period to the next: a finite number >= 1.
+#' @param m_mul The factor from one peak to the next: a finite number >= 0.
 #' @param alpha What is left at the end of a period, as a fraction of `initial_learning_rate`: a
 #'   number from 0 to 1.
 #' @inherit learning_rate_schedule_cosine_decay return
@@ -126,6 +129,10 @@ learning_rate_schedule_cosine_decay <- function(initial_learning_rate,
 #' Loshchilov, I. and Hutter, F. (2017). SGDR: Stochastic gradient descent with warm restarts.
 #' *International Conference on Learning Representations*.
 #' @family learning-rate schedules
+#' @concept warm restarts
+#' @concept cosine annealing
+#' @concept SGDR
+#' @concept cyclical learning rate
 #' @export
 #' @examplesIf kerasgd_available()
 #' schedule <- learning_rate_schedule_cosine_decay_restarts(0.1, 100, m_mul = 0.8)
@@ -147,9 +154,9 @@ learning_rate_schedule_cosine_decay_restarts <- function(initial_learning_rate,
 #' In every `decay_steps` steps the rate is multiplied by `decay_rate`.
 #'
 #' @section Formula:
-#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
+#' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
 #' `decay_steps`, the rate at step \eqn{t} is
-#' \deqn{\eta(t) = \eta_0 r^{t / n}.}{rate(t) = eta0 r^(t / n).}
+#' \deqn{\eta(t) = \eta_0 r^{t / n}.}{rate(t) = eta0 * r^(t / n).}
 #' With `staircase` the exponent is \eqn{\lfloor t / n \rfloor}{floor(t / n)}.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
@@ -161,6 +168,8 @@ learning_rate_schedule_cosine_decay_restarts <- function(initial_learning_rate,
 #' @source Keras' documentation of
 #'   [ExponentialDecay](https://keras.io/api/optimizers/learning_rate_schedules/exponential_decay/).
 #' @family learning-rate schedules
+#' @concept exponential learning rate decay
+#' @concept step decay
 #' @export
 #' @examplesIf kerasgd_available()
 #' schedule <- learning_rate_schedule_exponential_decay(0.1, decay_steps = 100, decay_rate = 0.5)
@@ -181,9 +190,9 @@ learning_rate_schedule_exponential_decay <- function(initial_learning_rate,
 #' The rate falls fast at first, and then ever more slowly.
 #'
 #' @section Formula:
-#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
+#' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
 #' `decay_steps`, the rate at step \eqn{t} is
-#' \deqn{\eta(t) = \frac{\eta_0}{1 + r t / n}.}{rate(t) = eta0 / (1 + r t / n).}
+#' \deqn{\eta(t) = \frac{\eta_0}{1 + r t / n}.}{rate(t) = eta0 / (1 + r * t / n).}
 #' With `staircase` it is \eqn{\lfloor t / n \rfloor}{floor(t / n)} instead of \eqn{t / n}.
 #'
 #' @inheritParams learning_rate_schedule_exponential_decay
@@ -197,6 +206,7 @@ learning_rate_schedule_exponential_decay <- function(initial_learning_rate,
 #' Why one over time: Robbins, H. and Monro, S. (1951). A stochastic approximation method. *The
 #' Annals of Mathematical Statistics*, 22(3), 400-407.
 #' @family learning-rate schedules
+#' @concept inverse time decay
 #' @export
 #' @examplesIf kerasgd_available()
 #' schedule <- learning_rate_schedule_inverse_time_decay(0.1, decay_steps = 100, decay_rate = 1)
@@ -226,6 +236,8 @@ learning_rate_schedule_inverse_time_decay <- function(initial_learning_rate,
 #' @source Keras' documentation of [PiecewiseConstantDecay](
 #'   https://keras.io/api/optimizers/learning_rate_schedules/piecewise_constant_decay/).
 #' @family learning-rate schedules
+#' @concept step decay
+#' @concept multi-step learning rate
 #' @export
 #' @examplesIf kerasgd_available()
 #' schedule <- learning_rate_schedule_piecewise_constant_decay(c(100, 150), c(0.1, 0.05, 0.01))
@@ -245,10 +257,10 @@ learning_rate_schedule_piecewise_constant_decay <- function(boundaries,
 #' in a straight line.
 #'
 #' @section Formula:
-#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{\eta_1}{eta1} for `end_learning_rate`,
+#' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{\eta_1}{eta1} for `end_learning_rate`,
 #' \eqn{n} for `decay_steps` and \eqn{p} for `power`, the rate at step \eqn{t} is
 #' \deqn{\eta(t) = \eta_1 + (\eta_0 - \eta_1) \left(1 - \frac{\min(t, n)}{n}\right)^p.}{
-#'   rate(t) = eta1 + (eta0 - eta1) (1 - min(t, n) / n)^p.}
+#'   rate(t) = eta1 + (eta0 - eta1) * (1 - min(t, n) / n)^p.}
 #' With `cycle`, \eqn{n} is replaced by its first multiple that is not less than \eqn{t} (\eqn{n}
 #' itself for \eqn{t = 0}). So the rate jumps up after each multiple, to lower and lower peaks.
 #'
@@ -261,6 +273,8 @@ learning_rate_schedule_piecewise_constant_decay <- function(boundaries,
 #' @source Keras' documentation of
 #'   [PolynomialDecay](https://keras.io/api/optimizers/learning_rate_schedules/polynomial_decay/).
 #' @family learning-rate schedules
+#' @concept polynomial decay
+#' @concept linear decay
 #' @export
 #' @examplesIf kerasgd_available()
 #' schedule <- learning_rate_schedule_polynomial_decay(0.1, decay_steps = 100, power = 2)
@@ -283,9 +297,9 @@ learning_rate_schedule_polynomial_decay <- function(initial_learning_rate,
 #' own step 0 on.
 #'
 #' @section Formula:
-#' With \eqn{\eta_0} for `initial_learning_rate`, \eqn{m} for `warmup_steps` and \eqn{s} for the
-#' schedule (which may be constant), the rate at step \eqn{t} is
-#' \eqn{\eta_0 + (s(0) - \eta_0) t / m}{eta0 + (s(0) - eta0) t / m} for \eqn{t < m}, and
+#' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{m} for `warmup_steps` and \eqn{s} for
+#' the schedule (which may be constant), the rate at step \eqn{t} is
+#' \eqn{\eta_0 + (s(0) - \eta_0) t / m}{eta0 + (s(0) - eta0) * t / m} for \eqn{t < m}, and
 #' \eqn{s(t - m)} after that.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
@@ -298,6 +312,8 @@ learning_rate_schedule_polynomial_decay <- function(initial_learning_rate,
 #' Goyal, P. et al. (2017). Accurate, large minibatch SGD: Training ImageNet in 1 hour. Section 2.2.
 #' [arXiv:1706.02677](https://arxiv.org/abs/1706.02677).
 #' @family learning-rate schedules
+#' @concept learning rate warm-up
+#' @concept warmup
 #' @export
 #' @examplesIf kerasgd_available()
 #' falling <- learning_rate_schedule_exponential_decay(0.1, decay_steps = 50, decay_rate = 0.5)
@@ -333,6 +349,8 @@ learning_rate_schedule_linear_warmup <- function(learning_rate,
 #' Hu, S. et al. (2024). MiniCPM: Unveiling the potential of small language models with scalable
 #' training strategies. Section 4. [arXiv:2404.06395](https://arxiv.org/abs/2404.06395).
 #' @family learning-rate schedules
+#' @concept learning rate warm-up
+#' @concept trapezoidal schedule
 #' @export
 #' @examplesIf kerasgd_available()
 #' schedule <- learning_rate_schedule_warmup_stable_decay(
@@ -362,10 +380,10 @@ learning_rate_schedule_warmup_stable_decay <- function(peak_learning_rate,
 #' \eqn{b = \eta /}{b = eta /} `end_divisor`, \eqn{n} the `total_steps` and \eqn{m =}
 #' `warmup_fraction` \eqn{\times n}{* n}. The rate at step \eqn{t} is
 #' \deqn{a + (\eta - a) \frac{1 - \cos(\pi t / m)}{2} \quad \textrm{for } t < m,}{
-#'   a + (eta - a) (1 - cos(pi t / m)) / 2  for t < m,}
+#'   a + (eta - a) * (1 - cos(pi * t / m)) / 2  for t < m,}
 #' \deqn{b + (\eta - b) \frac{1 + \cos(\pi (t - m) / (n - m))}{2} \quad
 #'   \textrm{for } m \le t \le n,}{
-#'   b + (eta - b) (1 + cos(pi (t - m) / (n - m))) / 2  for m <= t <= n,}
+#'   b + (eta - b) * (1 + cos(pi * (t - m) / (n - m))) / 2  for m <= t <= n,}
 #' and \eqn{b} after that.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
@@ -381,6 +399,8 @@ learning_rate_schedule_warmup_stable_decay <- function(peak_learning_rate,
 #' large learning rates. [arXiv:1708.07120](https://arxiv.org/abs/1708.07120). They go in straight
 #' lines; half cosines and these default divisors are what is in common use today.
 #' @family learning-rate schedules
+#' @concept one cycle policy
+#' @concept super-convergence
 #' @export
 #' @examplesIf kerasgd_available()
 #' schedule <- learning_rate_schedule_one_cycle(0.5, total_steps = 100)
@@ -402,7 +422,7 @@ learning_rate_schedule_one_cycle <- function(peak_learning_rate,
 #' The function is called now, once for each of the steps `0`, `1`, ..., `steps - 1`, and never
 #' again: what it returns is kept in a table. So the schedule is right in compiled training, where R
 #' cannot be called, and it can be saved with the model. Beyond the last step the rate stays at the
-#' last value.
+#' last value. While the function is called for many steps, a progress bar is shown.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param fn A function of the step that returns a finite number >= 0. It is called with one step at
@@ -416,6 +436,8 @@ learning_rate_schedule_one_cycle <- function(peak_learning_rate,
 #'   called during training.
 #' @source Written for this package.
 #' @family learning-rate schedules
+#' @concept lambda schedule
+#' @concept custom schedule
 #' @export
 #' @examplesIf kerasgd_available()
 #' schedule <- learning_rate_schedule_function(function(step) 0.1 / sqrt(1 + step), steps = 200)
@@ -425,25 +447,66 @@ learning_rate_schedule_one_cycle <- function(peak_learning_rate,
 #' try(learning_rate_schedule_function(function(step) 1 - step, steps = 200))
 learning_rate_schedule_function <- function(fn, steps, name = "Table", ...) {
   origin <- origin_of_call("learning_rate_schedule_function")
-  received <- known_arguments(origin)
-  given <- received
-  if (is.function(given$fn)) {
-    given$fn <- function_of_step(given$fn, origin)
+  given <- known_arguments(origin)
+  if (!is.function(given$fn) || is_python_object(given$fn) || is_constructor(given$fn)) {
+    return(new_schedule("Table.of_function", given, origin, rules = "TABLE_RULES"))
   }
-  new_schedule("Table.of_function", given, origin, rules = "TABLE_RULES", received = received)
+  check_given(given, "steps", "a whole number from 1 to 2147483647", origin)
+  table <- call_python("r_methods.checked_table", given, origin)
+  rates <- rates_of_function(fn, table$steps, origin)
+  bytes <- reticulate::r_to_py(writeBin(rates, raw(), endian = "little"))
+  callable_in_r(call_python("r_methods.table", list(data = bytes, name = table$name), origin))
 }
 
-#' An R function that Python can call with a step
+#' What an R function returns at each step, with a progress bar if that takes its time
 #'
-#' The step is made a double: the product of two integers overflows.
+#' R calls it, not Python: to cross over for each of a million steps would take twenty times longer.
 #' @noRd
-function_of_step <- function(fn, origin) {
-  if (is_python_object(fn)) {
-    return(fn)
+rates_of_function <- function(fn, steps, origin) {
+  rates <- double(steps)
+  bar <- cli::cli_progress_bar("Calling `fn`", total = steps, clear = TRUE)
+  for (first in seq(1, steps, by = 1000)) {
+    chunk <- first:min(first + 999, steps)
+    rates[chunk] <- rates_at_some_steps(fn, chunk - 1, origin)
+    cli::cli_progress_update(id = bar, set = chunk[[length(chunk)]])
   }
-  python_package(origin)
-  foreign_function(function(step) {
-    step <- as.double(step)
-    fn(step) # by its name, which R's own errors quote
-  })
+  cli::cli_progress_done(id = bar)
+  rates
+}
+
+#' The steps are doubles: the product of two integers overflows.
+#' @noRd
+rates_at_some_steps <- function(fn, steps, origin) {
+  at <- NULL
+  values <- tryCatch(
+    lapply(steps, function(step) {
+      at <<- step
+      fn(step) # by its name, which R's own errors quote
+    }),
+    error = function(error) {
+      abort_fn(fn, at, paste("failed:", conditionMessage(error)), origin)
+    }
+  )
+  unlist(Map(function(value, step) as_rate(value, fn, step, origin), values, steps))
+}
+
+as_rate <- function(value, fn, step, origin) {
+  is_plain <- is.double(value) && length(value) == 1L && !is.object(value)
+  if (is_plain && !is.na(value) && value >= 0 && value < Inf) {
+    return(as.vector(value))
+  }
+  # Python judges all else, such as numbers of Python
+  tryCatch(
+    call_python("r_methods.rate", list(learning_rate = value), origin),
+    kerasgd_argument_error = function(error) {
+      abort_fn(fn, step, paste("returned", describe_element(value)), origin)
+    }
+  )
+}
+
+abort_fn <- function(fn, step, what, origin) {
+  abort_argument(
+    "fn", "a function of the step that returns finite numbers >= 0", fn,
+    fault = sprintf("at step %.0f it %s", step, what), origin = origin
+  )
 }

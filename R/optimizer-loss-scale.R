@@ -9,19 +9,21 @@
 #'
 #' * If all gradients of a step are finite, the inner optimizer does its step with \eqn{g / s}.
 #'   After `dynamic_growth_steps` of such steps in a row the scale doubles:
-#'   \eqn{s \leftarrow 2 s}{s <- 2 s}.
+#'   \eqn{s \leftarrow 2 s}{s <- 2 * s}.
 #' * Otherwise the step is skipped and not counted, and the scale halves:
 #'   \eqn{s \leftarrow s / 2}{s <- s / 2}.
 #'
-#' The scale stays between \eqn{2^{-126}} and \eqn{2^{126}}. On several devices the gradients are
-#' looked at after they have been summed, so that one device's infinity skips the step on all.
+#' The scale stays between \eqn{2^{-126}}{2^-126} and \eqn{2^{126}}{2^126}. On several devices the
+#' gradients are looked at after they have been summed, so that one device's infinity skips the step
+#' on all.
 #'
 #' `compile()` under the policy `mixed_float16` leaves this optimizer as it is; around an optimizer
 #' without loss scale it puts Keras' own wrapper.
 #'
 #' @param inner_optimizer An optimizer made by [optimizer_sgd()]. If it has a `loss_scale_factor`,
 #'   that is dropped with a warning: the scale takes its place.
-#' @param initial_scale The first scale: a number from \eqn{2^{-126}} to \eqn{2^{126}}.
+#' @param initial_scale The first scale: a number from \eqn{2^{-126}}{2^-126} to
+#'   \eqn{2^{126}}{2^126}.
 #' @param dynamic_growth_steps After how many finite steps in a row the scale doubles: a whole
 #'   number >= 1.
 #' @param name The name: one non-empty string without `/`, or `NULL` for `"loss_scale_optimizer"`.
@@ -38,6 +40,10 @@
 #' Representations*. Section 3.2.
 #'
 #' @seealso [optimizer_sgd()], whose `loss_scale_factor` is a fixed scale.
+#' @concept mixed precision
+#' @concept half precision
+#' @concept loss scaling
+#' @concept float16
 #' @export
 #' @examplesIf kerasgd_available()
 #' optimizer <- optimizer_loss_scale(optimizer_sgd(learning_rate = 0.05), initial_scale = 1024)

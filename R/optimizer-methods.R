@@ -19,12 +19,20 @@
 #'
 #' None of these calls a learning rate that is a function. `optimizer$learning_rate` does.
 #'
+#' Under the policy `mixed_float16`, `compile()` puts Keras' own wrapper around the optimizer.
+#' `model$optimizer` is that wrapper then, and all of this works with it too; `update()` makes an
+#' [optimizer_loss_scale()] of it.
+#'
+#' After `readRDS()` or `load()`, `print()` and `str()` say in one line what the object was.
+#'
 #' @section Comparing two:
 #' `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if class, settings and state of two
 #' optimizers are equal, and else says in which of them they differ. Numbers \eqn{a} and \eqn{b}
-#' are equal if \eqn{|a - b| \le} `tolerance` \eqn{\times |a|}{|a - b| <= tolerance * |a|}; for
-#' arrays the mean of both sides is taken over the elements that differ. Functions are equal if
-#' they are the same object.
+#' are equal if \eqn{|a - b| \le \tau |a|}{|a - b| <= tau * |a|} for the `tolerance`
+#' \eqn{\tau}{tau}; for arrays the mean of both sides is taken over the elements that differ. Two
+#' functions are equal if R's `identical()` says so. State that a file held and that waits for the
+#' variables counts as state. `expect_equal()` of testthat and `waldo::compare()` compare the same
+#' values.
 #'
 #' @section Changing it:
 #' * `update(optimizer, learning_rate = 0.1, ...)` returns a new optimizer with the same settings
@@ -33,13 +41,14 @@
 #' * `optimizer$learning_rate <- 0.1` changes the rate of an optimizer in use: to a number, a
 #'   schedule or a function. In `fit()` a number acts at once. Another replacement needs
 #'   `compile()` again, if a training step has been compiled on TensorFlow or JAX; there is a
-#'   warning then.
+#'   warning then. No other setting can be changed, and an attribute that does not exist cannot be
+#'   made: both are errors.
 #'
 #' @section Its numbers:
 #' `as.double()` (and `as.numeric()`, which is the same) turns a Keras variable, or a tensor of the
 #' backend, into a numeric vector, the first index running fastest, as in R's arrays:
 #' `as.double(optimizer$learning_rate)`, `as.numeric(optimizer$iterations)`. Counts are exact up to
-#' \eqn{2^{53}}.
+#' \eqn{2^{53}}{2^53}.
 #'
 #' @section Its methods:
 #' The methods that Keras documents, `optimizer$apply()`, `$apply_gradients()`, `$build()`,
@@ -50,8 +59,8 @@
 #' @section Errors:
 #' * `kerasgd_argument_error`: an argument of `update()`, or a learning rate, is refused; see
 #'   [optimizer_sgd()].
-#' * `kerasgd_state_error`: any use of an optimizer that was read by `readRDS()` or `load()`, which
-#'   keep nothing of a Python object. Use [save_optimizer()] instead.
+#' * `kerasgd_state_error`: any other use of an optimizer that was read by `readRDS()` or `load()`,
+#'   which keep nothing of a Python object. Use [save_optimizer()] instead.
 #'
 #' @return `format()` returns a character vector, `as.list()` a named list, `summary()` a list of
 #'   class `kerasgd_optimizer_summary` with `class`, `name`, `settings` and `state`, `all.equal()`
@@ -104,6 +113,8 @@ NULL
 #' S3method(utils::.DollarNames, kerasgd.LossScaleOptimizer, complete_names)
 #' S3method(reticulate::r_to_py, kerasgd.SGD, refuse_empty)
 #' S3method(reticulate::r_to_py, kerasgd.LossScaleOptimizer, refuse_empty)
+#' S3method(waldo::compare_proxy, kerasgd.SGD, proxy_of_optimizer)
+#' S3method(waldo::compare_proxy, kerasgd.LossScaleOptimizer, proxy_of_optimizer)
 NULL
 
 # Looking at it -----------------------------------------------------------------------------------
@@ -121,26 +132,29 @@ format_optimizer <- function(x, ...) {
 }
 
 print_optimizer <- function(x, ...) {
-  check_live(x, origin_of_call("print"))
-  cat(format_optimizer(x, ...), sep = "\n")
+  cat(if (is_live_python_object(x)) format_optimizer(x, ...) else line_for_empty(x), sep = "\n")
   invisible(x)
 }
 
 str_optimizer <- function(object, ...) {
-  check_live(object, origin_of_call("str"))
-  cat(format_optimizer(object), sep = "\n")
+  print_optimizer(object)
+  invisible()
 }
 
 format_settings <- function(settings) {
   settings <- settings[names(settings) != "name"]
-  if (length(settings) > 0) {
-    sprintf("  %s = %s", names(settings), vapply(settings, format_setting, ""))
+  shown <- vapply(settings, format_setting, "")
+  if (is.numeric(settings$learning_rate)) {
+    shown[["learning_rate"]] <- format_rate(settings$learning_rate)
   }
+  if (length(settings) > 0) sprintf("  %s = %s", names(settings), shown)
 }
 
 format_setting <- function(x) {
   if (is.numeric(x)) {
     format(x, digits = 15, scientific = NA)
+  } else if (is_python_object(x) && !is_live_python_object(x)) {
+    sprintf("<%s>, empty", short_name(x))
   } else if (is_schedule(x)) {
     sprintf("<%s>", reticulate::py_get_attr(x, "__class__")$`__name__`)
   } else if (is_python_object(x) || is.function(x)) {
@@ -148,6 +162,23 @@ format_setting <- function(x) {
   } else {
     rlang::expr_text(x)
   }
+}
+
+#' A rate with as many digits as float32 has, in which it is used: not 0.00312500004656613
+#' @noRd
+format_rate <- function(x) {
+  stored <- as_float32(x)
+  if (x != 0 && stored %in% c(0, Inf)) {
+    return(format(x, digits = 15))
+  }
+  shown <- vapply(7:9, function(digits) format(stored, digits = digits), "")
+  shown[[match(stored, as_float32(as.double(shown)))]]
+}
+
+#' The number that is stored for `x` in float32
+#' @noRd
+as_float32 <- function(x) {
+  readBin(writeBin(as.double(x), raw(), size = 4), "double", n = length(x), size = 4)
 }
 
 is_schedule <- function(x) {
@@ -161,7 +192,7 @@ format_progress <- function(facts) {
     } else {
       sprintf("steps so far: %s (updates: %s)", count(facts$steps), count(facts$updates))
     },
-    if (!is.null(facts$rate)) sprintf("learning rate now: %s", format(facts$rate, digits = 7)),
+    if (!is.null(facts$rate)) sprintf("learning rate now: %s", format_rate(facts$rate)),
     if (facts$swapped) "weights and averages are exchanged"
   )
 }
@@ -169,7 +200,7 @@ format_progress <- function(facts) {
 count <- function(x) format(x, big.mark = ",", scientific = FALSE, trim = TRUE)
 
 inner_optimizer <- function(x) {
-  if (inherits(x, "kerasgd.LossScaleOptimizer")) py_get(x, "inner_optimizer") else x
+  if (inherits(x, wrapper_classes)) py_get(x, "inner_optimizer") else x
 }
 
 optimizer_facts <- function(x, origin) {
@@ -179,7 +210,7 @@ optimizer_facts <- function(x, origin) {
 list_settings <- function(x, ...) {
   origin <- origin_of_call("as.list")
   check_live(x, origin)
-  call_python("inspection.settings", list(optimizer = x), origin)
+  lapply(call_python("inspection.settings", list(optimizer = x), origin), revealed_function)
 }
 
 summarise_optimizer <- function(object, ...) {
@@ -243,13 +274,25 @@ format_scale <- function(state) {
 }
 
 format_exclusions <- function(state) {
-  patterns <- as.character(state$patterns)
-  excluded <- c(
-    if (length(patterns) > 0) encodeString(patterns, quote = "\""), as.character(state$excluded)
+  patterns <- encodeString(as.character(state$patterns), quote = "\"")
+  variables <- as.character(state$excluded)
+  c(
+    if (length(patterns) > 0) {
+      paste("excluded from weight decay by name:", paste(patterns, collapse = ", "))
+    },
+    if (length(variables) > 0) {
+      c("excluded from weight decay:", paste0("  ", shortened(variables, 10)))
+    }
   )
-  if (length(excluded) > 0) {
-    sprintf("excluded from weight decay: %s", paste(excluded, collapse = ", "))
+}
+
+#' The first of many lines
+#' @noRd
+shortened <- function(lines, most) {
+  if (length(lines) <= most + 1) {
+    return(lines)
   }
+  c(lines[seq_len(most)], sprintf("... and %s more", count(length(lines) - most)))
 }
 
 # Comparing two -----------------------------------------------------------------------------------
@@ -281,12 +324,22 @@ compare_settings <- function(target, current, tolerance, origin) {
   ours <- list_settings(target)
   theirs <- list_settings(current)
   unlist(lapply(as.character(differing), function(name) {
-    if (name %in% names(ours)) {
+    if (is_same_function(ours[[name]], theirs[[name]])) {
+      NULL
+    } else if (name %in% names(ours)) {
       sprintf("`%s`: %s", name, tell_apart(ours[[name]], theirs[[name]], tolerance))
     } else {
       sprintf("%s differ", name)
     }
   }))
+}
+
+#' To Python, two wrappers of one R function are two functions
+#' @noRd
+is_same_function <- function(one, other) {
+  are_of_r <- is.function(one) && is.function(other) &&
+    !is_python_object(one) && !is_python_object(other)
+  are_of_r && identical(one, other, ignore.bytecode = TRUE, ignore.srcref = TRUE)
 }
 
 #' In what two settings that differ do so
@@ -315,18 +368,51 @@ compare_state <- function(target, current, tolerance, origin) {
   }, "", USE.NAMES = FALSE)
 }
 
+#' What `waldo::compare()`, and with it `testthat::expect_equal()`, compares: values, no pointers
+#' @noRd
+proxy_of_optimizer <- function(x, path = "x") {
+  origin <- origin_of_call("compare_proxy")
+  check_live(x, origin)
+  facts <- optimizer_facts(x, origin)
+  exclusions <- lapply(facts[c("patterns", "excluded")], function(x) sort(as.character(x)))
+  list(
+    object = list(
+      class = class(x)[[1]],
+      settings = lapply(list_settings(x), plain_value),
+      state = c(exclusions, state_arrays(x, origin))
+    ),
+    path = sprintf("summary(%s)", path)
+  )
+}
+
+#' A setting without pointers, if we know what is behind them
+#' @noRd
+plain_value <- function(x) {
+  if (is_optimizer(x)) {
+    proxy_of_optimizer(x)$object
+  } else if (is_schedule(x)) {
+    proxy_of_schedule(x)$object
+  } else {
+    x
+  }
+}
+
+state_arrays <- function(x, origin) {
+  arrays <- call_python("inspection.state_as_doubles", list(optimizer = x), origin)
+  lapply(arrays[sort(names(arrays))], function(array) {
+    values <- readBin(array[[1]], "double", n = length(array[[1]]) / 8, endian = "little")
+    shape <- as.double(unlist(array[[2]]))
+    if (length(shape) > 1) array(values, shape) else values
+  })
+}
+
 # Changing it -------------------------------------------------------------------------------------
 
 update_optimizer <- function(object, ...) {
   origin <- origin_of_call("update")
   check_live(object, origin)
   changes <- given_arguments(origin)[-1]
-  constructors <- if (identical(object, inner_optimizer(object))) {
-    list(optimizer_sgd)
-  } else {
-    list(optimizer_loss_scale, optimizer_sgd)
-  }
-  known <- setdiff(names(unlist(lapply(constructors, formals))), "...")
+  known <- names_of_settings(object)
   check_argument_names(setdiff(names(changes), known), known, origin)
   call_python(
     "inspection.updated", list(optimizer = object, changes = changes), origin,
@@ -340,23 +426,47 @@ set_on_optimizer <- function(x, name, value) {
     frame = environment(), caller = parent.frame()
   )
   check_live(x, origin)
-  if (name != "learning_rate") {
-    check_attribute(x, name, origin)
-    return(NextMethod())
+  if (name == "learning_rate") {
+    arguments <- list(optimizer = x, learning_rate = value)
+    call_python("r_methods.set_learning_rate", arguments, origin)
+    return(invisible(x))
   }
-  call_python("r_methods.set_learning_rate", list(optimizer = x, learning_rate = value), origin)
-  invisible(x)
+  check_attribute(x, name, origin)
+  tryCatch(NextMethod(), error = function(error) {
+    arguments <- list(optimizer = x, name = name, value = value)
+    call_python("r_methods.set_attribute", arguments, origin)
+    x
+  })
 }
 
-#' Refuse an argument, which the state was made for, and what stands for one, such as `lr`
+#' Refuse an argument, which the state was made for, and a name that means nothing
+#'
+#' A class that the user made of ours has attributes of its own.
 #' @noRd
 check_attribute <- function(x, name, origin) {
-  if (name %in% names(formals(optimizer_sgd))) abort_fixed_argument(name, origin)
-  if (!reticulate::py_has_attr(x, name)) {
-    meant <- meant_argument(name, names(formals(optimizer_sgd)))
-    if (!is.null(meant)) abort_unknown_attribute(name, meant$name, origin)
+  settings <- names_of_settings(x)
+  if (name %in% settings) abort_fixed_argument(name, origin)
+  is_private <- startsWith(name, "_")
+  if (is_our_class(x) && !is_private && !reticulate::py_has_attr(x, name)) {
+    abort_unknown_attribute(
+      "The optimizer", name, meant_argument(name, settings)$name,
+      hint = paste(
+        "What can be set is `learning_rate`;",
+        "`update()` makes an optimizer that differs in other settings."
+      ),
+      origin = origin
+    )
   }
 }
+
+names_of_settings <- function(x) {
+  constructors <- c(
+    list(optimizer_sgd), if (inherits(x, wrapper_classes)) list(optimizer_loss_scale)
+  )
+  setdiff(unlist(lapply(constructors, function(fn) names(formals(fn)))), "...")
+}
+
+is_our_class <- function(x) class(x)[[1]] %in% c(our_classes, keras_wrapper)
 
 # Its attributes and methods ----------------------------------------------------------------------
 
@@ -373,12 +483,25 @@ get_from_optimizer <- function(x, name) {
   )
   check_live(x, origin)
   # Asked for again if that fails: through the bridge the error is a condition of ours
-  ask_again <- function(error) {
-    call_python("r_methods.attribute", list(optimizer = x, name = name), origin)
-  }
-  found <- tryCatch(NextMethod(), error = ask_again)
+  found <- tryCatch(NextMethod(), error = function(error) ask_again(x, name, origin))
   if (name %in% documented_methods) with_conditions(found) else found
 }
+
+ask_again <- function(x, name, origin) {
+  suggest <- function(error) {
+    known <- c(names_of_settings(x), names_to_complete)
+    meant <- if (error$type == "AttributeError") meant_argument(name, known)
+    if (!is.null(meant)) {
+      abort_unknown_attribute("The optimizer", name, meant$name, origin = origin)
+    }
+  }
+  withCallingHandlers(
+    call_python("r_methods.attribute", list(optimizer = x, name = name), origin),
+    kerasgd_python_error = suggest
+  )
+}
+
+names_to_complete <- c("built", "iterations", "variables", documented_methods)
 
 #' A method of Python whose errors and warnings are conditions with the user's call
 #'
@@ -399,7 +522,7 @@ complete_names <- function(x, pattern = "") {
   }
   # Python's own list is made by reading every attribute, which calls a rate that is a function
   settings <- names(list_settings(x))
-  known <- sort(c(settings, "built", "iterations", "variables", documented_methods))
+  known <- sort(c(settings, names_to_complete))
   known[grepl(pattern, known)]
 }
 
@@ -414,13 +537,11 @@ py_get <- function(x, name) {
 #' @rawNamespace
 #' S3method(as.double, keras.src.backend.common.variables.Variable, doubles_of_python)
 #' S3method(as.double, tensorflow.python.framework.tensor.Tensor, doubles_of_python)
-#' S3method(as.double, jax.Array, doubles_of_python)
-#' S3method(as.double, jaxlib._jax.ArrayImpl, doubles_of_python)
+#' S3method(as.double, jax.jaxlib._jax.Array, doubles_of_python)
 #' S3method(as.double, torch.Tensor, doubles_of_python)
 #' S3method(as.integer, keras.src.backend.common.variables.Variable, integers_of_python)
 #' S3method(as.integer, tensorflow.python.framework.tensor.Tensor, integers_of_python)
-#' S3method(as.integer, jax.Array, integers_of_python)
-#' S3method(as.integer, jaxlib._jax.ArrayImpl, integers_of_python)
+#' S3method(as.integer, jax.jaxlib._jax.Array, integers_of_python)
 #' S3method(as.integer, torch.Tensor, integers_of_python)
 NULL
 
@@ -434,9 +555,70 @@ integers_of_python <- function(x, ...) {
   as.integer(doubles_of_python(x))
 }
 
+#' Serve JAX' arrays under the names that keras3 serves them under, where that is not installed
+#'
+#' Two packages cannot own one method: R would say at `library()` that one overwrites the other.
+#' @noRd
+register_for_jax <- function(keras3_is_there = nzchar(system.file(package = "keras3"))) {
+  if (!keras3_is_there) {
+    for (class in c("jax.Array", "jaxlib._jax.ArrayImpl")) {
+      register_method("as.double", class, doubles_of_python)
+      register_method("as.integer", class, integers_of_python)
+    }
+  }
+}
+
+#' Unless another package did
+#' @noRd
+register_method <- function(generic, class, method, of_package = "base") {
+  where <- asNamespace(of_package)
+  if (is.null(utils::getS3method(generic, class, optional = TRUE, envir = where))) {
+    registerS3method(generic, class, method, envir = where)
+  }
+}
+
+# Keras' own wrapper ------------------------------------------------------------------------------
+
+# `compile()` puts it around our optimizer under the policy mixed_float16. It is not ours to define
+# methods for, so that they step back if it wraps something else, or if a package has its own.
+keras_wrapper <- "keras.src.optimizers.loss_scale_optimizer.LossScaleOptimizer"
+wrapper_classes <- c("kerasgd.LossScaleOptimizer", keras_wrapper)
+
+register_for_keras_wrapper <- function() {
+  methods <- list(
+    format = format_optimizer, print = print_optimizer, summary = summarise_optimizer,
+    as.list = list_settings, all.equal = compare_optimizers,
+    `$<-` = set_on_optimizer, `[[<-` = set_on_optimizer
+  )
+  for (generic in names(methods)) {
+    register_method(generic, keras_wrapper, for_keras_wrapper(methods[[generic]]))
+  }
+  register_method("str", keras_wrapper, for_keras_wrapper(str_optimizer), "utils")
+  register_method("update", keras_wrapper, for_keras_wrapper(update_optimizer), "stats")
+}
+
+#' A method that serves wrappers of our optimizers, and leaves others to the next method
+#' @noRd
+for_keras_wrapper <- function(method) {
+  body(method) <- call(
+    "{",
+    call("if", call("!", call("wraps_ours", as.name(names(formals(method))[[1]]))),
+      quote(return(NextMethod()))
+    ),
+    body(method)
+  )
+  method
+}
+
+wraps_ours <- function(x) {
+  is_live_python_object(x) && is_optimizer(reticulate::py_get_attr(x, "inner_optimizer"))
+}
+
 # Checks ------------------------------------------------------------------------------------------
 
-is_optimizer <- function(x) inherits(x, c("kerasgd.SGD", "kerasgd.LossScaleOptimizer"))
+our_classes <- c("kerasgd.SGD", "kerasgd.LossScaleOptimizer")
+
+is_optimizer <- function(x) inherits(x, our_classes)
 
 check_live <- function(x, origin) {
   if (!is_live_python_object(x)) {

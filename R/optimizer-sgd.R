@@ -16,22 +16,22 @@
 #' 2. It is clipped:
 #'    * `clipvalue` \eqn{= c}: \eqn{g \leftarrow \min(\max(g, -c), c)}{g <- min(max(g, -c), c)},
 #'      element by element;
-#'    * `clipnorm` \eqn{= c}: \eqn{g \leftarrow g \min(1, c / \|g\|_2)}{g <- g min(1, c / ||g||)},
+#'    * `clipnorm` \eqn{= c}: \eqn{g \leftarrow g \min(1, c / \|g\|_2)}{g <- g * min(1, c / ||g||)},
 #'      for each weight array by itself;
 #'    * `global_clipnorm` \eqn{= c}: the same with the norm over all gradients together.
-#' 3. The weight decays: \eqn{w \leftarrow w - \eta \lambda w}{w <- w - eta lambda w}.
+#' 3. The weight decays: \eqn{w \leftarrow w - \eta \lambda w}{w <- w - eta * lambda * w}.
 #' 4. The rule. Without momentum
-#'    \deqn{w \leftarrow w - \eta g.}{w <- w - eta g.}
+#'    \deqn{w \leftarrow w - \eta g.}{w <- w - eta * g.}
 #'    With momentum, for a velocity \eqn{v} of the shape of \eqn{w} that begins at 0,
 #'    \deqn{v \leftarrow \mu v - \eta g, \qquad w \leftarrow w + v,}{
-#'    v <- mu v - eta g,  w <- w + v,}
+#'    v <- mu * v - eta * g,  w <- w + v,}
 #'    and with `nesterov` too
 #'    \deqn{v \leftarrow \mu v - \eta g, \qquad w \leftarrow w + \mu v - \eta g.}{
-#'    v <- mu v - eta g,  w <- w + mu v - eta g.}
+#'    v <- mu * v - eta * g,  w <- w + mu * v - eta * g.}
 #' 5. Constraints of the weight are applied.
 #' 6. With `use_ema`, the average \eqn{a} follows the weight. After the first update
 #'    \eqn{a = w}; then, with \eqn{m} for `ema_momentum`,
-#'    \deqn{a \leftarrow m a + (1 - m) w.}{a <- m a + (1 - m) w.} After every
+#'    \deqn{a \leftarrow m a + (1 - m) w.}{a <- m * a + (1 - m) * w.} After every
 #'    `ema_overwrite_frequency`th update the weight is overwritten: \eqn{w \leftarrow a}{w <- a}.
 #'
 #' @param learning_rate The learning rate \eqn{\eta}: a finite number >= 0, a learning-rate schedule
@@ -126,6 +126,15 @@
 #' @seealso [learning_rate_schedules], [optimizer_loss_scale()], [optimizer_methods],
 #'   [save_optimizer()]; [install_kerasgd()] to install Keras, [kerasgd_sitrep()] to see what is
 #'   installed.
+#' @concept SGD
+#' @concept gradient descent
+#' @concept momentum
+#' @concept Nesterov momentum
+#' @concept gradient clipping
+#' @concept weight decay
+#' @concept gradient accumulation
+#' @concept exponential moving average
+#' @concept mixed precision
 #' @export
 #' @examples
 #' # A misspelt argument is refused, and no Python is needed for that

@@ -36,6 +36,8 @@
 #'   to variables of another number or shape. Nothing is changed then.
 #'
 #' @seealso [optimizer_sgd()]
+#' @concept checkpoint
+#' @concept resume training
 #' @name save_optimizer
 #' @examplesIf kerasgd_available()
 #' keras <- reticulate::import("keras")

@@ -278,8 +278,12 @@ as_python <- function(x) {
 }
 
 vector_as_python <- function(x) {
-  if (is.complex(x) || is.raw(x) || is_any_na(x)) {
+  if (is.complex(x) || is.raw(x)) {
     return(unrepresentable(x))
+  }
+  if (is_any_na(x)) {
+    # one by one, so that a rule for several values can say which one it refuses
+    return(if (length(x) == 1) unrepresentable(x) else list_as_python(as.list(as.vector(x))))
   }
   plain <- as.vector(x)
   names(plain) <- NULL
@@ -308,15 +312,31 @@ list_as_python <- function(x) {
 #' last returned
 #'
 #' To Python every R function looks like `(*args, **kwargs)`. What it returns is converted by
-#' `as_python()` as well, so that `NA` does not arrive as a number.
+#' `as_python()` as well, so that `NA` does not arrive as a number. From Python a wrapper would come
+#' back: the function itself is left in the session, see `revealed_function()`.
 #' @noRd
 foreign_function <- function(fn) {
   result <- NULL
   session$kerasgd$foreign$ForeignFunction(
     function(...) as_python(result <<- fn(...)),
     as.list(required_formals(fn)),
-    function() describe(result)
+    function() describe(result),
+    function() {
+      session$revealed <- fn
+      NULL
+    }
   )
+}
+
+#' The R function inside a `kerasgd.foreign.ForeignFunction`; anything else as it is
+#' @noRd
+revealed_function <- function(x) {
+  if (!inherits(x, "kerasgd.foreign.ForeignFunction")) {
+    return(x)
+  }
+  on.exit(session$revealed <- NULL)
+  py_get(x, "reveal")()
+  session$revealed
 }
 
 required_formals <- function(fn) {

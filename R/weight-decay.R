@@ -4,30 +4,36 @@
 #' before the optimizer is built, that is before its first step.
 #'
 #' A variable that is left out moves by the rule alone. For the others
-#' \eqn{w \leftarrow w - \eta \lambda w}{w <- w - eta lambda w} comes before the rule, with the
+#' \eqn{w \leftarrow w - \eta \lambda w}{w <- w - eta * lambda * w} comes before the rule, with the
 #' learning rate \eqn{\eta} and the `weight_decay` \eqn{\lambda} of [optimizer_sgd()].
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
 #' @param var_names Regular expressions (of Python), as a character vector or a list. A variable is
 #'   left out if one of them is found in its path, which is `"dense/bias"` for the bias of the layer
-#'   `dense`.
+#'   `dense`. `".*"` leaves all variables out.
 #' @param var_list A list of variables to be left out, or one variable.
 #' @param ... Not used.
 #'
-#' @details A second call replaces the first. `optimizer$exclude_from_weight_decay(var_list,
-#' var_names)` is the same method as Keras documents it.
+#' @details A second call replaces the first. Once the optimizer is built, `summary(optimizer)`
+#' lists the variables that are left out. `optimizer$exclude_from_weight_decay(var_list, var_names)`
+#' is the same method as Keras documents it.
 #'
 #' @return The optimizer, invisibly.
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` for an argument that is not as described above, also for a text that is
-#' no regular expression; `kerasgd_state_error` if the optimizer is built already.
+#' no regular expression; `kerasgd_state_error` if the optimizer is built already. A regular
+#' expression that is found in no path, and a list without any variable of the model, are errors at
+#' the first step, which quote some of the paths. Nothing is built then.
 #'
 #' @source
 #' Loshchilov, I. and Hutter, F. (2019). Decoupled weight decay regularization. *International
 #' Conference on Learning Representations*.
 #'
 #' @seealso [optimizer_sgd()]
+#' @concept weight decay
+#' @concept regularization
+#' @concept bias
 #' @export
 #' @examplesIf kerasgd_available()
 #' optimizer <- optimizer_sgd(learning_rate = 0.1, weight_decay = 0.01)

@@ -1,6 +1,6 @@
 # Learn to tell three species of iris apart from four measurements of their flowers, with a small
-# Keras network and SGD with momentum. Writes the training curve to iris-training.png in the
-# working directory.
+# Keras network and SGD with momentum, and draw the training curve on the screen. With
+# options(kerasgd.demo.picture = "iris.png") it is drawn into that file instead.
 
 library(kerasgd)
 
@@ -57,18 +57,29 @@ print(table(predicted, actual))
 cat(sprintf("\naccuracy %.3f\n", mean(predicted == actual)))
 
 # Picture
-png("iris-training.png", width = 1600, height = 1000, res = 200)
-par(mar = c(4, 4.2, 2.5, 1), las = 1)
-matplot(
-  cbind(training_loss, validation_loss),
-  type = "l", lty = c(1, 2), lwd = 2.5, col = c("#1b6ca8", "#d1495b"),
-  log = "y",
-  mgp = c(2.7, 0.6, 0), xlab = "Epoch", ylab = "Loss (cross-entropy, log scale)",
-  main = "Training curve: iris, SGD with momentum 0.9"
-)
-legend(
-  "topright", c("training (84 flowers)", "validation (21 flowers)"),
-  lty = c(1, 2), lwd = 2.5, col = c("#1b6ca8", "#d1495b"), bty = "n"
-)
-invisible(dev.off())
-cat("picture ", normalizePath("iris-training.png"), "\n", sep = "")
+draw_training_curve <- function() {
+  old <- par(mar = c(4, 4.2, 2.5, 1), las = 1)
+  on.exit(par(old))
+  matplot(
+    cbind(training_loss, validation_loss),
+    type = "l", lty = c(1, 2), lwd = 2.5, col = c("#1b6ca8", "#d1495b"),
+    log = "y",
+    mgp = c(2.7, 0.6, 0), xlab = "Epoch", ylab = "Loss (cross-entropy, log scale)",
+    main = "Training curve: iris, SGD with momentum 0.9"
+  )
+  legend(
+    "topright", c("training (84 flowers)", "validation (21 flowers)"),
+    lty = c(1, 2), lwd = 2.5, col = c("#1b6ca8", "#d1495b"), bty = "n"
+  )
+}
+
+picture <- getOption("kerasgd.demo.picture")
+if (!is.null(picture)) {
+  png(picture, width = 1600, height = 1000, res = 200)
+  draw_training_curve()
+  invisible(dev.off())
+  cat("picture ", normalizePath(picture), "\n", sep = "")
+} else if (interactive()) {
+  # without a screen R would draw into Rplots.pdf
+  draw_training_curve()
+}

@@ -24,9 +24,9 @@ import keras
 import numpy as np
 
 from kerasgd.errors import (
-    ArgumentError,
     ArgumentTypeError,
     ArgumentValueError,
+    Element,
     KerasgdWarning,
     UnknownArgumentError,
 )
@@ -36,6 +36,7 @@ from kerasgd.transfer import as_numpy
 
 LARGEST_WHOLE_NUMBER = 2**31 - 1
 LARGEST_FLOAT32 = float(np.finfo("float32").max)
+SMALLEST_FLOAT32 = float(np.finfo("float32").smallest_subnormal)
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
 Value = TypeVar("Value")
@@ -53,6 +54,20 @@ class Rule(Generic[Value]):
 
     requirement: str
     convert: Callable[[object], Value]
+
+
+class ElementError(ValueError):
+    """Raised by a rule for several values.
+
+    Attributes:
+        element: the element that is refused.
+        reason: the `TypeError` or `ValueError` that says why.
+    """
+
+    def __init__(self, element: Element, reason: Exception) -> None:
+        self.element = element
+        self.reason = reason
+        super().__init__(element, reason)
 
 
 def as_number(value: object) -> float:
@@ -101,8 +116,10 @@ def whole_number(at_least: int) -> Rule[int]:
 
     def convert(value: object) -> int:
         result = as_number(value)
-        if not (at_least <= result <= LARGEST_WHOLE_NUMBER and result == int(result)):
+        if not at_least <= result <= LARGEST_WHOLE_NUMBER:
             raise ValueError
+        if result != int(result):
+            raise ValueError("Round it up with {ceiling}.")
         return int(result)
 
     return Rule(f"a whole number from {at_least} to {LARGEST_WHOLE_NUMBER}", convert)
@@ -240,14 +257,34 @@ def check(argument: str, value: object, rule: Rule[Any] | None = None) -> object
         ArgumentValueError: it is of the right kind, with a wrong value.
     """
     rule = rule or RULES[argument]
-    refusal: type[ArgumentError]
+    element = None
     try:
-        return rule.convert(value)
-    except TypeError as error:
-        refusal, hint = ArgumentTypeError, str(error)
-    except (ValueError, OverflowError) as error:
-        refusal, hint = ArgumentValueError, str(error)
-    raise refusal(argument, rule.requirement, value, hint or None)
+        result = rule.convert(value)
+        _warn_of_rounding(argument, result)
+        return result
+    except ElementError as error:
+        reason, element = error.reason, error.element
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = error
+    refusal = ArgumentTypeError if isinstance(reason, TypeError) else ArgumentValueError
+    raise refusal(argument, rule.requirement, value, str(reason) or None, element)
+
+
+def _warn_of_rounding(argument: str, result: object) -> None:
+    """Say so if float32, in which training computes, turns a number into 0 or infinity."""
+    if not isinstance(result, float) or result == 0 or keras.config.floatx() == "float64":
+        return
+    if abs(result) > LARGEST_FLOAT32:
+        rounded = "infinity"
+    elif abs(result) < SMALLEST_FLOAT32 / 2:
+        rounded = "0"
+    else:
+        return
+    warnings.warn(
+        f"`{argument}` is {result:g}, which float32 rounds to {rounded}.",
+        KerasgdWarning,
+        stacklevel=4,
+    )
 
 
 def check_all(given: Mapping[str, object], rules: Mapping[str, Rule[Any]]) -> dict[str, object]:
@@ -310,20 +347,22 @@ def check_no_unknown(extra: Mapping[str, object], function: str, known: Collecti
 
 def suggest(argument: str, known: Collection[str]) -> tuple[str | None, str | None]:
     """The name in `known` that `argument` stands for, with a hint; None where there is none."""
-    meant, hint = hints().get(argument.lower(), (None, None))
-    if meant in known:
-        return meant, hint
+    for meant, hint in hints().get(argument.lower(), ()):
+        if meant in known:
+            return meant, hint
     cut_short = [name for name in known if name.startswith(argument.lower())]
     close = cut_short or difflib.get_close_matches(argument.lower(), known, n=1)
     return (close[0] if close else None), None
 
 
 @functools.cache
-def hints() -> dict[str, tuple[str, str | None]]:
-    """What is often given for an argument of ours; R reads the same file."""
+def hints() -> dict[str, list[tuple[str, str | None]]]:
+    """What each wrong name may mean, the likeliest first; R reads the same file."""
     text = resources.files("kerasgd").joinpath("argument-hints.csv").read_text("utf-8")
-    rows = csv.DictReader(text.splitlines())
-    return {row["misspelt"]: (row["meant"], row["hint"] or None) for row in rows}
+    known: dict[str, list[tuple[str, str | None]]] = {}
+    for row in csv.DictReader(text.splitlines()):
+        known.setdefault(row["misspelt"], []).append((row["meant"], row["hint"] or None))
+    return known
 
 
 def beyond_ours(extra: Mapping[str, object], accepted: Callable[..., object]) -> dict[str, object]:

@@ -11,7 +11,14 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kerasgd.errors import ArgumentError, StateError, UnknownArgumentError, describe
+from kerasgd.errors import (
+    ArgumentError,
+    Element,
+    StateError,
+    UnknownArgumentError,
+    describe,
+    element_of,
+)
 
 # Python hides these from users, and so does R.
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
@@ -69,6 +76,22 @@ def fields_of(exception: BaseException) -> dict[str, str | None]:
             "received": describe(exception.received),
             "hint": exception.hint,
             "suggestion": getattr(exception, "suggestion", None),
+        }
+        if exception.element is not None:
+            fields |= _fields_of_element(exception.element, exception.received)
+    return fields
+
+
+def _fields_of_element(element: Element, values: object) -> dict[str, str | None]:
+    """Which elements a sentence has to name, and what they are in Python's words."""
+    fields: dict[str, str | None] = {
+        "element": str(element.index),
+        "element_received": describe(element_of(values, element.index)),
+    }
+    if element.larger_than is not None:
+        fields |= {
+            "larger_than": str(element.larger_than),
+            "larger_than_received": describe(element_of(values, element.larger_than)),
         }
     return fields
 

@@ -7,16 +7,20 @@ language (``None`` here, ``NULL`` in R).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 _words = {
     "{null}": "None",
     "{true}": "True",
     "{false}": "False",
+    "{ceiling}": "`math.ceil()`",
     "{sgd}": "`kerasgd.SGD()`",
     "{update}": "`optimizer.update()`",
     "{from_keras}": "`kerasgd.from_keras()`",
     "{rate_callback}": "`kerasgd.callbacks.LearningRateFunction`",
+    "{function_schedule}": "`kerasgd.schedules.Table.of_function()`",
 }
 
 
@@ -36,6 +40,19 @@ class KerasgdWarning(UserWarning):
     """Base of all warnings that kerasgd gives itself."""
 
 
+@dataclass(frozen=True)
+class Element:
+    """The element of a sequence that is refused.
+
+    Attributes:
+        index: where it is, from 0.
+        larger_than: the index of the element that it should be larger than, or None.
+    """
+
+    index: int
+    larger_than: int | None = None
+
+
 class ArgumentError(KerasgdError):
     """An argument that its rule refuses.
 
@@ -44,19 +61,30 @@ class ArgumentError(KerasgdError):
         requirement: what is accepted; a template.
         received: the object that was received.
         hint: how to mend it, a template; or `None`. What was received may bring its own.
+        element: which element of a sequence is the wrong one, or `None`.
     """
 
     def __init__(
-        self, argument: str, requirement: str, received: object, hint: str | None = None
+        self,
+        argument: str,
+        requirement: str,
+        received: object,
+        hint: str | None = None,
+        element: Element | None = None,
     ) -> None:
         self.argument = argument
         self.requirement = requirement
         self.received = received
         self.hint = hint or brought_by(received, "hint")
-        super().__init__(argument, requirement, received, hint)
+        self.element = element
+        super().__init__(argument, requirement, received, hint, element)
 
     def __str__(self) -> str:
-        problem = f"`{self.argument}` must be {self.requirement}, not {describe(self.received)}"
+        problem = f"`{self.argument}` must be {self.requirement}"
+        if self.element is None:
+            problem += f", not {describe(self.received)}"
+        else:
+            problem += f"; {describe_element(self.argument, self.received, self.element)}"
         sentence = with_full_stop(problem)
         return in_words(f"{sentence} {self.hint}" if self.hint else sentence)
 
@@ -148,6 +176,27 @@ def describe(value: object) -> str:
         return f"the function {value.__name__}"
     words = repr(value)
     return words if len(words) <= 60 else f"an object of class {type(value).__name__}"
+
+
+def describe_element(argument: str, values: Any, element: Element) -> str:
+    """What is wrong with an element, in Python's words."""
+
+    def value(index: int) -> str:
+        return describe(element_of(values, index))
+
+    where = f"`{argument}[{element.index}]`"
+    if element.larger_than is None:
+        return f"{where} is {value(element.index)}"
+    other = f"`{argument}[{element.larger_than}]` ({value(element.larger_than)})"
+    return f"{where} ({value(element.index)}) is not larger than {other}"
+
+
+def element_of(values: Any, index: int) -> object:
+    """The element, as a plain number if it is one of an array."""
+    if isinstance(values, Sequence):
+        return values[index]
+    elements = values.tolist() if hasattr(values, "tolist") else list(values)
+    return elements[index]
 
 
 def brought_by(value: object, attribute: str) -> str | None:

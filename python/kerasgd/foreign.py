@@ -32,8 +32,8 @@ class ForeignFunction:
     """An R function together with what only R can say of it.
 
     To Python every R function looks like ``(*args, **kwargs)``: R hands the names of the arguments
-    over that it cannot do without, and a function that describes in R's words what it last
-    returned.
+    over that it cannot do without, a function that describes in R's words what it last returned,
+    and one that shows R the function itself.
     """
 
     description = "a function"
@@ -43,10 +43,12 @@ class ForeignFunction:
         function: Callable[..., object],
         required: Sequence[str] = (),
         describe_result: Callable[[], str] | None = None,
+        reveal: Callable[[], object] | None = None,
     ) -> None:
         self.function = function
         self.required = [required] if isinstance(required, str) else list(required)
         self.describe_result = describe_result
+        self.reveal = reveal
 
     def __call__(self, *arguments: object) -> object:
         """Call the R function."""

@@ -73,8 +73,10 @@ def _hint(optimizer: Any) -> str | None:
 
 
 def _from_loss_scale_optimizer(optimizer: Any) -> LossScaleOptimizer:
+    inner = optimizer.inner_optimizer
+    # Ours inside of Keras' wrapper is what `compile()` makes under mixed_float16.
     ours = LossScaleOptimizer(
-        from_keras(optimizer.inner_optimizer),
+        inner.update(keep_state=True) if isinstance(inner, SGD) else from_keras(inner),
         initial_scale=optimizer.initial_scale,
         dynamic_growth_steps=optimizer.dynamic_growth_steps,
         name=optimizer.name,

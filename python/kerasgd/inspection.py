@@ -13,16 +13,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments
+# Ours is a subclass; Keras' own is what `compile()` puts around an SGD under mixed_float16.
+from keras.optimizers import LossScaleOptimizer as Wrapper
+
+from kerasgd import arguments, transfer
 from kerasgd import learning_rate as rates
+from kerasgd.files import state as saved_state
+from kerasgd.from_keras import from_keras
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 from kerasgd.variables import check_at_hand, path_of, shape_of, value_of
 
 
-def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
+def settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
     """All arguments of the optimizer as they are now; a schedule or function as an object."""
-    if isinstance(optimizer, LossScaleOptimizer):
+    if isinstance(optimizer, Wrapper):
         names = ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
         return {name: getattr(optimizer, name) for name in names}
     return {
@@ -31,11 +36,11 @@ def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
     }
 
 
-def changed_settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
+def changed_settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
     """The settings that differ from the defaults; the inner optimizer is no setting here."""
     parameters = inspect.signature(type(optimizer)).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}
-    if isinstance(optimizer, LossScaleOptimizer):
+    if isinstance(optimizer, Wrapper):
         defaults["name"] = "loss_scale_optimizer"
     return {
         name: value
@@ -44,9 +49,9 @@ def changed_settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
     }
 
 
-def facts(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
+def facts(optimizer: SGD | Wrapper) -> dict[str, Any]:
     """How far the optimizer is, and what it holds. Counts are floats, exact above 2^31 in R."""
-    if isinstance(optimizer, LossScaleOptimizer):
+    if isinstance(optimizer, Wrapper):
         return facts(optimizer.inner_optimizer) | _scale(optimizer)
     slots = optimizer._state.slots if optimizer._state is not None else []
     beside_weights = [
@@ -64,15 +69,21 @@ def facts(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
         "use_ema": optimizer.use_ema,
         "swapped": optimizer._swapped is not None,
         "patterns": list(optimizer._exclusions.patterns),
-        "excluded": [path_of(v) for v in optimizer._exclusions.variables],
+        "excluded": _excluded(optimizer),
+        "left_out": list(optimizer._left_out),
     }
 
 
-def _scale(optimizer: LossScaleOptimizer) -> dict[str, float]:
+def _excluded(optimizer: SGD) -> list[str]:
+    """The paths of the variables that weight decay leaves alone, as far as they are known."""
+    exclusions = optimizer._exclusions
+    known = optimizer._trainable_variables if optimizer.built else exclusions.variables
+    return [path_of(v) for v in known if exclusions.cover(v)]
+
+
+def _scale(optimizer: Wrapper) -> dict[str, float]:
     """The loss scale now, and after how many finite steps in a row it doubles."""
-    # What a file held waits in `_pending` until the optimizer is built.
-    pending = optimizer._pending
-    held: Mapping[str, Any] = _values(optimizer) or (pending.state.values if pending else {})
+    held = _values(optimizer)
     scale = float(held.get("dynamic_scale", optimizer.initial_scale))
     finite_steps = int(held.get("step_counter", 0))
     return {
@@ -89,7 +100,10 @@ def _rate_now(optimizer: SGD) -> float | None:
     if isinstance(rate, rates.Schedule):
         check_at_hand([optimizer._iterations], optimizer)
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
-    return rate if isinstance(rate, float) else None
+    if not isinstance(rate, float):
+        return None
+    # A tiny number may have become 0 where it is kept.
+    return rate if float(_as_array(optimizer._rate_variable)) else 0.0
 
 
 def _size(variable: Any) -> int:
@@ -102,22 +116,22 @@ def _bytes(variable: Any) -> int:
 
 
 def updated(
-    optimizer: SGD | LossScaleOptimizer, changes: Mapping[str, Any]
+    optimizer: SGD | Wrapper, changes: Mapping[str, Any], keep_state: bool = False
 ) -> SGD | LossScaleOptimizer:
-    """A new optimizer, without state, that differs in these settings.
+    """A new optimizer that differs in these settings, and has the state if that is to be kept.
 
     Of a `LossScaleOptimizer` the inner optimizer is new as well, and takes the changes that are
-    settings of its own.
+    settings of its own. Keras' wrapper becomes ours, which checks its settings.
 
     Raises:
         ArgumentError: as the constructor.
     """
-    return optimizer.update(**changes)
+    if isinstance(optimizer, SGD | LossScaleOptimizer):
+        return optimizer.update(keep_state=keep_state, **changes)
+    return from_keras(optimizer).update(keep_state=keep_state, **changes)
 
 
-def differing_settings(
-    one: SGD | LossScaleOptimizer, other: SGD | LossScaleOptimizer, tolerance: float
-) -> list[str]:
+def differing_settings(one: SGD | Wrapper, other: SGD | Wrapper, tolerance: float) -> list[str]:
     """The names of the settings in which two optimizers of one class differ."""
     others = settings(other)
     names = [
@@ -152,7 +166,7 @@ def _is_number(value: Any) -> bool:
 
 
 def differing_state(
-    one: SGD | LossScaleOptimizer, other: SGD | LossScaleOptimizer, tolerance: float
+    one: SGD | Wrapper, other: SGD | Wrapper, tolerance: float
 ) -> dict[str, float | None]:
     """The mean relative difference of each piece of state that differs by more than `tolerance`.
 
@@ -167,12 +181,27 @@ def differing_state(
     return differing
 
 
-def _values(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
-    values = {role: value_of(v, optimizer) for role, v in optimizer._by_role().items()}
+def state_as_doubles(optimizer: SGD | Wrapper) -> dict[str, tuple[bytearray, list[float]]]:
+    """All state by role, as bytes of doubles in R's order (see `transfer`) and the shape."""
+    return {
+        role: (transfer.as_doubles(array), [float(n) for n in array.shape])
+        for role, array in _values(optimizer).items()
+    }
+
+
+def _values(optimizer: SGD | Wrapper) -> dict[str, Any]:
+    """All state as arrays, by role. State that waits for the variables is state too."""
+    if isinstance(optimizer, SGD | LossScaleOptimizer):
+        held = saved_state.current(optimizer).values
+    else:
+        roles = ("dynamic_scale", "step_counter") if optimizer.built else ()
+        held = {role: value_of(getattr(optimizer, role), optimizer) for role in roles}
     # The rate is a setting; its variable means nothing when the rate is a schedule.
-    values.pop("learning_rate", None)
-    values.pop("rate_replaced", None)
-    return values
+    return {role: array for role, array in held.items() if role not in saved_state.RATE}
+
+
+def _as_array(variable: Any) -> Any:
+    return keras.ops.convert_to_numpy(variable)
 
 
 def _difference(one: Any, other: Any) -> float | None:

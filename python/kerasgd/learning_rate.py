@@ -10,8 +10,13 @@ import numpy as np
 
 from kerasgd import arguments
 from kerasgd.backends import Backend, Tensor
-from kerasgd.errors import ArgumentError, LearningRateError, StateError
-from kerasgd.foreign import Unrepresentable, describe_failure, describe_result
+from kerasgd.errors import ArgumentError, LearningRateError, StateError, in_words
+from kerasgd.foreign import (
+    ForeignFunction,
+    Unrepresentable,
+    describe_failure,
+    describe_result,
+)
 from kerasgd.keras_internals import is_being_saved
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
@@ -113,17 +118,26 @@ def to_config(rate: Any) -> Any:
     if isinstance(rate, Schedule) or is_registered(rate):
         return keras.saving.serialize_keras_object(rate)
     if is_being_saved():
-        raise StateError(CANNOT_BE_SAVED)
+        raise _cannot_be_saved(rate)
     stand_in = InThisSession(f"<{getattr(rate, '__name__', 'function')} of this session>")
     stand_in.function = rate
     return stand_in
 
 
-CANNOT_BE_SAVED = (
-    "A `learning_rate` that is a function cannot be saved, unless Keras knows it by name: "
-    "register it with `keras.saving.register_keras_serializable()`, give a learning-rate "
-    "schedule instead, or set `learning_rate` to a number before saving."
-)
+def _cannot_be_saved(function: object) -> StateError:
+    if isinstance(function, ForeignFunction):
+        return StateError(
+            in_words(
+                "A `learning_rate` that is a function cannot be saved. Give a learning-rate "
+                "schedule instead: {function_schedule} makes one of a function of the step. Or "
+                "give a number, and the function to the callback {rate_callback}."
+            )
+        )
+    return StateError(
+        "A `learning_rate` that is a function cannot be saved, unless Keras knows it by name: "
+        "register it with `keras.saving.register_keras_serializable()`, give a learning-rate "
+        "schedule instead, or set `learning_rate` to a number before saving."
+    )
 
 
 def is_registered(function: Callable[[], object]) -> bool:
@@ -141,7 +155,7 @@ def check_can_be_saved(rate: Any) -> None:
     """
     is_function = callable(rate) and not isinstance(rate, Schedule | keras.Variable)
     if is_function and not is_registered(rate):
-        raise StateError(CANNOT_BE_SAVED)
+        raise _cannot_be_saved(rate)
 
 
 def from_config(value: Any, custom_objects: Any) -> Any:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from kerasgd import gradients, rule, transfer
+from kerasgd import arguments, gradients, rule, schedules, transfer
 from kerasgd.arguments import LARGEST_FLOAT32
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.files import snapshot
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
-from kerasgd.variables import is_variable, path_of
+from kerasgd.variables import check_variables, is_variable, path_of
 
 Optimizer = SGD | LossScaleOptimizer
 
@@ -30,6 +31,48 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: Any) -> None:
 def attribute(optimizer: Optimizer, name: str) -> Any:
     """What Python has under this name."""
     return getattr(optimizer, name)
+
+
+def set_attribute(optimizer: Optimizer, name: str, value: Any) -> None:
+    """Have Python refuse the value in its own words, or take it."""
+    setattr(optimizer, name, value)
+
+
+def updated_schedule(
+    schedule: schedules.Schedule, changes: Mapping[str, Any]
+) -> schedules.Schedule:
+    """A schedule that differs in these arguments.
+
+    Raises:
+        ArgumentError: as the constructor.
+    """
+    return type(schedule)(**(schedule.settings | dict(changes)))
+
+
+def checked_table(fn: Any, steps: Any, name: Any = "Table") -> dict[str, Any]:
+    """The arguments of `Table.of_function()` in their one form.
+
+    Raises:
+        ArgumentError: one of them is refused.
+    """
+    given = {"fn": fn, "steps": steps, "name": name}
+    checked = arguments.check_all(given, schedules.TABLE_RULES)
+    return {"steps": checked["steps"], "name": checked["name"]}
+
+
+def rate(learning_rate: Any) -> float:
+    """The value of a function as a rate.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    return float(arguments.check("learning_rate", learning_rate, arguments.RATE))  # type: ignore[arg-type]
+
+
+def table(data: bytes, name: str) -> schedules.Table:
+    """A table of the rates that these doubles of R are."""
+    rates = transfer.from_doubles(data, [len(data) // 8])
+    return schedules.Table(tuple(rates.tolist()), name=name)
 
 
 def exclude_from_weight_decay(optimizer: Optimizer, var_names: Any, var_list: Any) -> None:
@@ -62,19 +105,25 @@ def variables_of_model(model: Any) -> list[Any] | None:
     """
     if model is None:
         return None
-    variables = variables_of(model)
-    if variables is None:
-        requirement = "a Keras model, or a list of variables, or {null}"
-        raise ArgumentTypeError("model", requirement, model)
-    return variables
+    requirement = "a Keras model, or a list of variables, or {null}"
+    return variables_of(model, "model", requirement)
 
 
-def variables_of(source: Any) -> list[Any] | None:
-    """The trainable variables of a model, or those of a list, or one; None of anything else."""
+def variables_of(source: Any, argument: str, requirement: str) -> list[Any]:
+    """The trainable variables of a model, or those of a list, or one.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
     if hasattr(source, "trainable_variables"):
         return list(source.trainable_variables)
-    variables = list(source) if isinstance(source, list | tuple) else [source]
-    return variables if all(map(is_variable, variables)) else None
+    if isinstance(source, list | tuple):
+        variables = list(source)
+        check_variables(variables, argument, requirement)
+        return variables
+    if not is_variable(source):
+        raise ArgumentTypeError(argument, requirement, source)
+    return [source]
 
 
 def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:
@@ -107,7 +156,8 @@ def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:
     Raises:
         ArgumentTypeError: it is something else.
     """
-    found = variables_of(variables)
+    requirement = "a list of variables, or a Keras model"
+    found = variables_of(variables, "variables", requirement)
     if not found:
         is_model = [hasattr(gradient, "trainable_variables") for gradient in grads]
         exchanged = any(is_model) or gradients.are_exchanged(grads, variables)

@@ -14,6 +14,7 @@ the same arguments are equal.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -24,8 +25,14 @@ import numpy as np
 from keras.optimizers import schedules as keras_schedules
 
 from kerasgd import arguments
-from kerasgd.arguments import Rule
-from kerasgd.errors import ArgumentTypeError, ArgumentValueError, with_full_stop
+from kerasgd.arguments import ElementError, Rule
+from kerasgd.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    Element,
+    KerasgdWarning,
+    with_full_stop,
+)
 from kerasgd.foreign import describe_failure, describe_result
 from kerasgd.rule import wide
 
@@ -41,19 +48,28 @@ def _sequence(rule: Rule[Any], requirement: str, at_least: int = 1) -> Rule[tupl
     def convert(value: object) -> tuple[Any, ...]:
         if isinstance(value, np.ndarray):
             value = value.tolist()
-        elements = value if isinstance(value, list | tuple | range) else [value]
-        if len(elements) < at_least:
+        if not isinstance(value, list | tuple | range):
+            return (rule.convert(value),)
+        if len(value) < at_least:
             raise ValueError
-        return tuple(rule.convert(element) for element in elements)
+        return tuple(_convert_element(value, index, rule) for index in range(len(value)))
 
     return Rule(requirement, convert)
+
+
+def _convert_element(values: Sequence[object], index: int, rule: Rule[Any]) -> object:
+    try:
+        return rule.convert(values[index])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ElementError(Element(index), error) from None
 
 
 def _increasing(rule: Rule[tuple[Any, ...]]) -> Rule[tuple[Any, ...]]:
     def convert(value: object) -> tuple[Any, ...]:
         result = rule.convert(value)
-        if any(later <= earlier for earlier, later in pairwise(result)):
-            raise ValueError
+        for index, (earlier, later) in enumerate(pairwise(result)):
+            if later <= earlier:
+                raise ElementError(Element(index + 1, larger_than=index), ValueError())
         return result
 
     return Rule(rule.requirement, convert)
@@ -313,6 +329,16 @@ class CosineDecay(Schedule, keras_schedules.CosineDecay):  # type: ignore[misc]
     name: str = "CosineDecay"
     warmup_target: float | None = None
     warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.warmup_steps > 0 and self.warmup_target is None:
+            warnings.warn(
+                f"`warmup_steps` is {self.warmup_steps}, but there is no warm-up without a "
+                "`warmup_target`.",
+                KerasgdWarning,
+                stacklevel=3,
+            )
 
     def at(self, t: Any, xp: Functions) -> Any:
         """See the formula of the class."""

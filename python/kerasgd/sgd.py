@@ -199,7 +199,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             return
         saved_state.check_pending(self, variables)
         exclusions = self._exclusions
+        exclusions.check_selecting(variables)
         exclusions.find_paths(variables)
+        exclusions.keep_only(variables)
         exclusions.variables += [variables[i] for i in self._excluded_indices]
         self._excluded_indices = []
         slots = [self._slot(variable, exclusions) for variable in variables]

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd.errors import ArgumentTypeError, StateError
+from kerasgd.errors import ArgumentTypeError, Element, StateError
 from kerasgd.keras_internals import is_taken_away
 
 
@@ -98,10 +98,19 @@ def checked_list(
         ArgumentTypeError: it is no list, or holds something else.
     """
     found = listed(variables, argument, requirement)
-    for variable in found:
-        if not is_variable(variable):
-            raise ArgumentTypeError(argument, requirement, variable)
+    check_variables(found, argument, requirement)
     return found
+
+
+def check_variables(values: list[Any], argument: str, requirement: str) -> None:
+    """Refuse a list with something else than variables in it.
+
+    Raises:
+        ArgumentTypeError: there is such an element; the error names the first one.
+    """
+    for index, value in enumerate(values):
+        if not is_variable(value):
+            raise ArgumentTypeError(argument, requirement, values, element=Element(index))
 
 
 def listed(variables: Any, argument: str, requirement: str, hint: str | None = None) -> list[Any]:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
+from kerasgd.errors import ArgumentTypeError, ArgumentValueError, Element, StateError
+from kerasgd.foreign import Unrepresentable
 from kerasgd.variables import checked_list, find_path, path_of
 
 
@@ -27,8 +28,29 @@ class Exclusions:
         self.paths = tuple(paths)
         self.variables = [] if variables is None else checked_list(variables)
         self.patterns = _patterns(patterns)
-        for pattern in self.patterns:
-            _check_pattern(pattern)
+        for index in range(len(self.patterns)):
+            _check_pattern(self.patterns, index)
+
+    def check_selecting(self, variables: Sequence[Any]) -> None:
+        """Refuse a pattern, or a list, that selects none of the variables (contract 14.6).
+
+        Raises:
+            ArgumentValueError: there is one; the error quotes three of the paths that there are.
+        """
+        paths = [path_of(variable) for variable in variables]
+        for pattern in self.patterns if paths else []:
+            if not any(re.search(pattern, path) for path in paths):
+                requirement = "regular expressions that are found in the path of a variable"
+                quoted = Unrepresentable(f'"{pattern}"')
+                raise ArgumentValueError("var_names", requirement, quoted, _advice(paths))
+        if paths and self.variables and not _have_one_in_common(self.variables, variables):
+            requirement = "a list with variables that the optimizer trains"
+            quoted = Unrepresentable(_quoted([path_of(v) for v in self.variables]))
+            raise ArgumentValueError("var_list", requirement, quoted, _advice(paths))
+
+    def keep_only(self, variables: Sequence[Any]) -> None:
+        """Forget excluded variables that the optimizer does not train."""
+        self.variables = [v for v in self.variables if _have_one_in_common([v], variables)]
 
     def cover(self, variable: Any) -> bool:
         """Whether decay leaves this variable alone."""
@@ -72,6 +94,9 @@ class Exclusions:
         return {**config, "paths": paths} if paths else config
 
 
+_PATTERNS = "regular expressions, or {null}"
+
+
 def _patterns(var_names: Any) -> list[str]:
     if var_names is None:
         return []
@@ -79,14 +104,35 @@ def _patterns(var_names: Any) -> list[str]:
         return [var_names]
     if isinstance(var_names, list | tuple | set):
         return list(var_names)
-    raise ArgumentTypeError("var_names", "a list of strings, or {null}", var_names)
+    raise ArgumentTypeError("var_names", _PATTERNS, var_names)
 
 
-def _check_pattern(pattern: Any) -> None:
-    requirement = "a list of regular expressions"
+def _check_pattern(patterns: Sequence[Any], index: int) -> None:
+    pattern = patterns[index]
+    one_of_many = len(patterns) > 1
+    received, element = (patterns, Element(index)) if one_of_many else (pattern, None)
     if not isinstance(pattern, str):
-        raise ArgumentTypeError("var_names", requirement, pattern)
+        raise ArgumentTypeError("var_names", _PATTERNS, received, element=element)
+    problem = "An empty pattern is found everywhere: to exclude all variables, write `.*`."
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ArgumentValueError("var_names", requirement, pattern, f"{error}.") from None
+        problem = f"{error}."
+    else:
+        if pattern:
+            return
+    raise ArgumentValueError("var_names", _PATTERNS, received, problem, element)
+
+
+def _have_one_in_common(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return any(one is other for one in some for other in others)
+
+
+def _quoted(paths: Sequence[str]) -> str:
+    return ", ".join(f"`{path}`" for path in paths[:3])
+
+
+def _advice(paths: Sequence[str]) -> str:
+    """Says where the argument was given, and quotes three of the paths that it could name."""
+    number = f"The {len(paths)} paths begin with" if len(paths) > 3 else "The paths are"
+    return f"Mend the call of `exclude_from_weight_decay()`. {number} {_quoted(paths)}."

@@ -5,12 +5,13 @@ import fractions
 import inspect
 import math
 import pickle
+import re
 import warnings
 
 import keras
 import numpy as np
 import pytest
-from conftest import KEYWORD_ONLY, SIGNATURE
+from conftest import KEYWORD_ONLY, SIGNATURE, floatx
 
 import kerasgd
 from kerasgd import arguments, bridge
@@ -150,6 +151,32 @@ def test_momentum_above_one_warns_once():  # contract 1.5
     assert len(caught) == 1
     assert caught[0].filename == __file__
     make(momentum=1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "becomes"),
+    [
+        ("learning_rate", 1e-60, "0"),
+        ("weight_decay", 1e300, "infinity"),
+        ("weight_decay", 1e-60, "0"),
+        ("clipnorm", 1e-50, "0"),
+        ("loss_scale_factor", 1e39, "infinity"),
+    ],
+)
+def test_what_float32_turns_into_0_or_infinity_is_not_silent(argument, value, becomes):
+    # contract 2.1, 3.1
+    words = rf"`{argument}` is {value:g}, which float32 rounds to {becomes}"
+    with pytest.warns(kerasgd.KerasgdWarning, match=re.escape(words)):
+        kerasgd.SGD(**{argument: value})
+    with floatx("float64"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kerasgd.SGD(**{argument: value})
+
+
+def test_small_and_large_numbers_of_float32_are_silent(recwarn):
+    kerasgd.SGD(1e-44, weight_decay=3e38, clipnorm=1e-44)
+    kerasgd.SGD(0.0, weight_decay=0)
+    assert not recwarn.list
 
 
 def test_ema_arguments_are_checked_without_ema():  # contract 5.5

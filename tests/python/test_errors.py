@@ -1,5 +1,8 @@
 """The sentences of errors, in Python's words and in another language's."""
 
+import pickle
+
+import numpy as np
 import pytest
 
 import kerasgd
@@ -69,3 +72,28 @@ def test_a_rate_too_large_for_a_float_is_no_rate():
     # contract 2.4
     with pytest.raises(kerasgd.LearningRateError, match="one that returns an object of class int"):
         value_of(lambda: 10**400)
+
+
+def test_an_element_is_named_in_the_words_of_python():
+    # contract 12
+    def words(boundaries, values):
+        with pytest.raises(kerasgd.ArgumentError) as refusal:
+            kerasgd.schedules.PiecewiseConstantDecay(boundaries, values)
+        return str(refusal.value)
+
+    rates = "`values` must be finite numbers >= 0; "
+    assert words([10], [0.1, -0.2]) == rates + "`values[1]` is -0.2."
+    assert words([10], np.array([0.1, np.nan])) == rates + "`values[1]` is nan."
+    assert words([10], ["a", 0.1]) == rates + "`values[0]` is 'a'."
+    assert words([10, 20, 5], [0.1] * 4).endswith(
+        "`boundaries[2]` (5) is not larger than `boundaries[1]` (20)."
+    )
+    assert words([10, 20.5], [0.1] * 3).endswith(
+        "`boundaries[1]` is 20.5. Round it up with `math.ceil()`."
+    )
+
+
+def test_an_error_with_an_element_can_be_pickled():
+    error = kerasgd.ArgumentTypeError("values", "numbers", [1, "a"], element=errors.Element(1))
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.element) == (str(error), errors.Element(1))

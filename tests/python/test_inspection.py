@@ -111,3 +111,56 @@ def test_facts_tell_of_the_loss_scale():
     again = pickle.loads(pickle.dumps(optimizer))
     facts = inspection.facts(again)
     assert (facts["scale"], facts["steps_to_growth"]) == (4.0, 1.0)
+
+
+def test_facts_name_the_variables_that_do_not_decay():
+    # contract 3.2
+    weights = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma")]
+    optimizer = kerasgd.SGD(1.0, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay([weights[2]], ["bias"])
+    facts = inspection.facts(optimizer)
+    assert (facts["patterns"], facts["excluded"]) == (["bias"], ["gamma"])
+    optimizer.build(weights)
+    assert inspection.facts(optimizer)["excluded"] == ["bias", "gamma"]
+
+
+def test_facts_show_a_rate_that_float32_turned_into_0():
+    # contract 2.7
+    with pytest.warns(kerasgd.KerasgdWarning, match="rounds to 0"):
+        optimizer = kerasgd.SGD(1e-60)
+    assert inspection.facts(optimizer)["rate"] == 0.0
+
+
+def test_the_wrapper_of_keras_is_looked_at_as_ours():
+    # contract 6.2
+    wrapper = keras.optimizers.LossScaleOptimizer(kerasgd.SGD(0.5, momentum=0.5))
+    assert inspection.changed_settings(wrapper) == {}
+    assert inspection.settings(wrapper)["inner_optimizer"] is wrapper.inner_optimizer
+    weights = keras.Variable([1.0])
+    wrapper.build([weights])
+    wrapper.apply([keras.ops.ones(1)], [weights])
+    facts = inspection.facts(wrapper)
+    assert (facts["steps"], facts["scale"], facts["steps_to_growth"]) == (1.0, 2.0**15, 1999.0)
+    assert inspection.differing_state(wrapper, wrapper, 0) == {}
+
+    new = inspection.updated(wrapper, {"momentum": 0.25, "initial_scale": 4})
+    assert isinstance(new, kerasgd.LossScaleOptimizer)
+    assert (new.inner_optimizer.momentum, new.initial_scale) == (0.25, 4.0)
+    with pytest.raises(kerasgd.ArgumentError, match="initial_scale"):
+        inspection.updated(wrapper, {"initial_scale": 0})
+
+
+def test_state_that_waits_is_compared():
+    # contract 9.4
+    optimizer = stepped(momentum=0.5)
+    waiting = pickle.loads(pickle.dumps(optimizer))
+    assert inspection.differing_state(waiting, optimizer, 0) == {}
+    assert inspection.differing_state(optimizer, waiting, 0) == {}
+    optimizer.apply([keras.ops.ones(2)], optimizer._trainable_variables)
+    assert "velocity_0" in inspection.differing_state(waiting, optimizer, 0)
+
+
+def test_state_goes_to_r_as_doubles():
+    state = inspection.state_as_doubles(stepped(momentum=0.5))
+    data, shape = state["velocity_0"]
+    assert (np.frombuffer(data, "<f8").tolist(), shape) == ([-0.875, -0.875], [2.0])

@@ -442,3 +442,30 @@ def test_doctests():
     result = doctest.testmod(schedules)
     assert result.attempted > 10
     assert result.failed == 0
+
+
+def test_a_warm_up_without_a_target_is_not_silent(recwarn):
+    with pytest.warns(kerasgd.KerasgdWarning, match="no warm-up without a `warmup_target`"):
+        CosineDecay(0.1, 10, warmup_steps=3)
+    recwarn.clear()
+    CosineDecay(0.1, 10, warmup_steps=3, warmup_target=1)
+    CosineDecay(0.1, 10)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("make", "typed", "meant"),
+    [
+        (OneCycle, "max_lr", "peak_learning_rate"),
+        (OneCycle, "pct_start", "warmup_fraction"),
+        (CosineDecay, "T_max", "decay_steps"),
+        (CosineDecay, "max_lr", "warmup_target"),
+        (ExponentialDecay, "gamma", "decay_rate"),
+        (PiecewiseConstantDecay, "milestones", "boundaries"),
+    ],
+)
+def test_names_of_other_libraries_lead_to_ours(make, typed, meant):
+    # contract 12.6
+    with pytest.raises(kerasgd.UnknownArgumentError) as refusal:
+        make(**{typed: 1})
+    assert refusal.value.suggestion == meant

@@ -81,10 +81,24 @@ test_that("none of this starts Python", {
 
 test_that("every name in the table of hints leads to its argument", {
   hints <- argument_hints()
-  expect_true(all(hints$meant %in% known))
-  suggested <- vapply(hints$misspelt, function(name) meant_argument(name, known)$name, "")
-  expect_equal(unname(suggested), hints$meant)
+  names_of <- function(constructor) setdiff(names(formals(constructor)), "...")
+  constructors <- mget(
+    c("optimizer_sgd", ls("package:kerasgd", pattern = "^learning_rate_schedule_")),
+    envir = asNamespace("kerasgd")
+  )
+  expect_setequal(setdiff(hints$meant, unlist(lapply(constructors, names_of))), character())
+  # a name that could mean several arguments means the first of them that there is
+  for (i in seq_len(nrow(hints))) {
+    for (arguments in Filter(function(x) hints$meant[[i]] %in% x, lapply(constructors, names_of))) {
+      possible <- hints$meant[hints$misspelt == hints$misspelt[[i]] & hints$meant %in% arguments]
+      expect_equal(meant_argument(hints$misspelt[[i]], arguments)$name, possible[[1]])
+    }
+  }
   expect_equal(meant_argument("LR", known)$name, "learning_rate")
+  expect_equal(
+    meant_argument("max_lr", names(formals(learning_rate_schedule_one_cycle)))$name,
+    "peak_learning_rate"
+  )
   expect_match(meant_argument("decay", known)$hint, "schedule")
 })
 

@@ -33,6 +33,26 @@ test_that("the function is called before each batch, and its value is used", {
   expect_equal(calls, 4)
 })
 
+# contract 9.3: what keras3's callback_model_checkpoint() does at the end of an epoch
+test_that("a function that cannot be saved leads to the schedule and the callback, in R's words", {
+  skip_if_no_keras()
+  skip_if(loaded_backend() == "jax", "JAX cannot call a function")
+  checkpoint <- reticulate::import("keras")$callbacks$ModelCheckpoint
+  file <- withr::local_tempfile(fileext = ".keras")
+  fit <- function(optimizer, ...) {
+    model <- one_weight_model(optimizer)
+    model$fit(matrix(1), matrix(1), verbose = 0L, callbacks = list(..., checkpoint(file)))
+  }
+  rate <- function() 0.1
+  error <- expect_error(fit(optimizer_sgd(rate)), "cannot be saved")
+  expect_match(conditionMessage(error), "`learning_rate_schedule_function()`", fixed = TRUE)
+  expect_match(conditionMessage(error), "`callback_learning_rate_function()`", fixed = TRUE)
+  expect_no_match(conditionMessage(error), "keras.saving")
+
+  fit(optimizer_sgd(), callback_learning_rate_function(rate))
+  expect_true(file.exists(file))
+})
+
 # contract 2.4
 test_that("what fails or is no rate stops training, and says which argument it was", {
   skip_if_no_keras()

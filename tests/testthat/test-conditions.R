@@ -84,6 +84,17 @@ test_that("each kind of Python error has its class", {
   )
 })
 
+test_that("a state error is said once, with its advice", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  optimizer$build(list(reticulate::import("keras")$Variable(1)))
+  error <- expect_error(exclude_from_weight_decay(optimizer, "a"), class = "kerasgd_state_error")
+  expect_null(error$parent)
+  expect_identical(error$type, "StateError")
+  expect_match(error$traceback, "StateError")
+  expect_snapshot(exclude_from_weight_decay(optimizer, "a"), error = TRUE)
+})
+
 test_that("another Python error is one sentence, with all of it as the parent", {
   text <- "Layer 'a' has 1.5 units. Give a whole number.\nSee the manual."
   error <- caught(abort_python(python_error(message = text), "the exception", origin))

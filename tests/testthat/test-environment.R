@@ -17,8 +17,13 @@ test_that("what fits has no problems", {
   expect_equal(environment_problems(but(keras = "3.16.0.dev20260101")), list())
   expect_equal(environment_problems(but(keras = "unknown")), list())
   expect_equal(environment_problems(but(backend = "jax", jax = "0.10.2")), list())
-  # a backend that we know nothing of is Keras' affair
-  expect_equal(environment_problems(but(backend = "openvino")), list())
+})
+
+test_that("a backend that kerasgd does not work with is a problem", {
+  expect_snapshot({
+    environment_problems(but(backend = "tensrflow", chosen = TRUE))
+    environment_problems(but(backend = "openvino"))
+  })
 })
 
 test_that("each problem says what is wrong and what to do", {

@@ -33,6 +33,59 @@ test_that("the Python package is shipped, and not as a broken link", {
   expect_gt(file.size(file), 0)
 })
 
+test_that("sources that lost the link say how to mend them", {
+  lost <- withr::local_tempfile(lines = "../python")
+  expect_snapshot(error = TRUE, check_python_files(lost))
+  expect_silent(check_python_files(system.file("python", package = "kerasgd")))
+})
+
+# Help ---------------------------------------------------------------------------------------------
+
+pages <- function() {
+  sources <- file.path(find.package("kerasgd"), "man")
+  if (!is_loaded_from_source()) {
+    return(tools::Rd_db("kerasgd"))
+  }
+  files <- Sys.glob(file.path(sources, "*.Rd"))
+  stats::setNames(lapply(files, tools::parse_Rd), basename(files))
+}
+
+test_that("help.search() finds the pages by the words that people use", {
+  concepts <- lapply(pages(), function(page) {
+    tags <- vapply(page, attr, "", "Rd_tag")
+    trimws(vapply(page[tags == "\\concept"], function(x) paste(unlist(x), collapse = ""), ""))
+  })
+  found <- function(words) {
+    has_them <- vapply(concepts, function(x) words %in% x, NA)
+    sub(".Rd", "", names(concepts)[has_them], fixed = TRUE)
+  }
+  expect_true("learning_rate_schedule_cosine_decay" %in% found("cosine annealing"))
+  expect_true("learning_rate_schedule_cosine_decay_restarts" %in% found("warm restarts"))
+  expect_true("optimizer_sgd" %in% found("gradient clipping"))
+  expect_setequal(found("mixed precision"), c("optimizer_sgd", "optimizer_loss_scale"))
+  expect_true("ema" %in% found("Polyak averaging"))
+})
+
+test_that("formulas are readable as plain text", {
+  for (page in pages()) {
+    text <- utils::capture.output(tools::Rd2txt(page))
+    # what is left of LaTeX
+    expect_no_match(text, "[_^]\\{|eta_[0-9]|\\\\[a-z]")
+  }
+})
+
+test_that("the demo writes nothing unless asked", {
+  skip_if_no_keras()
+  skip_if(is_loaded_from_source(), "demo() is for an installed package")
+  folder <- withr::local_tempdir()
+  output <- eval(bquote(run_r({
+    setwd(.(folder))
+    utils::demo("iris", package = "kerasgd", ask = FALSE, echo = FALSE)
+  })))
+  expect_match(output, "^accuracy 0", all = FALSE)
+  expect_identical(list.files(folder, all.files = TRUE, no.. = TRUE), character())
+})
+
 # keras3 -------------------------------------------------------------------------------------------
 
 # The arguments of keras3 1.5, for the functions whose names kerasgd has too. Those that come after
@@ -77,6 +130,52 @@ test_that("what keras3 has too takes keras3's arguments, in their places", {
       expect_setequal(setdiff(ours, "..."), setdiff(theirs, "..."))
     }
   }
+})
+
+# A package that registers what keras3 1.3 to 1.5 do for classes that kerasgd serves too
+install_registrations_of_keras3 <- function(library) {
+  package <- withr::local_tempdir()
+  classes <- c("jax.Array", "jaxlib._jax.ArrayImpl", "keras.src.backend.Variable")
+  methods <- outer(c("as.double", "as.integer"), classes, sprintf, fmt = "S3method(%s, %s, number)")
+  dir.create(file.path(package, "R"))
+  writeLines("number <- function(x, ...) 0", file.path(package, "R", "methods.R"))
+  writeLines(methods, file.path(package, "NAMESPACE"))
+  writeLines(
+    c("Package: keras3", "Version: 1.5.1", "Title: T", "Description: D.", "License: GPL-2"),
+    file.path(package, "DESCRIPTION")
+  )
+  utils::install.packages(
+    package, library, repos = NULL, type = "source", quiet = TRUE, INSTALL_opts = "--no-docs"
+  )
+}
+
+test_that("loading kerasgd and keras3 in either order overwrites no method", {
+  library <- withr::local_tempdir()
+  install_registrations_of_keras3(library)
+  # for the package's own loading too
+  env <- c(R_LIBS = paste(c(library, .libPaths()), collapse = ":"))
+  owner <- "environmentName(environment(getS3method(\"as.double\", \"jax.Array\")))"
+  load_both <- function(lines) {
+    paths <- sprintf(".libPaths(c(\"%s\", .libPaths()))", library)
+    script <- withr::local_tempfile(lines = c(paths, lines))
+    withr::local_envvar(env)
+    system2(
+      file.path(R.home("bin"), "Rscript"), c("--no-init-file", shQuote(script)),
+      stdout = TRUE, stderr = TRUE
+    )
+  }
+  ours <- sub("^\\.libPaths\\(", "invisible(", load_package_code())
+  theirs <- "library(keras3)"
+  expect_identical(load_both(c(ours, theirs, sprintf("cat(%s)", owner))), "keras3")
+  expect_identical(load_both(c(theirs, ours, sprintf("cat(%s)", owner))), "keras3")
+})
+
+test_that("arrays of JAX are served under all their names where keras3 is not installed", {
+  served <- function(class) !is.null(utils::getS3method("as.double", class, optional = TRUE))
+  expect_true(served("jax.jaxlib._jax.Array"))
+  skip_if(nzchar(system.file(package = "keras3")), "keras3 serves them")
+  expect_true(served("jax.Array"))
+  expect_true(served("jaxlib._jax.ArrayImpl"))
 })
 
 test_that("optimizer_loss_scale() takes keras3's NULL for settings of the inner optimizer", {

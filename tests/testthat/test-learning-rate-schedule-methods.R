@@ -89,6 +89,52 @@ test_that("all.equal() compares the arguments", {
   )
 })
 
+test_that("waldo compares the arguments", {
+  skip_if_no_keras()
+  cosine <- function(...) learning_rate_schedule_cosine_decay(...)
+  warmup <- function(...) learning_rate_schedule_linear_warmup(...)
+  expect_equal(warmup(cosine(0.1, 10), 5), warmup(cosine(0.1, 10), 5))
+  of_keras <- reticulate::import("keras")$optimizers$schedules$CosineDecay
+  expect_equal(warmup(of_keras(0.1, 10L), 5), warmup(of_keras(0.1, 10L), 5))
+  expect_snapshot({
+    waldo::compare(cosine(0.1, 10), cosine(0.1, 20))
+    waldo::compare(warmup(cosine(0.1, 10), 5), warmup(cosine(0.2, 10), 5))
+    waldo::compare(warmup(of_keras(0.1, 10L), 5), warmup(of_keras(0.1, 20L), 5))
+  })
+})
+
+test_that("update() makes another one, with the same checks", {
+  skip_if_no_keras()
+  schedule <- learning_rate_schedule_cosine_decay(0.1, 10)
+  expect_equal(
+    update(schedule, alpha = 0.5, decay_steps = 20),
+    learning_rate_schedule_cosine_decay(0.1, 20, alpha = 0.5)
+  )
+  expect_identical(as.list(schedule)$alpha, 0)
+  table <- learning_rate_schedule_function(sqrt, 3)
+  expect_identical(update(table, values = c(0.5, 0.25))(0:3), c(0.5, 0.25, 0.25, 0.25))
+  expect_snapshot(error = TRUE, {
+    update(schedule, alpha = 2)
+    update(schedule, decay_steps = 93.75)
+    update(schedule, alpa = 0.5)
+    update(schedule, nonsense = 1)
+    update(schedule, 0.5)
+    update(learning_rate_schedule_piecewise_constant_decay(5, c(0.1, 0.2)), values = c(0.1, NA))
+  })
+})
+
+test_that("it cannot be changed", {
+  skip_if_no_keras()
+  schedule <- learning_rate_schedule_cosine_decay(0.1, 10)
+  expect_snapshot(error = TRUE, {
+    schedule$alpha <- 0.5
+    schedule[["decay_steps"]] <- 5
+    schedule$alpa <- 0.5
+    schedule$nonsense <- 1
+  })
+  expect_identical(as.list(schedule)$alpha, 0)
+})
+
 test_that("its rates are a data frame", {
   skip_if_no_keras()
   schedule <- learning_rate_schedule_exponential_decay(0.5, 1, 0.5)
@@ -115,6 +161,31 @@ test_that("it can be drawn", {
   expect_equal(graphics::par("usr")[1:2], c(-0.2, 5.2))
 })
 
+test_that("several are drawn together", {
+  skip_if_no_keras()
+  exponential <- learning_rate_schedule_exponential_decay(0.5, 1, 0.5)
+  cosine <- learning_rate_schedule_cosine_decay(2, 10)
+  withr::local_pdf(NULL)
+  grDevices::dev.control("enable")
+  expect_identical(plot(exponential, cosine, steps = 0:10), exponential)
+  expect_equal(graphics::par("usr"), c(-0.4, 10.4, -0.08, 2.08))
+  # those of the longest
+  plot(exponential, cosine, col = c("red", "blue"))
+  expect_equal(graphics::par("usr")[1:2], c(-0.44, 11.44))
+  expect_identical(lines(cosine, col = "red"), cosine)
+  expect_snapshot(error = TRUE, {
+    plot(exponential, cosine, steps = -1)
+    lines(cosine, steps = 0.5)
+  })
+
+  third <- cosine
+  named <- schedules_among(
+    list(exponential, cosine, slow = third, third, cosine, "main"),
+    expression(exponential, f(cosine), third, third, third, "main")
+  )
+  expect_named(named, c("exponential", "CosineDecay", "slow", "third", "third 1"))
+})
+
 test_that("ggplot2 draws it too", {
   skip_if_no_keras()
   skip_if_not_installed("ggplot2")
@@ -122,16 +193,28 @@ test_that("ggplot2 draws it too", {
   layer <- ggplot2::layer_data(drawn)
   expect_equal(layer$x, 0:2)
   expect_equal(layer$y, c(0.5, 0.25, 0.125))
+
+  exponential <- learning_rate_schedule_exponential_decay(0.5, 1, 0.5)
+  constant <- update(exponential, decay_rate = 1)
+  together <- ggplot2::layer_data(ggplot2::autoplot(exponential, constant, steps = 0:1))
+  expect_equal(together$y, c(0.5, 0.25, 0.5, 0.5))
+  expect_length(unique(together$colour), 2)
 })
 
 # contract 9.5
 test_that("after readRDS() any use says what happened", {
   skip_if_no_keras()
   schedule <- restored_by_r(learning_rate_schedule_cosine_decay(0.1, 10))
-  for (use in list(print, format, str, as.list, as.data.frame, plot, function(x) x(1))) {
+  for (use in list(format, as.list, as.data.frame, plot, lines, update, function(x) x(1))) {
     expect_error(use(schedule), "is empty: it was kept with R's own", class = "kerasgd_state_error")
   }
   expect_error(all.equal(schedule, schedule), class = "kerasgd_state_error")
+  expect_error(schedule$alpha <- 1, class = "kerasgd_state_error")
+  expect_snapshot({
+    print(list(schedule, 1))
+    str(list(schedule, 1))
+    restored_by_r(summary(optimizer_sgd(learning_rate_schedule_cosine_decay(0.1, 10))))
+  })
 })
 
 # contract 9.5

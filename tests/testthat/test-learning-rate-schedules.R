@@ -282,7 +282,52 @@ test_that("a function of the step is checked", {
     learning_rate_schedule_function(function(step) "a", 10)
     learning_rate_schedule_function(function(step) stop("no file"), 10)
     learning_rate_schedule_function(function() 0.1, 10)
+    learning_rate_schedule_function(function(step) 0.1 - step / 1000, 200)
+    learning_rate_schedule_function(function(step) if (step < 1500) 1L else TRUE, 2000)
+    learning_rate_schedule_function(optimizer_sgd, 10)
+    learning_rate_schedule_function(sqrt, 10, name = "")
   })
+})
+
+test_that("a function may return what Python takes for a rate", {
+  skip_if_no_keras()
+  optimizer_sgd()
+  np <- reticulate::import("numpy", convert = FALSE)
+  schedule <- learning_rate_schedule_function(function(step) {
+    if (step < 1) 2L else if (step < 2) np$float64(0.25) else third
+  }, 3)
+  expect_identical(schedule(0:2), c(2, 0.25, third))
+})
+
+test_that("a function may be called so often that it takes several looks at the clock", {
+  skip_if_no_keras()
+  schedule <- learning_rate_schedule_function(function(step) 1 / (1 + step), 2500)
+  expect_identical(schedule(c(0, 999, 1000, 1001, 2499, 2500)), 1 / c(1, 1000:1002, 2500, 2500))
+})
+
+test_that("a warm-up without a target is not silent", {
+  skip_if_no_keras()
+  expect_snapshot(schedule <- learning_rate_schedule_cosine_decay(0.1, 10, warmup_steps = 4))
+  expect_identical(schedule(0), 0.1)
+  expect_no_warning(
+    learning_rate_schedule_cosine_decay(0.1, 10, warmup_target = 1, warmup_steps = 4)
+  )
+})
+
+test_that("messages about several values name the element", {
+  # contract 12
+  skip_if_no_keras()
+  piecewise <- learning_rate_schedule_piecewise_constant_decay
+  expect_snapshot(error = TRUE, {
+    piecewise(c(10, 15), c(0.1, -0.2, 0.3))
+    piecewise(c(10, 15), c(0.1, NA, 0.3))
+    piecewise(c(10, 15), list(0.1, "a", NULL))
+    piecewise(c(10, 5), c(0.1, 0.2, 0.3))
+    piecewise(c(10, 15.5), c(0.1, 0.2, 0.3))
+    learning_rate_schedule_one_cycle(0.1, 20 * 150 / 32)
+  })
+  error <- tryCatch(piecewise(1, c(0.1, -0.2)), error = identity)
+  expect_identical(error$received, c(0.1, -0.2))
 })
 
 # contract 2.2: the gradient of w in (w - 1)^2 is 2 (w - 1)
@@ -332,6 +377,8 @@ test_that("a name that is no argument is refused before one that is missing", {
   expect_snapshot(error = TRUE, {
     learning_rate_schedule_cosine_decay(0.1, steps = 10)
     learning_rate_schedule_cosine_decay(lr = 0.1, 10)
+    learning_rate_schedule_one_cycle(max_lr = 0.1, total_steps = 10)
+    learning_rate_schedule_cosine_decay(0.1, T_max = 10)
   })
 })
 

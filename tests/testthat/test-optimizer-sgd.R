@@ -400,3 +400,17 @@ test_that("the optimizer is one of Keras, named as documented", {
   paths <- reticulate::py_eval("lambda optimizer: [v.path for v in optimizer.momentums]")
   expect_match(paths(named), "^mine/")
 })
+
+test_that("a number that float32 turns into 0 or infinity is not silent", {
+  # contract 2.1, 3.1, 4.1
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  expect_snapshot({
+    optimizer_sgd(1e-60)
+    invisible(optimizer_sgd(weight_decay = 1e300))
+    invisible(optimizer_sgd(clipnorm = 1e-50))
+    optimizer$learning_rate <- 1e-60
+    invisible(learning_rate_schedule_cosine_decay(1e-60, 10))
+  })
+  expect_no_warning(optimizer_sgd(1e-44, weight_decay = 3e38))
+})

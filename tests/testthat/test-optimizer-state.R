@@ -63,7 +63,7 @@ test_that("settings, counts and rate are there before the variables", {
   # contract 2.6, 9.3
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.1, clipnorm = 1 / 3, name = "mine")
-  exclude_from_weight_decay(optimizer, "bias")
+  exclude_from_weight_decay(optimizer, "variable")
   optimizer$learning_rate <- 0.3
   steps_from(optimizer, list(1, 1), start = 0)
   file <- withr::local_tempfile()
@@ -73,7 +73,26 @@ test_that("settings, counts and rate are there before the variables", {
   expect_identical(as.list(loaded), as.list(optimizer))
   expect_identical(as.list(loaded)$learning_rate, 0.3)
   expect_identical(summary(loaded)$state$steps, 2)
-  expect_identical(as.character(summary(loaded)$state$patterns), "bias")
+  expect_identical(as.character(summary(loaded)$state$patterns), "variable")
+})
+
+test_that("state that waits for its variables is compared too", {
+  # contract 9.4
+  skip_if_no_keras()
+  optimizer <- optimizer_loss_scale(
+    optimizer_sgd(0.1, momentum = 0.5, use_ema = TRUE, gradient_accumulation_steps = 2),
+    initial_scale = 4
+  )
+  steps_from(optimizer, list(c(1, 2), c(3, 4), c(5, 6)), start = c(0, 0))
+  file <- withr::local_tempfile()
+  save_optimizer(optimizer, file)
+  expect_true(all.equal(load_optimizer(file), optimizer))
+  expect_true(all.equal(optimizer, load_optimizer(file)))
+  expect_equal(load_optimizer(file), optimizer)
+
+  steps_from_here <- load_optimizer(file)
+  steps_from(steps_from_here, list(c(1, 2)), start = c(0, 0))
+  expect_match(all.equal(load_optimizer(file), steps_from_here), "state `iterations`", all = FALSE)
 })
 
 test_that("state that does not fit is refused, and nothing changed", {

@@ -26,6 +26,13 @@ test_that("values that Python can say arrive exactly", {
   expect_equal(seen(list(b = 1, a = NULL)), "{'b': 1.0, 'a': None}")
 })
 
+test_that("of several values, those that Python would take for something else are so described", {
+  skip_if_no_keras()
+  optimizer_sgd()
+  expect_equal(seen(c(1, NA)), "[1.0, `NA_real_`]")
+  expect_equal(seen(c(a = TRUE, b = NA)), "[True, `NA`]")
+})
+
 test_that("what Python would take for something else arrives as what it is", {
   skip_if_no_keras()
   optimizer_sgd()
@@ -37,7 +44,6 @@ test_that("what Python would take for something else arrives as what it is", {
   expect_unrepresentable(NA_integer_)
   expect_unrepresentable(NA_real_)
   expect_unrepresentable(NA_character_)
-  expect_unrepresentable(c(1, NA))
   expect_unrepresentable(complex(real = 1, imaginary = 2))
   expect_unrepresentable(as.raw(1))
   expect_unrepresentable(factor("a"))

@@ -43,6 +43,21 @@ test_that("a look at the situation starts no Python, and needs none", {
   expect_equal(tail(output, 1), "FALSE FALSE")
 })
 
+test_that("a misspelt backend does not fit", {
+  skip_if_no_keras()
+  output <- run_r(
+    {
+      kerasgd_sitrep()
+      cat(kerasgd_available())
+    },
+    c(KERAS_BACKEND = "tensrflow")
+  )
+  expect_match(output, "names the backend \"tensrflow\"", fixed = TRUE, all = FALSE)
+  expect_match(output, "Did you mean \"tensorflow\"?", fixed = TRUE, all = FALSE)
+  expect_no_match(output, "These fit together")
+  expect_equal(tail(output, 1), "FALSE")
+})
+
 test_that("where all fits, it says so", {
   skip_if_no_keras()
   output <- run_r({

@@ -53,6 +53,42 @@ test_that("it reaches the inner optimizer, in fit() too", {
   expect_close(with_exclusion, 1)
 })
 
+test_that("what selects no variable is an error at build, and nothing is built", {
+  # contract 14.6
+  skip_if_no_keras()
+  variables <- lapply(c("a/kernel", "a/bias", "b/kernel", "b/bias"), function(name) {
+    variable(gsub("/", "_", name))
+  })
+  misspelt <- exclude_from_weight_decay(decaying(), c("bias", "bais"))
+  elsewhere <- exclude_from_weight_decay(decaying(), var_list = variable("other"))
+  gradients <- rep(list(1), 4)
+  expect_snapshot(error = TRUE, {
+    misspelt$build(variables)
+    apply_gradients(misspelt, gradients, variables)
+    apply_gradients(elsewhere, gradients[1:2], variables[1:2])
+  })
+  expect_false(misspelt$built)
+  expect_false(elsewhere$built)
+  # in fit() it comes through reticulate
+  expect_error(fit_one_weight(misspelt, 1, 1, steps = 1), "not \"bias\".*`.*kernel`")
+  # mended, it goes on
+  exclude_from_weight_decay(misspelt, "bias")
+  misspelt$build(variables)
+  expect_identical(
+    as.character(summary(misspelt)$state$excluded), c("a_bias", "b_bias")
+  )
+  expect_snapshot(tail(format(summary(misspelt)), 4))
+})
+
+test_that("summary() does not list hundreds of variables", {
+  skip_if_no_keras()
+  optimizer <- exclude_from_weight_decay(decaying(), ".*")
+  optimizer$build(lapply(sprintf("w%d", 1:30), variable))
+  lines <- format(summary(optimizer))
+  expect_identical(tail(lines, 2), c("    w10", "    ... and 20 more"))
+  expect_length(summary(optimizer)$state$excluded, 30)
+})
+
 test_that("it validates its inputs", {
   # contract 12
   skip_if_no_keras()
@@ -66,6 +102,8 @@ test_that("it validates its inputs", {
     exclude_from_weight_decay(optimizer, NA)
     exclude_from_weight_decay(optimizer, c("a", NA))
     exclude_from_weight_decay(optimizer, "(bias")
+    exclude_from_weight_decay(optimizer, "")
+    exclude_from_weight_decay(optimizer, c("a", ""))
     exclude_from_weight_decay(optimizer, var_list = "bias")
     exclude_from_weight_decay(optimizer, var_list = list(1))
     exclude_from_weight_decay(optimizer, var_nmes = "bias")
