@@ -117,7 +117,8 @@ def _sums(
     """For each gradient its sum over the replicas, once for each device."""
     if strategy.num_replicas_in_sync == 1:
         return [gradient if gradient is None else [gradient] for gradient in gradients]
-    gradients = [_one_for_each_device(strategy, devices, gradient) for gradient in gradients]
+    pairs = zip(gradients, slots, strict=True)
+    gradients = [_one_for_each_device(strategy, devices, g, slot) for g, slot in pairs]
     present = [
         (gradient, _native(slot.variable))
         for gradient, slot in zip(gradients, slots, strict=True)
@@ -141,10 +142,17 @@ def _sums(
 
 
 def _one_for_each_device(
-    strategy: tf.distribute.Strategy, devices: int, gradient: Tensor | None
+    strategy: tf.distribute.Strategy, devices: int, gradient: Tensor | None, slot: Slot
 ) -> Tensor | None:
     """The gradients of all replicas, which come as one where they are the same tensor (10.4)."""
-    if gradient is None or devices == 1 or isinstance(gradient, tf.distribute.DistributedValues):
+    if gradient is None or devices == 1:
+        return gradient
+    if isinstance(gradient, tf.distribute.DistributedValues):
+        if any(its is None for its in strategy.experimental_local_results(gradient)):
+            raise StateError(
+                f"`{path_of(slot.variable)}` has a gradient on some replicas, and none on others. "
+                "Give one of zeros where there is none."
+            )
         return gradient
     return strategy.experimental_distribute_values_from_function(lambda context: gradient)
 
