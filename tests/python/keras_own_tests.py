@@ -9,15 +9,18 @@ reported as skipped, since it says nothing about them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tomllib
-from collections.abc import Callable, Generator, Sequence
+import types
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import keras
+import keras.src
 import pytest
 from keras.src import optimizers
 from keras.src.optimizers import loss_scale_optimizer, sgd
@@ -58,14 +61,25 @@ def read_exclusions(backend: str) -> list[Exclusion]:
     return [exclusion for exclusion in exclusions if backend in exclusion.backends]
 
 
-def replace_optimizers() -> None:
-    """Put our classes wherever Keras' tests look for its own."""
-    optimizers.SGD = sgd.SGD = kerasgd.SGD
-    optimizers.LossScaleOptimizer = kerasgd.LossScaleOptimizer
-    loss_scale_optimizer.LossScaleOptimizer = kerasgd.LossScaleOptimizer
+@contextlib.contextmanager
+def replaced_optimizers() -> Iterator[None]:
+    """What is imported meanwhile finds our classes where Keras has its own.
+
+    Keras' own modules keep theirs: on PyTorch, making an optimizer looks its class up.
+    """
+    namespace = types.ModuleType(optimizers.__name__)
+    vars(namespace).update(vars(optimizers), **{ours.__name__: ours for ours in OURS})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.src, "optimizers", namespace)
+        patch.setattr(sgd, "SGD", kerasgd.SGD)
+        patch.setattr(loss_scale_optimizer, "LossScaleOptimizer", kerasgd.LossScaleOptimizer)
+        yield
+
+
+def provide_names() -> None:
+    """Let the tests find our classes by name, and state of ours under a private name of Keras'."""
     for ours in OURS:
         optimizers.ALL_OBJECTS_DICT[ours.__name__.lower()] = ours
-    # Tests read Keras' private list of accumulated gradients.
     kerasgd.SGD._accumulated_gradients = property(
         lambda optimizer: [v for v in optimizer.variables if v.name.endswith("_accumulator")]
     )
@@ -91,6 +105,12 @@ class KerasOwnTests:
         self.made: list[object] = []
         for ours in OURS:
             note_instances(ours, self.made)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Import the tests."""
+        with replaced_optimizers():
+            return (yield)
 
     @pytest.hookimpl(tryfirst=True)  # before `-k` leaves tests out
     def pytest_collection_modifyitems(self, items: Sequence[pytest.Item]) -> None:
@@ -143,5 +163,5 @@ def name_of(item: pytest.Item) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires_trainable_backend: Keras' mark for its tests")
-    replace_optimizers()
+    provide_names()
     config.pluginmanager.register(KerasOwnTests(read_exclusions(keras.config.backend())))
