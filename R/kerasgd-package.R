@@ -31,10 +31,31 @@
 # reticulate takes most of a second to load (with Matrix and its methods); `library(kerasgd)` need
 # not wait for it, and tells it what it has to say once it is there.
 .onLoad <- function(libname, pkgname) {
+  check_python_part(system.file("python", package = pkgname))
   if (isNamespaceLoaded("reticulate")) {
     prepare_reticulate()
   } else {
     setHook(packageEvent("reticulate", "onLoad"), function(...) prepare_reticulate())
+  }
+}
+
+#' Refuse to be installed or loaded without the Python part
+#'
+#' R loads a package at the end of its installation, so that it fails with this message.
+#'
+#' @param path Where the Python package kerasgd should lie.
+#' @noRd
+check_python_part <- function(path) {
+  if (!file.exists(file.path(path, "kerasgd", "__init__.py"))) {
+    stop(
+      "kerasgd has no Python part.\n",
+      "`inst/python` in its sources is a symbolic link to `../python`, of which unzip and Git on ",
+      "Windows may make a text file. Put a copy in its place: start R in the folder of the ",
+      "sources, run\n",
+      "  unlink(\"inst/python\"); file.copy(\"python\", \"inst\", recursive = TRUE)\n",
+      "and install again. (`git clone -c core.symlinks=true` makes the link, where Windows permits it.)",
+      call. = FALSE
+    )
   }
 }
 
