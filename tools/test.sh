@@ -13,6 +13,7 @@ run_suite() {
     long-tensorflow) tools/test-python.sh .venv tensorflow -m long ;;
     long-*) tools/test-python.sh ".venv-${1#long-}" "${1#long-}" -m long ;;
     oldest-keras) tools/test-python.sh .venv-oldest tensorflow ;;
+    newest-keras) PYTHONPATH=$root/python tools/test-python.sh .venv-newest jax ;;
     new-reticulate) tools/modern-stack.sh ;;
     *) die "tools/test.sh knows no suite '$1'" ;;
   esac
