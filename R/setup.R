@@ -196,7 +196,7 @@ wants_gpu <- function(gpu) {
   if (found) {
     cli::cli_alert_info("An NVIDIA device was found; {.code gpu = FALSE} installs for the CPU.")
   } else if (this_system() == "Linux") {
-    cli::cli_alert_info("No NVIDIA device was found; {.code gpu = TRUE} installs for one all the same.")
+    cli::cli_alert_info("No NVIDIA device was found; {.code gpu = TRUE} installs for one anyway.")
   }
   found
 }
@@ -274,7 +274,8 @@ problem_of_venv <- function(facts) {
 }
 
 problem_of_pip <- function(facts, reticulate = utils::packageVersion("reticulate")) {
-  if (identical(facts$pip, "FALSE") && !older(format(reticulate), oldest$reticulate_that_wants_pip)) {
+  wants_pip <- !older(format(reticulate), oldest$reticulate_that_wants_pip)
+  if (wants_pip && identical(facts$pip, "FALSE")) {
     problem(
       sprintf(
         "reticulate %s makes environments only with a Python that has pip (%s has none).",
