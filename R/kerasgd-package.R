@@ -53,8 +53,8 @@ check_python_part <- function(path) {
       "Windows may make a text file. Put a copy in its place: start R in the folder of the ",
       "sources, run\n",
       "  unlink(\"inst/python\"); file.copy(\"python\", \"inst\", recursive = TRUE)\n",
-      "and install again. (`git clone -c core.symlinks=true` makes the link, where Windows permits ",
-      "it.)",
+      "and install again. (`git clone -c core.symlinks=true` makes the link, where Windows ",
+      "permits it.)",
       call. = FALSE
     )
   }
