@@ -30,7 +30,7 @@
 #' @param python The Python to make a new environment with: a path, or `NULL` for the first Python
 #'   on the search path that is new enough (3.11).
 #' @param gpu Which build to install: `FALSE` for the CPU, `TRUE` for an NVIDIA GPU (on Linux), or
-#'   `NA` to look for such a device. To change the build, make a new environment (another `envname`).
+#'   `NA` to look for such a device. To change the build, make another environment (`envname`).
 #'
 #' @return The path of the environment, invisibly.
 #'
