@@ -20,7 +20,8 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .PHONY: help demo test bench check docs site lint install clean distclean \
   test-tensorflow test-jax test-torch test-r test-versions test-long check-package check-docs \
-  needs-run needs-test needs-check needs-site .venv .venv-jax .venv-torch .venv-oldest
+  needs-run needs-test needs-check needs-site .venv .venv-jax .venv-torch .venv-oldest \
+  .venv-newest
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +34,8 @@ demo: install ## train a classifier on iris from R and draw its training curve
 test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, then R
 	@tools/test.sh tensorflow jax torch r
 
-test-versions: needs-test install .venv-torch .venv-oldest ## test with the oldest Keras, and with a newer reticulate
-	@tools/test.sh oldest-keras new-reticulate
+test-versions: needs-test install .venv-torch .venv-oldest .venv-newest ## test with the oldest and the newest Keras, and a newer reticulate
+	@tools/test.sh oldest-keras newest-keras new-reticulate
 
 test-long: needs-test .venv .venv-jax .venv-torch ## the tests that take minutes, and Keras' own
 	@tools/test.sh long-tensorflow long-jax long-torch keras-tensorflow keras-jax keras-torch
@@ -76,19 +77,28 @@ install: needs-run .venv ## install the R package into R's first writable librar
 	@tools/install-package.sh
 
 # The environments. Each script run ends at once when there is nothing to do, so these are phony:
-# what they compare is the content of pyproject.toml, not its date.
+# what they compare is the content of the files that name versions, not their dates.
+tested := --constraint tools/tested-versions.txt
+oldest := --constraint tools/oldest-versions.txt
+
 .venv: needs-run
 	@numpy=$$(tools/numpy-for-reticulate.sh); \
-	  tools/environment.sh .venv tensorflow,test,lint $$numpy
+	  tools/environment.sh .venv $(tested) --editable '.[tensorflow,test,lint]' $$numpy
 
 .venv-jax: needs-test
-	@tools/environment.sh .venv-jax jax,test
+	@tools/environment.sh .venv-jax $(tested) --editable '.[jax,test]'
 
 .venv-torch: needs-test
-	@tools/environment.sh .venv-torch torch,test
+	@tools/environment.sh .venv-torch $(tested) --editable '.[torch,test]'
 
 .venv-oldest: needs-test
-	@tools/environment.sh .venv-oldest oldest,test
+	@tools/environment.sh .venv-oldest $(oldest) --editable '.[tensorflow,test]'
+
+# Keras' nightly build, in the newest Python that is here, on JAX, which is the smallest to install.
+# It is made anew each day. It does not hold the project, which would bring a released Keras along.
+.venv-newest: needs-test
+	@PYTHON=$$(tools/find-newest-python.sh) MADE_ON=$$(date +%F) \
+	  tools/environment.sh .venv-newest keras-nightly jax 'pytest>=8' 'hypothesis>=6'
 
 needs-run needs-test needs-check needs-site: needs-%:
 	@tools/require.sh $*
@@ -98,4 +108,4 @@ clean: ## remove build/ and caches
 	@find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the Python environments too
-	@rm -rf .venv .venv-jax .venv-torch .venv-oldest
+	@rm -rf .venv .venv-jax .venv-torch .venv-oldest .venv-newest

@@ -3,7 +3,10 @@
 backends <- c(tensorflow = "TensorFlow", jax = "JAX", torch = "PyTorch")
 
 # The oldest that fit (pyproject.toml says the same of Python and Keras)
-oldest <- list(python = "3.11", keras = "3.10", reticulate_for_numpy_2 = "1.38")
+oldest <- list(
+  python = "3.11", keras = "3.10",
+  reticulate_for_numpy_2 = "1.38", reticulate_that_wants_pip = "1.29"
+)
 
 keras_requirement <- paste0("keras>=", oldest$keras, ",<4")
 

@@ -31,7 +31,7 @@
 # reticulate takes most of a second to load (with Matrix and its methods); `library(kerasgd)` need
 # not wait for it, and tells it what it has to say once it is there.
 .onLoad <- function(libname, pkgname) {
-  check_python_files(system.file("python", package = pkgname, lib.loc = libname))
+  check_python_part(system.file("python", package = pkgname, lib.loc = libname))
   register_for_jax()
   register_for_keras_wrapper()
   if (isNamespaceLoaded("reticulate")) {
@@ -41,19 +41,22 @@
   }
 }
 
-#' Refuse an installation without the Python files
+#' Refuse to be installed or loaded without the Python part
 #'
-#' In the sources `inst/python` is a symbolic link. A checkout on Windows and a zip have a text file
-#' in its place. R loads a package at the end of its installation, which ends here then.
+#' R loads a package at the end of its installation, so that it fails with this message.
+#'
+#' @param path Where the Python package kerasgd should lie.
 #' @noRd
-check_python_files <- function(folder) {
-  if (!file.exists(file.path(folder, "kerasgd", "__init__.py"))) {
+check_python_part <- function(path) {
+  if (!file.exists(file.path(path, "kerasgd", "__init__.py"))) {
     stop(
-      "kerasgd was installed from a copy of its sources that lost a symbolic link: `inst/python` ",
-      "must be a link to the folder `python` and is a file.\n",
-      "To mend it, delete the file `inst/python` and put a copy of the folder `python` in its ",
-      "place; or check the sources out again after `git config --global core.symlinks true` ",
-      "(on Windows with developer mode on). Then install again.",
+      "kerasgd has no Python part.\n",
+      "`inst/python` in its sources is a symbolic link to `../python`, of which unzip and Git on ",
+      "Windows may make a text file. Put a copy in its place: start R in the folder of the ",
+      "sources, run\n",
+      "  unlink(\"inst/python\"); file.copy(\"python\", \"inst\", recursive = TRUE)\n",
+      "and install again. (`git clone -c core.symlinks=true` makes the link, where Windows ",
+      "permits it.)",
       call. = FALSE
     )
   }

@@ -107,17 +107,32 @@ prefer_our_environment <- function() {
 our_environment <- "r-kerasgd"
 
 #' Say what reticulate should install if it makes an environment itself (from 1.41 on)
+#'
+#' Only before Python starts: afterwards reticulate would install at once, or warn. A backend is
+#' asked for where none is chosen by others: keras3 chooses one itself, and an environment that is
+#' there already has its own, which reticulate (from 1.44 on) would compare with ours.
 #' @noRd
 declare_python_requirements <- function() {
-  if (!"py_require" %in% getNamespaceExports("reticulate")) {
+  if (!reticulate_makes_environments() || reticulate::py_available(initialize = FALSE)) {
     return(invisible())
   }
   py_require <- getExportedValue("reticulate", "py_require")
   py_require(keras_requirement, python_version = paste0(">=", oldest$python))
-  # keras3 chooses a backend itself, and two builds of TensorFlow do not go together
-  if (!isNamespaceLoaded("keras3")) {
-    py_require(backend_requirement(Sys.getenv("KERAS_BACKEND", "tensorflow")))
+  backend <- Sys.getenv("KERAS_BACKEND", "tensorflow")
+  if (!isNamespaceLoaded("keras3") && !is_environment_named() && backend %in% names(backends)) {
+    py_require(backend_requirement(backend, gpu = has_nvidia_device()))
   }
+}
+
+reticulate_makes_environments <- function() {
+  "py_require" %in% getNamespaceExports("reticulate")
+}
+
+#' Is a Python chosen already, as far as that can be seen without looking for one?
+#' @noRd
+is_environment_named <- function() {
+  named <- Sys.getenv(c("RETICULATE_PYTHON", "RETICULATE_PYTHON_ENV", "VIRTUAL_ENV"))
+  any(nzchar(named) & named != "managed") || reticulate::virtualenv_exists(our_environment)
 }
 
 #' Start Python, unless it cannot do
@@ -180,7 +195,15 @@ discover_python <- function() {
   old <- options(show.error.messages = FALSE)
   on.exit(options(old), add = TRUE)
   found <- tryCatch(
-    suppressWarnings(reticulate::py_discover_config("keras", our_environment)),
+    suppressWarnings(
+      # Without arguments, newer versions look where they will at the start: in the environments
+      # that delayed imports name, keras3's before ours. Older ones have to be told.
+      if (reticulate_makes_environments()) {
+        reticulate::py_discover_config()
+      } else {
+        reticulate::py_discover_config("keras", our_environment)
+      }
+    ),
     error = function(error) list(forced = sub("[.]$", "", first_sentence(conditionMessage(error))))
   )
   if (is.list(found)) found
@@ -191,7 +214,7 @@ discover_python <- function() {
 is_managed <- function(config) {
   wanted <- tolower(Sys.getenv("RETICULATE_USE_MANAGED_VENV"))
   named <- !is.null(config$forced) || !is.null(environment_name(config$python))
-  "py_require" %in% getNamespaceExports("reticulate") &&
+  reticulate_makes_environments() &&
     !wanted %in% c("false", "0", "no") &&
     (!named || identical(Sys.getenv("RETICULATE_PYTHON"), "managed"))
 }

@@ -4,16 +4,33 @@
 #' What pip says is shown as it comes. The environment `r-kerasgd` is found by itself the next time
 #' Python is needed (unless another Python is asked for, see [kerasgd_sitrep()]).
 #'
+#' @section CPU or GPU:
+#' The builds for an NVIDIA GPU are gigabytes, and exist for Linux (on Windows use WSL). What is
+#' installed on Linux:
+#'
+#' | backend | for the CPU (`gpu = FALSE`) | for an NVIDIA GPU (`gpu = TRUE`) |
+#' |---|---|---|
+#' | TensorFlow | `tensorflow-cpu` | `tensorflow[and-cuda]` |
+#' | JAX | `jax` | `jax[cuda12]` |
+#' | PyTorch | `torch` from PyTorch's index of CPU builds | `torch` from pip's own index |
+#'
+#' Elsewhere `tensorflow`, `jax` and `torch` are installed, which pip's index has without CUDA. For
+#' another build install it yourself into the environment, as the backend's page on installation
+#' says; kerasgd uses what it finds there.
+#'
+#' @section NumPy:
 #' With reticulate before 1.38, which does not work with NumPy 2, an older NumPy is installed
 #' (`numpy<2`), and with it the newest JAX that goes with it.
 #'
 #' @param backend What Keras computes with: `"tensorflow"` (the default), `"jax"` or `"torch"`
-#'   (PyTorch). They are installed for the CPU.
+#'   (PyTorch).
 #' @param envname The environment: its name among reticulate's environments, or a path (with a
 #'   `/`). One string.
 #' @param ... Not used.
 #' @param python The Python to make a new environment with: a path, or `NULL` for the first Python
 #'   on the search path that is new enough (3.11).
+#' @param gpu Which build to install: `FALSE` for the CPU, `TRUE` for an NVIDIA GPU (on Linux), or
+#'   `NA` to look for such a device. To change the build, make another environment (`envname`).
 #'
 #' @return The path of the environment, invisibly.
 #'
@@ -26,12 +43,13 @@
 #' @examples
 #' \dontrun{
 #' install_kerasgd()
-#' install_kerasgd("jax", envname = "r-kerasgd-jax")
+#' install_kerasgd("jax", envname = "r-kerasgd-jax", gpu = FALSE)
 #' }
 install_kerasgd <- function(backend = c("tensorflow", "jax", "torch"),
                             envname = "r-kerasgd",
                             ...,
-                            python = NULL) {
+                            python = NULL,
+                            gpu = NA) {
   origin <- origin_of_call("install_kerasgd")
   known_arguments(origin)
   if (missing(backend)) backend <- names(backends)[[1]]
@@ -40,13 +58,16 @@ install_kerasgd <- function(backend = c("tensorflow", "jax", "torch"),
   if (!is.null(python)) {
     check_file(python, "python", origin, "the path of an existing file, or {null}")
   }
+  check_gpu(gpu, origin)
 
   if (reticulate::virtualenv_exists(envname)) {
     say_what_is_kept(envname, python)
   } else {
     make_environment(envname, python, origin)
   }
-  fill_environment(envname, requirements(backend), origin)
+  for (installation in installations(backend, gpu = wants_gpu(gpu))) {
+    fill_environment(envname, installation, origin)
+  }
   say_what_next(envname, backend)
   invisible(environment_path(envname))
 }
@@ -77,51 +98,130 @@ make_environment <- function(envname, python, origin) {
     error = function(error) {
       abort_environment(
         sprintf("The virtual environment \"%s\" could not be made.", envname),
-        "What Python said above tells why.",
-        facts = NULL, origin = origin, parent = error
+        said_by_reticulate(error),
+        facts = NULL, origin = origin
       )
     }
   )
 }
 
-fill_environment <- function(envname, packages, origin) {
-  cli::cli_alert_info("Installing {.val {packages}}")
+fill_environment <- function(envname, installation, origin) {
+  cli::cli_alert_info("Installing {.val {installation$packages}}")
   tryCatch(
-    without_libraries_of_r(reticulate::virtualenv_install(envname, packages = packages)),
+    without_libraries_of_r(reticulate::virtualenv_install(
+      envname,
+      packages = installation$packages, pip_options = installation$options
+    )),
     error = function(error) {
       abort_environment(
         sprintf("pip could not install into the environment \"%s\".", envname),
-        "What pip said above tells why; a fresh environment may help (another `envname`).",
-        facts = NULL, origin = origin, parent = error
+        c(
+          said_by_reticulate(error),
+          "What pip said above tells why; a fresh environment may help (another `envname`)."
+        ),
+        facts = NULL, origin = origin
       )
     }
   )
 }
 
-#' What pip is to install for a backend
+#' In the message itself: a parent is shown by R's console, and by little else
 #' @noRd
-requirements <- function(backend) {
-  c(
+said_by_reticulate <- function(error) paste("reticulate said:", conditionMessage(error))
+
+#' What pip is to install for a backend, one call after the other
+#'
+#' @return A list of `packages` and `options` each.
+#' @noRd
+installations <- function(backend, gpu, system = this_system()) {
+  with_backend <- c(
     keras_requirement,
-    backend_requirement(backend),
+    backend_requirement(backend, gpu, system),
     if (reticulate_is_old(utils::packageVersion("reticulate"))) "numpy<2"
+  )
+  if (backend == "torch" && system == "Linux" && !gpu) {
+    # Alone, since that index has nothing but PyTorch. Next to pip's own, the build for CUDA would
+    # win whenever it is newer.
+    list(
+      list(packages = "torch", options = paste("--index-url", torch_index_for_cpu)),
+      list(packages = setdiff(with_backend, "torch"), options = character())
+    )
+  } else {
+    list(list(packages = with_backend, options = character()))
+  }
+}
+
+torch_index_for_cpu <- "https://download.pytorch.org/whl/cpu"
+
+#' The distribution of a backend; keras3 asks for the same ones, and two builds of TensorFlow do not
+#' go together
+#' @noRd
+backend_requirement <- function(backend, gpu, system = this_system()) {
+  switch(backend,
+    tensorflow = if (gpu) {
+      "tensorflow[and-cuda]"
+    } else if (system == "Linux") {
+      "tensorflow-cpu"
+    } else {
+      "tensorflow"
+    },
+    jax = if (gpu) "jax[cuda12]" else "jax",
+    torch = "torch"
   )
 }
 
-backend_requirement <- function(backend) {
-  switch(backend,
-    # keras3 asks for the same distributions, and two builds of TensorFlow do not go together
-    tensorflow = if (Sys.info()[["sysname"]] == "Darwin") "tensorflow" else "tensorflow-cpu",
-    jax = "jax",
-    # A version that comes built for the CPU alone
-    torch = "torch==2.13.0"
+this_system <- function() Sys.info()[["sysname"]]
+
+check_gpu <- function(gpu, origin, system = this_system()) {
+  if (!is.logical(gpu) || length(gpu) != 1) {
+    abort_argument(
+      "gpu", "{true}, {false}, or `NA` to look for an NVIDIA device", gpu,
+      origin = origin
+    )
+  }
+  if (isTRUE(gpu) && system != "Linux") {
+    abort_argument(
+      "gpu", sprintf("{false} or `NA` on %s", system), gpu,
+      "The builds for an NVIDIA GPU are installed on Linux only; on Windows use WSL.",
+      origin = origin
+    )
+  }
+}
+
+wants_gpu <- function(gpu) {
+  if (!is.na(gpu)) {
+    return(gpu)
+  }
+  found <- has_nvidia_device()
+  if (found) {
+    cli::cli_alert_info("An NVIDIA device was found; {.code gpu = FALSE} installs for the CPU.")
+  } else if (this_system() == "Linux") {
+    cli::cli_alert_info("No NVIDIA device was found; {.code gpu = TRUE} installs for one anyway.")
+  }
+  found
+}
+
+#' As keras3 looks for one: the driver's program knows devices that `lspci` does not list (in WSL)
+#' @noRd
+has_nvidia_device <- function(system = this_system()) {
+  lines_of <- function(program, ...) {
+    tryCatch(
+      suppressWarnings(system2(program, c(...), stdout = TRUE, stderr = FALSE)),
+      error = function(error) character()
+    )
+  }
+  system == "Linux" && (
+    any(grepl("^GPU [0-9]+:", lines_of("nvidia-smi", "-L"))) ||
+      any(grepl("nvidia", lines_of("lspci"), ignore.case = TRUE))
   )
 }
 
 #' The first Python on the search path that can make an environment that will do
 #' @noRd
 starter_python <- function(origin) {
-  candidates <- unique(Sys.which(c("python3", "python3.13", "python3.12", "python3.11", "python")))
+  candidates <- unique(Sys.which(
+    c("python3", "python3.14", "python3.13", "python3.12", "python3.11", "python")
+  ))
   candidates <- candidates[nzchar(candidates)]
   problems <- lapply(candidates, starter_problems)
   fitting <- candidates[lengths(problems) == 0]
@@ -146,7 +246,7 @@ check_starter <- function(python, origin) {
 }
 
 advice_to_find_a_starter <- paste(
-  "Install one (on Debian and Ubuntu: python3, python3-venv and libpython3-dev),",
+  "Install one (on Debian and Ubuntu: python3, python3-pip, python3-venv and libpython3-dev),",
   "or name one as `python`."
 )
 
@@ -157,7 +257,10 @@ starter_problems <- function(python) {
   if (is.null(facts$python_version)) {
     return(list(problem_without_python(facts)))
   }
-  problems <- list(problem_of_python(facts), problem_of_library(facts), problem_of_venv(facts))
+  problems <- list(
+    problem_of_python(facts), problem_of_library(facts),
+    problem_of_venv(facts), problem_of_pip(facts)
+  )
   Filter(Negate(is.null), problems)
 }
 
@@ -166,6 +269,19 @@ problem_of_venv <- function(facts) {
     problem(
       sprintf("This Python cannot make virtual environments (%s).", facts$python),
       "On Debian and Ubuntu it takes the package python3-venv."
+    )
+  }
+}
+
+problem_of_pip <- function(facts, reticulate = utils::packageVersion("reticulate")) {
+  wants_pip <- !older(format(reticulate), oldest$reticulate_that_wants_pip)
+  if (wants_pip && identical(facts$pip, "FALSE")) {
+    problem(
+      sprintf(
+        "reticulate %s makes environments only with a Python that has pip (%s has none).",
+        reticulate, facts$python
+      ),
+      "On Debian and Ubuntu it takes the package python3-pip."
     )
   }
 }

@@ -8,10 +8,12 @@
 #' The choice is reticulate's. Most people need no more than [install_kerasgd()], whose environment
 #' `r-kerasgd` is found unless another Python is asked for: by the environment variable
 #' `RETICULATE_PYTHON`, by [reticulate::use_virtualenv()] and the like, or by a package that
-#' started Python before. R can use one Python in a session.
+#' started Python before. Where keras3 is loaded, its environment `r-keras` comes first if there is
+#' one. R can use one Python in a session.
 #'
 #' From version 1.41 on, reticulate makes an environment itself when it finds none. kerasgd tells it
-#' what is needed, and it does so at the first use.
+#' what is needed, and it does so at the first use. On Linux this brings PyTorch with CUDA, unless
+#' the environment variable `UV_INDEX` names PyTorch's index of CPU builds.
 #'
 #' @section Which backend:
 #' Keras uses the backend that the environment variable `KERAS_BACKEND` or its file `keras.json`

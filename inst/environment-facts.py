@@ -69,6 +69,7 @@ def can_make_environments():
 print("executable\t%s" % sys.executable)
 print("shared_library\t%s" % str(has_shared_library()).upper())
 print("venv\t%s" % str(can_make_environments()).upper())
+print("pip\t%s" % str(bool(util.find_spec("pip"))).upper())
 for module in DISTRIBUTIONS:
     if util.find_spec(module):
         print("%s\t%s" % (module, version(module)))

@@ -4,6 +4,9 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
 
+# As in the Makefile, for scripts that are run without it
+export LC_ALL=C.UTF-8 R_PROFILE_USER=/dev/null TF_ENABLE_ONEDNN_OPTS=0
+
 say() { printf '==> %s\n' "$*" >&2; }
 
 die() {

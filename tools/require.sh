@@ -41,6 +41,20 @@ missing() {
   if ! tools/find-python.sh >/dev/null; then
     printf '%s\n' python3 python3-venv libpython3-dev
   fi
+  if reticulate_wants_pip && ! "$(tools/find-python.sh || echo python3)" -c 'import pip' 2>/dev/null; then
+    echo python3-pip
+  fi
+}
+
+# From 1.29 on it makes environments, as install_kerasgd() has it do, only from a Python with pip.
+reticulate_wants_pip() {
+  local version
+  version=$(
+    Rscript -e 'cat(format(packageVersion("reticulate")))' 2>/dev/null ||
+      apt-cache show r-cran-reticulate 2>/dev/null | sed -n 's/^Version: //p' | head -n 1
+  ) || true
+  # One that is unknown is as new as can be
+  [[ $(printf '%s\n' 1.29 "${version:-2}" | sort --version-sort | head -n 1) == 1.29 ]]
 }
 
 apt_install() {

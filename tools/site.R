@@ -1,14 +1,56 @@
 # Builds the pages of the installed package, with its articles and what its examples print, in
 # build/site; see _pkgdown.yml.
 
-# Nothing is asked of CRAN or of other sites
+# Nothing is asked of CRAN or of other sites: neither by pkgdown ...
 options(pkgdown.internet = FALSE)
+
+# ... nor by downlit, which turns code into links and would look up at CRAN each package that the
+# code names and that is not installed, such as keras3. Empty packages take their places.
+stand_in_for_missing_packages <- function(files) {
+  text <- unlist(lapply(files, readLines, encoding = "UTF-8"))
+  named <- unlist(regmatches(text, gregexpr(
+    "(?<=library\\()[[:alnum:].]+|[[:alnum:].]+(?=:::?[[:alpha:]])", text,
+    perl = TRUE
+  )))
+  library <- tempfile("library")
+  dir.create(library)
+  for (package in unique(named)) {
+    if (!nzchar(system.file(package = package))) {
+      source <- file.path(tempfile("source"), package)
+      dir.create(source, recursive = TRUE)
+      writeLines(c(paste("Package:", package), "Version: 0.0"), file.path(source, "DESCRIPTION"))
+      file.create(file.path(source, "NAMESPACE"))
+      utils::install.packages(source, library, repos = NULL, type = "source", quiet = TRUE)
+    }
+  }
+  .libPaths(c(library, .libPaths()))
+}
+stand_in_for_missing_packages(c(
+  "README.md", "NEWS.md", "CONTRIBUTING.md", Sys.glob(c("vignettes/*.Rmd", "man/*.Rd"))
+))
 
 pkgdown::build_site(install = FALSE, devel = FALSE, new_process = FALSE, preview = FALSE)
 
-# Two of README.md's links are to files that have another place in the pages, or none
 site <- "build/site"
-home <- file.path(site, "index.html")
-writeLines(gsub("\"NEWS.html\"", "\"news/index.html\"", readLines(home)), home)
+edit <- function(file, from, to) {
+  text <- readLines(file, encoding = "UTF-8")
+  edited <- gsub(from, to, text, fixed = TRUE)
+  if (!identical(text, edited)) writeLines(edited, file, useBytes = TRUE)
+}
+
+# Two of README.md's links are to files that have another place in the pages, or none
+edit(file.path(site, "index.html"), "\"NEWS.html\"", "\"news/index.html\"")
 dir.create(file.path(site, "demo"), showWarnings = FALSE)
 invisible(file.copy("demo/iris.R", file.path(site, "demo"), overwrite = TRUE))
+
+# Debian's pkgdown has the pages load MathJax from the disk of the machine that builds them. This is
+# the address that pkgdown itself gives them.
+for (page in list.files(site, "[.]html$", recursive = TRUE, full.names = TRUE)) {
+  edit(
+    page, "file:///usr/share/javascript/mathjax/",
+    "https://cdnjs.cloudflare.com/ajax/libs/mathjax/2.7.5/"
+  )
+  if (any(grepl("(src|href)=\"file:", readLines(page, encoding = "UTF-8")))) {
+    stop(page, " refers to a file of this machine.", call. = FALSE)
+  }
+}

@@ -15,6 +15,7 @@ run_suite() {
     keras-tensorflow) tools/keras-own-tests.sh .venv tensorflow ;;
     keras-*) tools/keras-own-tests.sh ".venv-${1#keras-}" "${1#keras-}" ;;
     oldest-keras) tools/test-python.sh .venv-oldest tensorflow ;;
+    newest-keras) PYTHONPATH=$root/python tools/test-python.sh .venv-newest jax ;;
     new-reticulate) tools/modern-stack.sh ;;
     *) die "tools/test.sh knows no suite '$1'" ;;
   esac

@@ -14,6 +14,7 @@ import functools
 import inspect
 import math
 import numbers
+import sys
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -371,3 +372,21 @@ def beyond_ours(extra: Mapping[str, object], accepted: Callable[..., object]) ->
     parameters = inspect.signature(accepted).parameters.values()
     names = {parameter.name for parameter in parameters if parameter.kind in named}
     return {name: value for name, value in extra.items() if name in names}
+
+
+def check_not_called_by_keras(optimizer: type) -> None:
+    """Refuse `compile(optimizer=SGD)`, where the call is missing; to be called by the constructor.
+
+    From 3.16 on Keras adds the call itself, so that training would begin with default arguments.
+    It does so in `keras.optimizers.get()`, which makes optimizers in no other way: those that are
+    named by a string are Keras' own, and those in a file come from `from_config()`.
+
+    Raises:
+        ArgumentTypeError: it was Keras that called.
+    """
+    frame = sys._getframe(2)
+    while frame.f_code.co_name == "__init__" and frame.f_back is not None:  # of a subclass
+        frame = frame.f_back
+    if frame.f_code is keras.optimizers.get.__code__:
+        hint = f"Call it: `{optimizer.__name__}()`."
+        raise ArgumentTypeError("optimizer", "an optimizer", optimizer, hint)

@@ -119,6 +119,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         gradient_accumulation_steps: Any = None,
         **kwargs: Any,
     ) -> None:
+        arguments.check_not_called_by_keras(type(self))
         given = {
             "learning_rate": learning_rate,
             "momentum": momentum,

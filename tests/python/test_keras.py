@@ -87,6 +87,29 @@ def test_integer_gradients_are_numbers():  # contract 1.4
     assert numbers(w) == [0.75]
 
 
+class Subclass(kerasgd.SGD):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+
+
+@pytest.mark.parametrize("optimizer", [kerasgd.SGD, Subclass, kerasgd.LossScaleOptimizer])
+def test_a_class_is_no_optimizer(optimizer):  # contract 13.1: from 3.16 on Keras itself takes one
+    with pytest.raises((TypeError, ValueError), match="optimizer"):
+        model_of_one_weight(optimizer)
+
+
+@pytest.mark.skipif(
+    keras.__version__.startswith(tuple(f"3.{minor}." for minor in range(10, 16))),
+    reason="this Keras refuses a class itself",
+)
+@pytest.mark.parametrize("optimizer", [kerasgd.SGD, Subclass])
+def test_a_class_is_answered_with_the_call(optimizer):  # contract 13.1
+    name = optimizer.__name__
+    words = rf"^`optimizer` must be an optimizer, not the class {name}\. Call it: `{name}\(\)`\.$"
+    with pytest.raises(kerasgd.ArgumentTypeError, match=words):
+        model_of_one_weight(optimizer)
+
+
 @pytest.mark.long
 @pytest.mark.skipif(BACKEND != "torch", reason="a compiler of PyTorch")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile() needs g++")

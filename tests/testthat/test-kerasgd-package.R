@@ -27,16 +27,49 @@ test_that("reticulate is told of our environment, whichever is loaded first", {
   )
 })
 
+test_that("what reticulate is to install is declared before Python starts, and at no other time", {
+  skip_if(is_loaded_from_source(), "pkgload loads all imports")
+  skip_if(packageVersion("reticulate") < "1.41", "this reticulate makes no environments")
+  packages <- quote({
+    loadNamespace("reticulate")
+    cat(getExportedValue("reticulate", "py_require")()$packages)
+  })
+  declared <- function(env) {
+    env <- c(RETICULATE_PYTHON = NA, RETICULATE_PYTHON_ENV = NA, VIRTUAL_ENV = NA, env)
+    tail(eval(bquote(run_r(.(packages), .(env)))), 1)
+  }
+  nowhere <- withr::local_tempdir()
+  expect_match(declared(c(WORKON_HOME = nowhere, KERAS_BACKEND = NA)), "keras>=3.10,<4 tensorflow")
+  expect_match(declared(c(WORKON_HOME = nowhere, KERAS_BACKEND = "torch")), "keras>=3.10,<4 torch$")
+  # an environment that is there has a backend of its own
+  expect_no_match(
+    declared(c(RETICULATE_PYTHON = file.path(nowhere, "python"), KERAS_BACKEND = NA)), "tensorflow"
+  )
+  skip_if_no_keras()
+  output <- run_r({
+    py_require <- getExportedValue("reticulate", "py_require")
+    unloadNamespace("kerasgd")
+    py_require("numpy", action = "set")
+    reticulate::py_config()
+    options(warn = 1)
+    loadNamespace("kerasgd", lib.loc = .libPaths())
+    cat("\n", py_require()$packages, sep = "")
+  })
+  expect_equal(tail(output, 1), "numpy")
+  expect_no_match(output, "[Ww]arning")
+})
+
+test_that("sources whose link is a text file say so, and how to mend it", {
+  folder <- withr::local_tempdir()
+  writeLines("../python", file.path(folder, "python"))
+  expect_snapshot(error = TRUE, check_python_part(file.path(folder, "python")))
+  expect_silent(check_python_part(system.file("python", package = "kerasgd")))
+})
+
 test_that("the Python package is shipped, and not as a broken link", {
   file <- system.file("python", "kerasgd", "__init__.py", package = "kerasgd")
   expect_true(nzchar(file))
   expect_gt(file.size(file), 0)
-})
-
-test_that("sources that lost the link say how to mend them", {
-  lost <- withr::local_tempfile(lines = "../python")
-  expect_snapshot(error = TRUE, check_python_files(lost))
-  expect_silent(check_python_files(system.file("python", package = "kerasgd")))
 })
 
 # Help ---------------------------------------------------------------------------------------------

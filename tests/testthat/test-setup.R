@@ -18,7 +18,11 @@ test_that("install_kerasgd() validates its inputs", {
     install_kerasgd(python = 3.11)
     install_kerasgd(python = NA)
     install_kerasgd(env = "a")
-    install_kerasgd(gpu = TRUE)
+    install_kerasgd(gpu = "no")
+    install_kerasgd(gpu = 1)
+    install_kerasgd(gpu = NULL)
+    install_kerasgd(gpu = c(TRUE, FALSE))
+    install_kerasgd(gpus = TRUE)
     install_kerasgd("jax", "a", "/usr/bin/python3")
   })
 })
@@ -36,12 +40,65 @@ test_that("a refusal is a classed error of the user's call, and makes nothing", 
   expect_equal(dir(Sys.getenv("WORKON_HOME")), character())
 })
 
-test_that("what pip is asked for fits the backend and reticulate", {
+test_that("a build for a GPU is refused where there is none", {
+  expect_silent(check_gpu(TRUE, NULL, system = "Linux"))
+  expect_silent(check_gpu(NA, NULL, system = "Windows"))
+  origin <- list(call = quote(install_kerasgd(gpu = TRUE)), frame = environment())
+  expect_snapshot(error = TRUE, check_gpu(TRUE, origin, system = "Windows"))
+})
+
+test_that("what pip is asked for fits the backend, the device and reticulate", {
   numpy <- if (packageVersion("reticulate") < "1.38") "numpy<2"
-  tensorflow <- if (Sys.info()[["sysname"]] == "Darwin") "tensorflow" else "tensorflow-cpu"
-  expect_equal(requirements("tensorflow"), c("keras>=3.10,<4", tensorflow, numpy))
-  expect_equal(requirements("jax"), c("keras>=3.10,<4", "jax", numpy))
-  expect_equal(requirements("torch"), c("keras>=3.10,<4", "torch==2.13.0", numpy))
+  keras <- "keras>=3.10,<4"
+  packages <- function(...) lapply(installations(...), `[[`, "packages")
+  options <- function(...) lapply(installations(...), `[[`, "options")
+
+  expect_equal(packages("tensorflow", FALSE, "Linux"), list(c(keras, "tensorflow-cpu", numpy)))
+  expect_equal(packages("tensorflow", TRUE, "Linux"), list(c(keras, "tensorflow[and-cuda]", numpy)))
+  expect_equal(packages("tensorflow", FALSE, "Darwin"), list(c(keras, "tensorflow", numpy)))
+  expect_equal(packages("jax", FALSE, "Linux"), list(c(keras, "jax", numpy)))
+  expect_equal(packages("jax", TRUE, "Linux"), list(c(keras, "jax[cuda12]", numpy)))
+  expect_equal(options("jax", TRUE, "Linux"), list(character()))
+
+  # pip's own index has PyTorch for CUDA on Linux, and for the CPU elsewhere
+  expect_equal(packages("torch", TRUE, "Linux"), list(c(keras, "torch", numpy)))
+  expect_equal(options("torch", TRUE, "Linux"), list(character()))
+  expect_equal(packages("torch", FALSE, "Windows"), list(c(keras, "torch", numpy)))
+  expect_equal(packages("torch", FALSE, "Linux"), list("torch", c(keras, numpy)))
+  expect_equal(
+    options("torch", FALSE, "Linux"),
+    list("--index-url https://download.pytorch.org/whl/cpu", character())
+  )
+})
+
+test_that("an NVIDIA device is found by the driver's program or among the PCI devices", {
+  skip_on_os("windows")
+  programs <- withr::local_tempdir()
+  withr::local_envvar(PATH = programs)
+  put <- function(name, line) {
+    file <- file.path(programs, name)
+    writeLines(c("#!/bin/sh", sprintf("echo '%s'", line)), file)
+    Sys.chmod(file, "755")
+  }
+  expect_false(has_nvidia_device("Linux"))
+  put("lspci", "00:02.0 VGA compatible controller: Intel Corporation HD Graphics")
+  put("nvidia-smi", "No devices were found")
+  expect_false(has_nvidia_device("Linux"))
+  put("lspci", "01:00.0 3D controller: NVIDIA Corporation GA102GL [A40] (rev a1)")
+  expect_true(has_nvidia_device("Linux"))
+  unlink(file.path(programs, "lspci"))
+  put("nvidia-smi", "GPU 0: Tesla T4 (UUID: GPU-9e8d35e3)")
+  expect_true(has_nvidia_device("Linux"))
+  expect_false(has_nvidia_device("Darwin"))
+
+  # what is asked for stands, whatever is found
+  expect_false(wants_gpu(FALSE))
+  expect_true(wants_gpu(TRUE))
+  if (Sys.info()[["sysname"]] == "Linux") {
+    expect_snapshot(expect_true(wants_gpu(NA)))
+    unlink(file.path(programs, "nvidia-smi"))
+    expect_snapshot(expect_false(wants_gpu(NA)))
+  }
 })
 
 test_that("the supported versions are those of the Python project", {
@@ -78,7 +135,7 @@ test_that("a Python too old, without venv or without a library is refused", {
     Sys.chmod(program, "755")
     gsub(program, "<python>", problems_in_words(starter_problems(program)), fixed = TRUE)
   }
-  good <- c(python_version = "3.11.2", shared_library = "TRUE", venv = "TRUE")
+  good <- c(python_version = "3.11.2", shared_library = "TRUE", venv = "TRUE", pip = "TRUE")
   expect_equal(problem_of(good), character())
   expect_snapshot({
     problem_of(replace(good, "python_version", "3.9.1"))
@@ -87,11 +144,48 @@ test_that("a Python too old, without venv or without a library is refused", {
   })
 })
 
+test_that("a Python without pip is refused where reticulate wants pip", {
+  facts <- list(python = "/usr/bin/python3", pip = "FALSE")
+  expect_null(problem_of_pip(facts, numeric_version("1.28")))
+  expect_null(problem_of_pip(list(pip = "TRUE"), numeric_version("1.41")))
+  expect_snapshot(problem_of_pip(facts, numeric_version("1.41.0.1")))
+
+  # what is said here is what reticulate does
+  python <- Sys.which("python3")
+  skip_if(python == "", "there is no python3")
+  bare <- withr::local_tempdir()
+  system2(python, c("-m", "venv", "--without-pip", shQuote(bare)))
+  starter <- file.path(bare, "bin", "python")
+  skip_if_not(file.exists(starter), "python3 makes no environments")
+  expect_equal(ask_python(starter)$pip, "FALSE")
+  error <- tryCatch(
+    reticulate::virtualenv_create(withr::local_tempfile(), python = starter, packages = FALSE),
+    error = identity
+  )
+  expect_equal(inherits(error, "error"), packageVersion("reticulate") >= "1.29")
+})
+
 test_that("where no Python is found, it says what to install", {
   withr::local_envvar(PATH = withr::local_tempdir())
   error <- refused(install_kerasgd(envname = file.path(tempdir(), "never-made")))
   expect_s3_class(error, "kerasgd_environment_error")
   expect_snapshot(cat(conditionMessage(error)))
+})
+
+test_that("a failure of reticulate is shown in the message", {
+  skip_on_cran()
+  python <- Sys.which("python3")
+  skip_if(python == "", "there is no python3")
+  skip_if(length(starter_problems(python)) > 0, "python3 makes no environments")
+  file <- withr::local_tempfile(lines = "no folder")
+  envname <- file.path(file, "r-test")
+  suppressMessages(capture.output(
+    error <- refused(install_kerasgd(envname = envname, python = python))
+  ))
+  expect_s3_class(error, "kerasgd_environment_error")
+  message <- gsub(envname, "<envname>", conditionMessage(error), fixed = TRUE)
+  expect_match(message, "^The virtual environment \"<envname>\" could not be made\\.")
+  expect_match(message, "reticulate said: Error creating virtual environment", fixed = TRUE)
 })
 
 test_that("a failure of pip is an error that says where to look", {

@@ -67,3 +67,27 @@ test_that("where all fits, it says so", {
   expect_match(output, "These fit together", all = FALSE)
   expect_equal(tail(output, 1), "TRUE FALSE")
 })
+
+test_that("the environment that is named is the one that will be started", {
+  python <- Sys.which("python3")
+  skip_if(python == "", "there is no python3")
+  venvs <- withr::local_tempdir()
+  for (name in c("r-keras", "r-kerasgd")) {
+    system2(python, c("-m", "venv", "--without-pip", shQuote(file.path(venvs, name))))
+  }
+  skip_if_not(dir.exists(file.path(venvs, "r-keras")), "python3 makes no environments")
+  output <- run_r(
+    {
+      # as keras3 asks for its own
+      keras <- reticulate::import(
+        "keras",
+        delay_load = list(priority = 10, environment = "r-keras")
+      )
+      foreseen <- kerasgd:::find_python()
+      started <- reticulate::py_config()$python
+      cat(foreseen$source, identical(foreseen$python, started), sep = "\n")
+    },
+    c(WORKON_HOME = venvs, RETICULATE_PYTHON = NA, RETICULATE_PYTHON_ENV = NA, VIRTUAL_ENV = NA)
+  )
+  expect_equal(tail(output, 2), c("the virtual environment 'r-keras'", "TRUE"))
+})
