@@ -146,7 +146,7 @@ def differing_settings(one: SGD | Wrapper, other: SGD | Wrapper, tolerance: floa
 
 def _exclusions(optimizer: SGD) -> tuple[list[str], list[str]]:
     exclusions = optimizer._exclusions
-    return sorted(exclusions.patterns), sorted(path_of(v) for v in exclusions.variables)
+    return sorted(exclusions.patterns), exclusions.paths()
 
 
 def same(one: Any, other: Any, tolerance: float = 0.0) -> bool:

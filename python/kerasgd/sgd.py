@@ -155,7 +155,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._last_rate: float | None = None
         self._compiled = False
         self._exclusions = Exclusions()
-        self._excluded_indices: list[int] = []
         self._state: State | None = None
         # The averages as numbers, while the weights and they are exchanged.
         self._swapped: list[Any] | None = None
@@ -199,12 +198,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if not variables:
             return
         saved_state.check_pending(self, variables)
-        exclusions = self._exclusions
-        exclusions.check_selecting(variables)
-        exclusions.find_paths(variables)
-        exclusions.keep_only(variables)
-        exclusions.variables += [variables[i] for i in self._excluded_indices]
-        self._excluded_indices = []
+        exclusions = self._exclusions.resolved(variables)
         slots = [self._slot(variable, exclusions) for variable in variables]
         self._state = State(
             iterations=self._iterations,
@@ -213,6 +207,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             slots=slots,
             own=self._own.variables(),
         )
+        self._exclusions = exclusions
         self._trainable_variables = variables
         self._trainable_variables_indices = {
             self._var_key(variable): i for i, variable in enumerate(variables)
@@ -586,7 +581,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
                 "first step, and before `build()`."
             )
         self._exclusions = Exclusions(var_list, var_names)
-        self._excluded_indices = []
 
     def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:
         """Write the averages of the weights into the weights (contract 5.4).
@@ -630,10 +624,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         }
         rate = self.rate_setting()
         config["learning_rate"] = rate if isinstance(rate, float) else rates.to_config(rate)
-        exclusions = self._exclusions.get_config(self._trainable_variables)
-        if any(exclusions.values()) or self._excluded_indices:
-            exclusions["indices"] += self._excluded_indices
-            config[EXCLUSIONS] = exclusions
+        if self._exclusions:
+            config[EXCLUSIONS] = self._exclusions.get_config(self._trainable_variables)
         return config
 
     @classmethod
@@ -642,14 +634,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     ) -> SGD:
         """An optimizer with the arguments that `get_config()` gave."""
         config = dict(config)
-        exclusions = config.pop(EXCLUSIONS, {"indices": [], "patterns": []})
+        exclusions = config.pop(EXCLUSIONS, None)
         if "learning_rate" in config:
             config["learning_rate"] = rates.from_config(config["learning_rate"], custom_objects)
         optimizer = cls(**config)
-        optimizer._exclusions = Exclusions(
-            patterns=exclusions["patterns"], paths=exclusions.get("paths", ())
-        )
-        optimizer._excluded_indices = list(exclusions["indices"])
+        if exclusions is not None:
+            optimizer._exclusions = Exclusions.from_config(exclusions)
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -690,12 +680,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def _with(self, changes: Mapping[str, Any]) -> SGD:
         config = {**self.get_config(), "learning_rate": self.rate_setting(), **changes}
         new = type(self)(**{k: v for k, v in config.items() if k != EXCLUSIONS})
-        if self.built:
-            new._exclusions = Exclusions(patterns=self._exclusions.patterns)
-            new._excluded_indices = config.get(EXCLUSIONS, {"indices": []})["indices"]
-        else:
-            new._exclusions = self._exclusions.copy()
-            new._excluded_indices = list(self._excluded_indices)
+        new._exclusions = self._exclusions.copy()
+        if self.built and self._exclusions:
+            new._exclusions = Exclusions.from_config(config[EXCLUSIONS])
         return new
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:

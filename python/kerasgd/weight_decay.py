@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from kerasgd.errors import ArgumentTypeError, ArgumentValueError, Element, StateError
+from kerasgd.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    Element,
+    StateError,
+)
 from kerasgd.foreign import Unrepresentable
 from kerasgd.variables import checked_list, find_path, path_of
+
+
+class Remembered(NamedTuple):
+    """An excluded variable as a configuration knows it.
+
+    Attributes:
+        place: its index among the variables that the optimizer was built with, or None.
+        path: its path; None in older files.
+        among: how many variables the optimizer was built with, or None.
+    """
+
+    place: int | None
+    path: str | None
+    among: int | None
 
 
 class Exclusions:
@@ -17,26 +37,51 @@ class Exclusions:
     Args:
         variables: the variables themselves.
         patterns: regular expressions, searched in each variable's path.
-        paths: the whole paths of variables, which stand for variables in a file that was written
-            before the optimizer was built.
+
+    Attributes:
+        remembered: the variables that a configuration names, until `resolved()` finds them.
+        checked: whether these exclusions have selected variables before, so that they need not
+            again: a file may be read into a model that trains other layers.
 
     Raises:
         ArgumentError: something else was given, or a pattern is no regular expression.
     """
 
-    def __init__(self, variables: Any = None, patterns: Any = None, paths: Any = ()) -> None:
-        self.paths = tuple(paths)
+    def __init__(self, variables: Any = None, patterns: Any = None) -> None:
         self.variables = [] if variables is None else checked_list(variables)
         self.patterns = _patterns(patterns)
         for index in range(len(self.patterns)):
             _check_pattern(self.patterns, index)
+        self.remembered: list[Remembered] = []
+        self.checked = False
 
-    def check_selecting(self, variables: Sequence[Any]) -> None:
-        """Refuse a pattern, or a list, that selects none of the variables (contract 14.6).
+    def copy(self) -> Exclusions:
+        """The same exclusions."""
+        return self._with(self.variables, self.remembered, self.checked)
+
+    def _with(
+        self, variables: Sequence[Any], remembered: Sequence[Remembered], checked: bool
+    ) -> Exclusions:
+        new = Exclusions(list(variables), list(self.patterns))
+        new.remembered, new.checked = list(remembered), checked
+        return new
+
+    def resolved(self, variables: Sequence[Any]) -> Exclusions:
+        """The exclusions among the variables that the optimizer is built with.
 
         Raises:
-            ArgumentValueError: there is one; the error quotes three of the paths that there are.
+            ArgumentValueError: a pattern, or the list of variables, selects none (contract 14.6);
+                the error quotes three of the paths that there are.
+            StateError: a variable that a configuration names is not among them.
         """
+        if not self.checked:
+            self._check_selecting(variables)
+        kept = [v for v in self.variables if _have_one_in_common([v], variables)]
+        known = [path_of(variable) for variable in variables]
+        places = [self._place(remembered, known) for remembered in self.remembered]
+        return self._with([*kept, *[variables[i] for i in places if i is not None]], [], True)
+
+    def _check_selecting(self, variables: Sequence[Any]) -> None:
         paths = [path_of(variable) for variable in variables]
         for pattern in self.patterns if paths else []:
             if not any(re.search(pattern, path) for path in paths):
@@ -48,9 +93,22 @@ class Exclusions:
             quoted = Unrepresentable(_quoted([path_of(v) for v in self.variables]))
             raise ArgumentValueError("var_list", requirement, quoted, _advice(paths))
 
-    def keep_only(self, variables: Sequence[Any]) -> None:
-        """Forget excluded variables that the optimizer does not train."""
-        self.variables = [v for v in self.variables if _have_one_in_common([v], variables)]
+    def _place(self, remembered: Remembered, known: Sequence[str]) -> int | None:
+        """Where the variable is now; None if it was trained once and is not any more."""
+        place, path, among = remembered
+        found = None if path is None else find_path(path, known)
+        if found is not None:
+            return found
+        if path is not None and place is not None:
+            # Layers may be numbered anew; where variables came or went, it is not trained now.
+            return place if among == len(known) else None
+        if place is None or place >= len(known):
+            name = f"`{path}`" if path is not None else f"variable {place}"
+            raise StateError(
+                f"{name} is excluded from weight decay, but the optimizer does not train it. "
+                f"{_there(known)}"
+            )
+        return place
 
     def cover(self, variable: Any) -> bool:
         """Whether decay leaves this variable alone."""
@@ -59,39 +117,71 @@ class Exclusions:
             re.search(pattern, path) for pattern in self.patterns
         )
 
-    def find_paths(self, variables: Sequence[Any]) -> None:
-        """Exclude the variables that a file knows by their paths.
-
-        Raises:
-            StateError: a path is not found.
-        """
-        known = [path_of(variable) for variable in variables]
-        for path in self.paths:
-            index = find_path(path, known)
-            if index is None:
-                raise StateError(
-                    f"`{path}` is excluded from weight decay, and the optimizer trains no such "
-                    f"variable. It trains {', '.join(f'`{other}`' for other in known[:3])}"
-                    f"{', ...' if len(known) > 3 else '.'}"
-                )
-            self.variables.append(variables[index])
-        self.paths = ()
-
-    def copy(self) -> Exclusions:
-        """The same exclusions."""
-        return Exclusions(list(self.variables), list(self.patterns), self.paths)
+    def paths(self) -> list[str]:
+        """The paths of the variables that are excluded as objects."""
+        named = [r.path for r in self.remembered if r.path is not None]
+        return sorted({*named, *[path_of(variable) for variable in self.variables]})
 
     def get_config(self, variables: Sequence[Any]) -> dict[str, Any]:
-        """The exclusions in plain values; objects by their index in `variables`, those of build().
+        """The exclusions in plain values; `variables` are those of `build()`, if it has been."""
+        places = {id(variable): i for i, variable in enumerate(variables)}
+        among = len(variables) or None
+        excluded = {Remembered(places.get(id(v)), path_of(v), among) for v in self.variables}
+        excluded |= set(self.remembered)
+        in_order = sorted(excluded, key=lambda r: (r.place is None, r.place or 0, r.path or ""))
+        return {
+            "indices": [r.place for r in in_order],
+            "paths": [r.path for r in in_order],
+            "among": [r.among for r in in_order],
+            "patterns": list(self.patterns),
+            "checked": self.checked,
+        }
 
-        Before `build()` objects are known by their paths.
+    @classmethod
+    def from_config(cls, config: Any) -> Exclusions:
+        """The reverse of `get_config()`; also of older versions, which have indices only.
+
+        Raises:
+            ArgumentError: the configuration is damaged.
         """
-        own = {id(variable): i for i, variable in enumerate(variables)}
-        indices = {own[id(v)] for v in self.variables if id(v) in own}
-        unknown = [path_of(v) for v in self.variables if id(v) not in own]
-        config = {"indices": sorted(indices), "patterns": list(self.patterns)}
-        paths = sorted({*unknown, *self.paths})
-        return {**config, "paths": paths} if paths else config
+        if not _is_config(config):
+            requirement = "what `get_config()` gives"
+            raise ArgumentValueError("weight_decay_exclusions", requirement, config)
+        try:
+            exclusions = cls(patterns=config["patterns"])
+        except ArgumentError as error:
+            requirement = f"with patterns that are {_PATTERNS}"
+            raise ArgumentValueError("weight_decay_exclusions", requirement, config) from error
+        nothing = [None] * len(config["indices"])
+        columns = (config["indices"], config.get("paths", nothing), config.get("among", nothing))
+        exclusions.remembered = [Remembered(*row) for row in zip(*columns, strict=True)]
+        exclusions.checked = config.get("checked", True)
+        return exclusions
+
+    def __bool__(self) -> bool:
+        return bool(self.variables or self.patterns or self.remembered)
+
+
+def _is_config(config: Any) -> bool:
+    keys = {"indices", "paths", "among", "patterns", "checked"}
+    if not (isinstance(config, dict) and {"indices", "patterns"} <= config.keys() <= keys):
+        return False
+    columns = [config[key] for key in ("indices", "paths", "among") if key in config]
+    if not all(isinstance(column, list) for column in [*columns, config["patterns"]]):
+        return False
+    return (
+        len({len(column) for column in columns}) == 1
+        and len(columns) in (1, 3)
+        and all(place is None or _is_count(place) for place in config["indices"])
+        and all(among is None or _is_count(among) for among in config.get("among", []))
+        and all(path is None or isinstance(path, str) for path in config.get("paths", []))
+        and (len(columns) == 3 or None not in config["indices"])
+        and isinstance(config.get("checked", True), bool)
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 _PATTERNS = "regular expressions, or {null}"
@@ -134,5 +224,9 @@ def _quoted(paths: Sequence[str]) -> str:
 
 def _advice(paths: Sequence[str]) -> str:
     """Says where the argument was given, and quotes three of the paths that it could name."""
+    return f"Correct the call of `exclude_from_weight_decay()`. {_there(paths)}"
+
+
+def _there(paths: Sequence[str]) -> str:
     number = f"The {len(paths)} paths begin with" if len(paths) > 3 else "The paths are"
-    return f"Mend the call of `exclude_from_weight_decay()`. {number} {_quoted(paths)}."
+    return f"{number} {_quoted(paths)}."

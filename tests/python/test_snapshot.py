@@ -167,10 +167,10 @@ def test_what_is_no_optimizer_is_refused(tmp_path):
     for content in (b"", b"text", b"PK\x03\x04 damaged"):
         file = tmp_path / "file"
         file.write_bytes(content)
-        with pytest.raises(kerasgd.StateError, match="no file of an optimizer"):
+        with pytest.raises(kerasgd.StateError, match="not a file written by `save_optimizer"):
             snapshot.load(str(file))
     np.savez(tmp_path / "other.npz", a=np.ones(2))
-    with pytest.raises(kerasgd.StateError, match="no file of an optimizer"):
+    with pytest.raises(kerasgd.StateError, match="not a file written by `save_optimizer"):
         snapshot.load(str(tmp_path / "other.npz"))
 
 

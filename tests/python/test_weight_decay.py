@@ -24,7 +24,7 @@ def test_a_pattern_that_selects_nothing_is_an_error_at_build():
         optimizer.build(weights)
     assert str(refusal.value) == (
         "`var_names` must be regular expressions that are found in the path of a variable, not "
-        '"bais". Mend the call of `exclude_from_weight_decay()`. The 4 paths begin with '
+        '"bais". Correct the call of `exclude_from_weight_decay()`. The 4 paths begin with '
         "`kernel`, `bias`, `gamma`."
     )
     # nothing is built (12.7), so that it can be mended

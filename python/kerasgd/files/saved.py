@@ -94,6 +94,9 @@ def read(store: Mapping[str, Any]) -> SavedState | None:
     if DESCRIPTION not in names:
         return None
     description = _description(store[DESCRIPTION])
+    for name in description.get("arrays", []):
+        if name not in names:
+            raise _damaged(f"`{name}` is missing")
     state = SavedState(
         built=description["built"],
         variables=_variables(description),
@@ -119,6 +122,7 @@ def write(state: SavedState, store: Any) -> None:
         "checksums": [v.checksum for v in state.variables],
         "window": state.window,
         "rate_is_number": state.rate_is_number,
+        "arrays": sorted(state.values),
     }
     store[DESCRIPTION] = np.frombuffer(json.dumps(description).encode(), "uint8")
 
@@ -144,6 +148,9 @@ def _description(stored: Any) -> dict[str, Any]:
         raise _damaged("its description does not say whether the optimizer was built")
     if not (description.get("window") is None or _is_count(description["window"])):
         raise _damaged("the number of steps of its accumulation window is not a whole number")
+    arrays = description.get("arrays", [])
+    if not (isinstance(arrays, list) and all(isinstance(name, str) for name in arrays)):
+        raise _damaged("its description does not list its arrays")
     if description.get("rate_is_number") not in (None, True, False):
         raise _damaged("its description does not say what its rate is")
     return description

@@ -1,24 +1,22 @@
 """An optimizer in a file: settings and all state, exact, and nothing that could run code.
 
-The file is one of NumPy's (`.npz`, a zip of arrays). The array `optimizer` holds JSON: format,
-class and settings. The arrays of the state have the names of `state.py`; those of a wrapped
-optimizer begin with `inner/`.
+The file is one of NumPy's (`.npz`, an uncompressed zip of arrays). The array `optimizer` holds
+JSON: format, class and settings. The arrays of the state have the names of `saved.py`; those of a
+wrapped optimizer begin with `inner/`.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from kerasgd import learning_rate as rates
 from kerasgd.errors import StateError
-from kerasgd.files import state
+from kerasgd.files import archive, replacing, state
+from kerasgd.files.archive import Array
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 
@@ -26,33 +24,31 @@ FORMAT = 1
 HEADER = "optimizer"
 INNER = "inner/"
 
-Array = np.ndarray[Any, Any]
+Optimizer = SGD | LossScaleOptimizer
 Load = Callable[[Any, Mapping[str, Any]], None]
 
 
-def save(optimizer: SGD | LossScaleOptimizer, file: str) -> None:
+def save(optimizer: Optimizer, file: str) -> None:
     """Write the optimizer to the file, or leave what is there as it is.
 
+    The file is complete, and on the disk, before it takes the place of an earlier one.
+
+    Args:
+        optimizer: a `kerasgd.SGD` or `kerasgd.LossScaleOptimizer`.
+        file: the path of the file.
+
     Raises:
-        StateError: it has what cannot be saved: a function as learning rate, a class of its own,
-            weights and averages that are exchanged.
+        StateError: the optimizer has what cannot be saved: a function as learning rate, a class of
+            its own, weights and averages that are exchanged.
+        OSError: the file cannot be written.
     """
     settings, arrays = _taken_apart(optimizer)
     header = json.dumps({"format": FORMAT, **settings}).encode()
     arrays[HEADER] = np.frombuffer(header, "uint8")
-    folder = os.path.dirname(os.path.abspath(file))
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as written:
-        try:
-            np.savez(written, **arrays)
-        except BaseException:
-            os.unlink(written.name)
-            raise
-    os.replace(written.name, file)
+    replacing.write(file, lambda opened: np.savez(opened, **arrays))
 
 
-def load(
-    file: str, variables: list[Any] | None = None, strict: bool = True
-) -> SGD | LossScaleOptimizer:
+def load(file: str, variables: list[Any] | None = None, strict: bool = True) -> Optimizer:
     """The optimizer that a file of `save_optimizer()` holds.
 
     With `variables` it is built, and has its state. Without, it takes the state when it is built,
@@ -65,36 +61,27 @@ def load(
             with a warning.
 
     Raises:
-        StateError: the file holds no optimizer, or its state does not fit the variables.
+        StateError: the file holds no optimizer, it is damaged, or its state does not fit the
+            variables.
+        OSError: the file cannot be opened.
     """
-    with open(file, "rb") as opened:
-        arrays = _arrays(file, opened)
-    header = json.loads(arrays.pop(HEADER).tobytes())
-    if header["format"] > FORMAT:
-        raise StateError(
-            f"The file has format {header['format']}; this version of kerasgd reads formats up to "
-            f"{FORMAT}. Install a newer kerasgd."
-        )
-    optimizer = _put_together(header, arrays, state.load_strictly if strict else state.load)
+    arrays = archive.read(file)
+    if arrays is None or HEADER not in arrays:
+        raise StateError(f"`{file}` is not a file written by `save_optimizer()`, or it is damaged.")
+    try:
+        header = _header(arrays.pop(HEADER))
+        optimizer = _put_together(header, arrays, state.load_strictly if strict else state.load)
+    except StateError as error:
+        raise StateError(f"`{file}` cannot be loaded. {error}") from error
     if variables is not None:
         optimizer.build(variables)
     return optimizer
 
 
-def _arrays(file: str, opened: BinaryIO) -> dict[str, Array]:
-    try:
-        with np.load(opened, allow_pickle=False) as stored:
-            arrays = dict(stored.items())
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError):
-        arrays = {}
-    if HEADER not in arrays:
-        raise StateError(f"`{file}` is no file of an optimizer, or it is damaged.")
-    return arrays
+# -- writing -----------------------------------------------------------------------------------
 
 
-def _taken_apart(
-    optimizer: SGD | LossScaleOptimizer,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _taken_apart(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {role: _plain(array) for role, array in state.stored(optimizer).items()}
     if type(optimizer) is SGD:
         rates.check_can_be_saved(optimizer._learning_rate)
@@ -119,16 +106,52 @@ def _plain(array: Array) -> Array:
     return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
+# -- reading -----------------------------------------------------------------------------------
+
+
+def _header(array: Array) -> dict[str, Any]:
+    try:
+        header = json.loads(array.tobytes())
+    except (ValueError, RecursionError):
+        raise StateError("It is damaged: its header is not JSON.") from None
+    if not (isinstance(header, dict) and isinstance(header.get("format"), int)):
+        raise StateError("It is damaged: its header names no format.")
+    if header["format"] > FORMAT:
+        raise StateError(
+            f"The file has format {header['format']}; this version of kerasgd reads formats up to "
+            f"{FORMAT}. Install a newer kerasgd."
+        )
+    return header
+
+
 def _put_together(
     settings: Mapping[str, Any], arrays: Mapping[str, Array], load_state: Load
-) -> SGD | LossScaleOptimizer:
-    own = {role: array for role, array in arrays.items() if not role.startswith(INNER)}
-    optimizer: SGD | LossScaleOptimizer
-    if settings["class"] == "LossScaleOptimizer":
-        of_inner = {k.removeprefix(INNER): v for k, v in arrays.items() if k not in own}
-        inner = _put_together(settings["inner"], of_inner, load_state)
-        optimizer = LossScaleOptimizer(inner, **settings["config"])
+) -> Optimizer:
+    kind = settings.get("class")
+    if kind == "LossScaleOptimizer":
+        inner_settings = settings.get("inner")
+        if not isinstance(inner_settings, dict) or inner_settings.get("class") != "SGD":
+            raise StateError("It is damaged: its header has no inner optimizer.")
+        of_inner = {k.removeprefix(INNER): v for k, v in arrays.items() if k.startswith(INNER)}
+        inner = _put_together(inner_settings, of_inner, load_state)
+        own = {role: array for role, array in arrays.items() if not role.startswith(INNER)}
+        optimizer = _made(lambda config: LossScaleOptimizer(inner, **config), settings)
+    elif kind == "SGD":
+        own = dict(arrays)
+        if "iterations" not in own:
+            raise StateError("It is damaged: it has no count of steps.")
+        optimizer = _made(SGD.from_config, settings)
     else:
-        optimizer = SGD.from_config(settings["config"])
+        raise StateError(f"It is damaged: there is no class {kind!r}.")
     load_state(optimizer, own)
     return optimizer
+
+
+def _made(make: Callable[[dict[str, Any]], Optimizer], settings: Mapping[str, Any]) -> Optimizer:
+    config = settings.get("config")
+    if not isinstance(config, dict):
+        raise StateError("It is damaged: its header has no settings.")
+    try:
+        return make(config)
+    except Exception as error:  # a schedule is made by its own class, which may raise anything
+        raise StateError(f"Its settings are damaged, or of another version: {error}") from error

@@ -1,0 +1,80 @@
+"""Writing a file so that there is either the whole new one or the old one, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import platform
+import re
+import secrets
+from collections.abc import Callable
+from typing import BinaryIO
+
+SUFFIX = ".saving"
+
+
+def write(file: str, write_content: Callable[[BinaryIO], None]) -> None:
+    """Have `write_content` write a new file, and put it in the place of `file`.
+
+    A symbolic link stays one: what it points to is replaced. The new file has the mode of the old
+    one, or that of any new file. What processes that were killed have left is removed.
+
+    Raises:
+        OSError: the file cannot be written. Nothing is changed then.
+    """
+    target = pathlib.Path(file).resolve()
+    _remove_leftovers(target)
+    temporary = target.with_name(f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{SUFFIX}")
+    try:
+        with open(temporary, "xb") as opened:
+            write_content(opened)
+            opened.flush()
+            os.fsync(opened.fileno())
+        if target.exists():
+            os.chmod(temporary, target.stat().st_mode & 0o7777)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(target.parent)
+
+
+def _prefix(target: pathlib.Path) -> str:
+    # The host, since a folder may be shared by several.
+    host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
+    return f".{target.name}.{host}."
+
+
+def _remove_leftovers(target: pathlib.Path) -> None:
+    if os.name != "posix":
+        return  # there is no harmless way to ask whether a process is alive
+    prefix = _prefix(target)
+    for path in target.parent.iterdir():
+        name = path.name
+        if name.startswith(prefix) and name.endswith(SUFFIX):
+            process = name.removeprefix(prefix).partition(".")[0]
+            if process.isdecimal() and not _is_alive(int(process)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _flush_folder(folder: pathlib.Path) -> None:
+    """Have the new name on the disk too, where folders can be flushed."""
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
