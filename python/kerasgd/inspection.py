@@ -17,7 +17,7 @@ from kerasgd import arguments
 from kerasgd import learning_rate as rates
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
-from kerasgd.variables import check_at_hand, path_of, shape_of, value_of
+from kerasgd.variables import check_available, path_of, shape_of, value_of
 
 
 def settings(optimizer: SGD | LossScaleOptimizer) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _rate_now(optimizer: SGD) -> float | None:
     """The rate of the next step; None for a function, which to look at must not call."""
     rate = optimizer.rate_setting()
     if isinstance(rate, rates.Schedule):
-        check_at_hand([optimizer._iterations], optimizer)
+        check_available([optimizer._iterations], optimizer)
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
     return rate if isinstance(rate, float) else None
 

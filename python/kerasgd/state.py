@@ -26,7 +26,7 @@ def save(optimizer: Any, store: MutableMapping[str, Any]) -> None:
     """Write the variables of the optimizer into `store`.
 
     Raises:
-        StateError: JAX's trainer holds their values, or JAX has deleted them.
+        StateError: JAX's trainer holds the values, or JAX has deleted them.
     """
     for role, variable in optimizer._by_role().items():
         store[role] = value_of(variable, optimizer)
