@@ -26,7 +26,8 @@
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` if there are more or fewer gradients than variables, if a gradient has
-#' other dimensions than its variable or is no array of numbers, or if all are `NULL`;
+#' other dimensions than its variable or is no array of numbers, if all are `NULL`, or if gradients
+#' and variables are given in the wrong order;
 #' `kerasgd_state_error` if the optimizer was built with other variables.
 #'
 #' @seealso [optimizer_sgd()]

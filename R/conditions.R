@@ -273,6 +273,7 @@ in_r_words <- function(template) {
 r_words <- list(
   "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`",
   "{sgd}" = "`optimizer_sgd()`", "{rate_callback}" = "`callback_learning_rate_function()`",
+  "{update}" = "`update(optimizer, ...)`", "{from_keras}" = "`from_keras_optimizer()`",
   "{function_schedule}" = "`learning_rate_schedule_function()`", "{ceiling}" = "`ceiling()`"
 )
 

@@ -36,13 +36,20 @@
 #'
 #' @section Changing it:
 #' * `update(optimizer, learning_rate = 0.1, ...)` returns a new optimizer with the same settings
-#'   but those that are given, which are checked as by [optimizer_sgd()]. It begins without state.
+#'   but those that are given, which are checked as by [optimizer_sgd()]. It starts without state;
+#'   with `keep_state = TRUE` it continues where `optimizer` is, with its step count, velocities and
+#'   averages. What the new settings leave no place for is left out with a warning.
 #'   Of [optimizer_loss_scale()] the inner optimizer is new as well, and takes its own settings.
-#' * `optimizer$learning_rate <- 0.1` changes the rate of an optimizer in use: to a number, a
-#'   schedule or a function. In `fit()` a number acts at once. Another replacement needs
-#'   `compile()` again, if a training step has been compiled on TensorFlow or JAX; there is a
-#'   warning then. No other setting can be changed, and an attribute that does not exist cannot be
-#'   made: both are errors.
+#' * `optimizer$learning_rate <- 0.1` changes the rate of an optimizer in use. A number acts at
+#'   once, also in the middle of `fit()` and in the place of a schedule or a function, which is gone
+#'   then. A schedule or a function acts at once unless a training step was compiled on TensorFlow
+#'   or JAX, which could not follow it: that is an error, and
+#'   `compile(model, update(optimizer, learning_rate = schedule, keep_state = TRUE), ...)` is the
+#'   way. No other setting can be changed, and an attribute that does not exist cannot be made: both
+#'   are errors.
+#'
+#' One optimizer trains one model. A second model is refused at its first step; `update(optimizer)`
+#' makes an optimizer for it.
 #'
 #' @section Its numbers:
 #' `as.double()` (and `as.numeric()`, which is the same) turns a Keras variable, or a tensor of the
@@ -260,8 +267,13 @@ format_state <- function(state) {
     },
     sprintf("averages of the weights: %s", if (state$use_ema) "on" else "off"),
     format_scale(state),
-    format_exclusions(state)
+    format_exclusions(state),
+    format_left_out(state)
   )
+}
+
+format_left_out <- function(state) {
+  sprintf("state left out: %s", unlist(state$left_out))
 }
 
 format_scale <- function(state) {
@@ -408,15 +420,17 @@ state_arrays <- function(x, origin) {
 
 # Changing it -------------------------------------------------------------------------------------
 
-update_optimizer <- function(object, ...) {
+update_optimizer <- function(object, ..., keep_state = FALSE) {
   origin <- origin_of_call("update")
   check_live(object, origin)
-  changes <- given_arguments(origin)[-1]
+  given <- given_arguments(origin)[-1]
+  changes <- given[setdiff(names(given), "keep_state")]
   known <- names_of_settings(object)
-  check_argument_names(setdiff(names(changes), known), known, origin)
+  check_argument_names(setdiff(names(changes), known), c(known, "keep_state"), origin)
   call_python(
-    "inspection.updated", list(optimizer = object, changes = changes), origin,
-    received = changes
+    "r_methods.updated",
+    list(optimizer = object, changes = changes, keep_state = keep_state), origin,
+    received = given
   )
 }
 

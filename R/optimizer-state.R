@@ -6,6 +6,13 @@
 #' weights and data the results are the same, bit for bit, also in the middle of an accumulation
 #' window.
 #'
+#' @section Files of Keras:
+#' `model$save()` and `model$save_weights()` (in keras3 `save_model()` and `save_model_weights()`)
+#' keep the state of the optimizer too. Such a model always loads: state comes back by variable, also
+#' when layers were frozen, added or removed since, and what cannot be given back is left out with
+#' one warning. State that another class wrote, such as Keras' own SGD, is left out as well;
+#' [from_keras_optimizer()] takes an optimizer of Keras over with its state.
+#'
 #' @section What is kept:
 #' The settings (the learning rate exactly as it was given, schedules with their arguments,
 #' exclusions from weight decay), and the state: for a weight \eqn{w} its velocity \eqn{v}, its
@@ -24,7 +31,10 @@
 #' @param model A Keras model, or a list of variables, that the optimizer is to train: the state is
 #'   set at once, and an error says if it belongs to other variables. With `NULL` that is left to
 #'   the first step, which trains nothing if the state does not fit. Variables are paired by their
-#'   paths, or if these differ, in their order.
+#'   paths; if these differ, in their order.
+#' @param strict What to do with state that does not fit: with `TRUE` it is an error, and nothing is
+#'   changed; with `FALSE` what fits comes back, one warning names the rest, and
+#'   `summary(optimizer)` keeps saying so.
 #' @param ... Not used.
 #'
 #' @return `save_optimizer()` returns `file`, invisibly; `load_optimizer()` the optimizer.
@@ -32,8 +42,8 @@
 #' @section Errors:
 #' * `kerasgd_argument_error`: an argument is not as described above.
 #' * `kerasgd_state_error`: the optimizer cannot be saved (its learning rate is a function, or
-#'   weights and averages are exchanged), the file is no file of an optimizer, or its state belongs
-#'   to variables of another number or shape. Nothing is changed then.
+#'   weights and averages are exchanged), the file was not written by `save_optimizer()` or is
+#'   damaged, or its state belongs to other variables or arguments. Nothing is changed then.
 #'
 #' @seealso [optimizer_sgd()]
 #' @concept checkpoint
@@ -76,11 +86,13 @@ save_optimizer <- function(optimizer, file, ...) {
 
 #' @rdname save_optimizer
 #' @export
-load_optimizer <- function(file, model = NULL, ...) {
+load_optimizer <- function(file, model = NULL, strict = TRUE, ...) {
   origin <- origin_of_call("load_optimizer")
   given <- known_arguments(origin)
   check_given(given, "file", "the path of an existing file", origin)
   check_file(file, "file", origin)
   path <- normalizePath(file)
-  call_python("r_methods.load_optimizer", list(file = path, model = model), origin)
+  call_python(
+    "r_methods.load_optimizer", list(file = path, model = model, strict = strict), origin
+  )
 }

@@ -14,7 +14,7 @@ import keras
 from kerasgd.backends import Variable
 from kerasgd.errors import KerasgdWarning, StateError
 from kerasgd.keras_internals import is_taken_away
-from kerasgd.variables import check_at_hand, checked_list, path_of, value_of
+from kerasgd.variables import check_available, checked_list, path_of, value_of
 
 if TYPE_CHECKING:
     from kerasgd.sgd import SGD
@@ -35,9 +35,9 @@ def finalize(optimizer: SGD, variables: Iterable[Any] | None) -> None:
 
 
 def _are_lost(optimizer: SGD) -> bool:
-    """Whether an error or an interrupt in JAX's `fit()` has taken the averages.
+    """Whether an error or an interrupt in JAX's `fit()` has destroyed the averages.
 
-    Keras finalizes then too, and an error here would take the place of what happened.
+    `fit()` finalizes in that case too, and an error here would hide the original one.
     """
     if not (optimizer.use_ema and optimizer.built):
         return False
@@ -50,7 +50,7 @@ def averages_exist(optimizer: SGD) -> bool:
     """Whether there has been an update since the averages were made.
 
     Raises:
-        StateError: JAX's trainer holds them, or JAX has deleted them.
+        StateError: JAX's trainer holds the averages, or JAX has deleted them.
     """
     if not (optimizer.use_ema and optimizer.built):
         return False
@@ -76,7 +76,7 @@ def swap(optimizer: SGD) -> None:
     pairs: list[tuple[Variable, Variable]] = [
         (slot.variable, slot.average) for slot in slots if slot.average is not None
     ]
-    check_at_hand([variable for pair in pairs for variable in pair], optimizer)
+    check_available([variable for pair in pairs for variable in pair], optimizer)
     if optimizer._swapped is None:
         # Weights in half precision cannot hold an average exactly: it is kept.
         kept = [keras.ops.convert_to_numpy(average) for _, average in pairs]

@@ -1,7 +1,7 @@
-"""What a step is given, checked before anything changes (contract 1.6, 12.7).
+"""Checks of the gradients and variables of a step, before anything changes (contract 1.6, 12.7).
 
-These checks run at every step: they compare all gradients as a whole first, and look at each one
-only where that fails.
+They run at every step, so the shapes of all gradients are compared at once first, and one by one
+only if that fails.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ ORDER = "The order is gradients, then variables: `apply(grads, trainable_variabl
 
 
 def listed_gradients(grads: Any, variables: Any) -> list[Any]:
-    """The gradients of a step as a list; `variables` are those that came with them.
+    """The argument `grads` of a step as a list.
+
+    Args:
+        grads: what the user passed.
+        variables: what the user passed with it as variables.
 
     Raises:
-        ArgumentTypeError: they are no list, as a single gradient is none.
+        ArgumentTypeError: it is not a list, for example a single gradient.
     """
     is_list = isinstance(grads, Iterable) and not isinstance(grads, str | Mapping)
     if not is_list or hasattr(grads, "shape"):
@@ -35,20 +39,20 @@ def listed_gradients(grads: Any, variables: Any) -> list[Any]:
 
 
 def listed_variables(variables: Any, grads: Sequence[Any]) -> list[Any]:
-    """The variables of a step as a list.
+    """The argument `trainable_variables` of a step as a list.
 
     Raises:
-        ArgumentTypeError: they are no list, as a single variable is none.
+        ArgumentTypeError: it is not a list, for example a single variable.
     """
     hint = ORDER if are_exchanged(grads, variables) else None
     return listed(variables, "trainable_variables", "a list of variables", hint)
 
 
 def check_variables(variables: Sequence[Any], grads: Sequence[Any]) -> None:
-    """Refuse what is no variable.
+    """Check that all variables of a step are variables.
 
     Raises:
-        ArgumentTypeError: there is something else among the variables.
+        ArgumentTypeError: one of them is something else.
     """
     for variable in variables:
         if not is_variable(variable):
@@ -57,7 +61,7 @@ def check_variables(variables: Sequence[Any], grads: Sequence[Any]) -> None:
 
 
 def are_exchanged(grads: Any, variables: Any) -> bool:
-    """Whether the gradients hold variables, and the variables none."""
+    """Whether the user passed variables as gradients, and no variables as variables."""
     return _holds_a_variable(grads) and not _holds_a_variable(variables)
 
 
@@ -66,17 +70,17 @@ def _holds_a_variable(values: Any) -> bool:
 
 
 def check(grads: Sequence[Any], variables: Sequence[Any]) -> None:
-    """Refuse gradients that do not fit the variables.
+    """Check that the gradients fit the variables.
 
     Raises:
-        ArgumentTypeError: one is no gradient.
+        ArgumentTypeError: one is not a gradient.
         ArgumentValueError: all are None, or their number or a shape does not fit.
     """
     if len(grads) != len(variables):
         raise ArgumentValueError(
             "grads", f"one gradient for each variable, {len(variables)} in all", len(grads)
         )
-    # Compared as a whole first, since they mostly fit and there may be thousands.
+    # All at once first: they mostly fit, and there may be thousands.
     if [getattr(gradient, "shape", None) for gradient in grads] != [v.shape for v in variables]:
         for gradient, variable in zip(grads, variables, strict=True):
             _check_shape(gradient, variable)
@@ -90,7 +94,7 @@ def check(grads: Sequence[Any], variables: Sequence[Any]) -> None:
 
 
 def warn_of_missing(grads: Sequence[Any], variables: Sequence[Any]) -> None:
-    """Name the variables that have no gradient in a step that updates the others."""
+    """Warn of variables without a gradient in a step that updates the others."""
     missing = [path_of(v) for g, v in zip(grads, variables, strict=True) if g is None]
     if missing:
         warnings.warn(
@@ -100,7 +104,7 @@ def warn_of_missing(grads: Sequence[Any], variables: Sequence[Any]) -> None:
         )
 
 
-# The sizes of a tensor: None for one that only the run can tell, or for all of them.
+# None stands for an unknown size, or for an unknown rank.
 Shape = tuple[int | None, ...] | None
 
 
@@ -122,9 +126,9 @@ def _fit(one: Shape, other: Shape) -> bool:
 
 
 def _shapes_of(gradient: Any) -> list[Shape]:
-    """The shape; of TensorFlow's rows both what they say it is and what they have themselves.
+    """The shape of the gradient; for `IndexedSlices` the declared one and that of its rows.
 
-    The parts of `IndexedSlices` may be tensors, arrays, or lists and tuples.
+    Their parts may be tensors, arrays, lists or tuples.
     """
     if type(gradient).__name__ == "IndexedSlices":
         rows = _shape_of(gradient.values)
@@ -145,5 +149,5 @@ def _shape_of(values: Any) -> Shape:
 
 
 def _sizes(shape: Any) -> Shape:
-    # TensorFlow's shapes have a rank, which may be unknown.
+    # Only TensorFlow's shapes have a rank; it may be unknown.
     return None if getattr(shape, "rank", 0) is None else tuple(shape)

@@ -22,7 +22,7 @@ from kerasgd.files import state as saved_state
 from kerasgd.from_keras import from_keras
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
-from kerasgd.variables import check_at_hand, path_of, shape_of, value_of
+from kerasgd.variables import check_available, path_of, shape_of, value_of
 
 
 def settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _rate_now(optimizer: SGD) -> float | None:
     if rate is not None and callable(rate) and not isinstance(rate, rates.Schedule):
         return optimizer._last_rate
     if isinstance(rate, rates.Schedule):
-        check_at_hand([optimizer._iterations], optimizer)
+        check_available([optimizer._iterations], optimizer)
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
     if not isinstance(rate, float):
         return None

@@ -25,10 +25,10 @@ __all__ = [
 
 
 def is_taken_away(variable: Any) -> bool:
-    """Whether a variable has lost its value on JAX.
+    """Whether a variable has no value on JAX.
 
-    While `fit()` runs, the trainer holds the values. An interrupt leaves arrays that the step was
-    given and that JAX deleted for that.
+    During `fit()` the trainer holds the values. An interrupted step leaves arrays that were donated
+    to it, which JAX has deleted.
     """
     value = getattr(variable, "_value", variable)
     return value is None or (hasattr(value, "is_deleted") and value.is_deleted())

@@ -126,7 +126,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         grads = gradients.listed_gradients(grads, trainable_variables)
         if trainable_variables is not None:
             trainable_variables = gradients.listed_variables(trainable_variables, grads)
-            if grads and not self.built:  # an error is to leave nothing built (12.7)
+            if grads and not self.built:  # 12.7: an error must not leave it built
                 gradients.check_variables(trainable_variables, grads)
                 gradients.check(grads, trainable_variables)
             self.build(trainable_variables)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments, gradients, rule, schedules, transfer
+from kerasgd import arguments, gradients, inspection, rule, schedules, transfer
 from kerasgd.arguments import LARGEST_FLOAT32
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.files import snapshot
@@ -26,6 +26,16 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: Any) -> None:
         ArgumentError: it is no rate.
     """
     optimizer.learning_rate = learning_rate
+
+
+def updated(optimizer: Any, changes: Mapping[str, Any], keep_state: Any) -> Optimizer:
+    """As `inspection.updated()`.
+
+    Raises:
+        ArgumentError: a setting, or `keep_state`, is refused.
+    """
+    keeps = bool(arguments.check("keep_state", keep_state, arguments.flag()))
+    return inspection.updated(optimizer, changes, keeps)
 
 
 def attribute(optimizer: Optimizer, name: str) -> Any:
@@ -143,9 +153,14 @@ def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:
             )
 
 
-def load_optimizer(file: str, model: Any, strict: bool) -> Optimizer:
-    """As `snapshot.load()`."""
-    return snapshot.load(file, variables_of_model(model), strict)
+def load_optimizer(file: str, model: Any, strict: Any) -> Optimizer:
+    """As `snapshot.load()`.
+
+    Raises:
+        ArgumentError: `model` or `strict` is refused.
+    """
+    is_strict = bool(arguments.check("strict", strict, arguments.flag()))
+    return snapshot.load(file, variables_of_model(model), is_strict)
 
 
 def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:

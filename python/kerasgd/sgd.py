@@ -323,7 +323,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
                 builds the optimizer.
 
         Raises:
-            ArgumentTypeError: gradients or variables are no list of such, or in the wrong order.
+            ArgumentTypeError: an argument is not a list, or they are in the wrong order.
             ArgumentValueError: all gradients are None, or their number or a shape does not fit.
             StateError: a variable is not among those that the optimizer was built with.
         """

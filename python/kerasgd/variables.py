@@ -51,36 +51,36 @@ def value_of(variable: Any, optimizer: Any) -> np.ndarray[Any, Any]:
     """The value of a variable that the optimizer keeps.
 
     Raises:
-        StateError: JAX's trainer holds it, or JAX has deleted it.
+        StateError: JAX's trainer holds the value, or JAX has deleted it.
     """
-    check_at_hand([variable], optimizer)
+    check_available([variable], optimizer)
     value: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(variable)
     return value
 
 
-def check_at_hand(variables: Iterable[Any], optimizer: Any) -> None:
-    """Refuse variables whose values are not there. (Keras would show their first ones.)
+def check_available(variables: Iterable[Any], optimizer: Any) -> None:
+    """Check that these variables have values. (Keras would return their initial values.)
 
     Raises:
-        StateError: JAX's trainer holds them, or JAX has deleted them.
+        StateError: JAX's trainer holds the values, or JAX has deleted them.
     """
     if any(map(is_taken_away, variables)):
         raise StateError(
-            f"The state of `{optimizer.name}` is not at hand: JAX's `fit()` holds it while it "
-            "trains, and loses it, with the weights, in a step that is interrupted or fails. In a "
-            "callback use the optimizer of `self.model`, which brings the state back. After an "
-            "interrupt load weights and state from a file, or make model and optimizer anew."
+            f"The state of `{optimizer.name}` is unavailable: JAX's `fit()` holds it during "
+            "training, and an interrupted step loses it together with the weights. In a callback, "
+            "use `self.model.optimizer`, which restores the state. After an interrupt, load "
+            "weights and state from a file, or create model and optimizer again."
         )
 
 
 def is_variable(x: Any) -> bool:
     """Whether this is a variable of Keras or TensorFlow, and no tensor, array or optimizer."""
-    # (A slice of a TensorFlow variable is a tensor that can be assigned to.)
+    # `assign` alone is not enough: a slice of a TensorFlow variable has it too.
     return hasattr(x, "assign") and hasattr(x, "trainable")
 
 
 def shape_of(variable: Any) -> tuple[int, ...]:
-    """A variable's shape; of one of TensorFlow without a fixed shape that of its value now."""
+    """A variable's shape; if TensorFlow does not know it, that of the current value."""
     shape = variable.shape
     if hasattr(shape, "is_fully_defined") and not shape.is_fully_defined():
         shape = variable.read_value().shape
@@ -92,10 +92,10 @@ def checked_list(
     argument: str = "var_list",
     requirement: str = "a list of variables, or {null}",
 ) -> list[Any]:
-    """The variables that an argument has.
+    """An argument that must be a list of variables, as a list.
 
     Raises:
-        ArgumentTypeError: it is no list, or holds something else.
+        ArgumentTypeError: it is not a list, or holds something else.
     """
     found = listed(variables, argument, requirement)
     check_variables(found, argument, requirement)
@@ -114,17 +114,17 @@ def check_variables(values: list[Any], argument: str, requirement: str) -> None:
 
 
 def listed(variables: Any, argument: str, requirement: str, hint: str | None = None) -> list[Any]:
-    """An argument that is to hold variables, as a list; what it holds is not looked at.
+    """An argument that must be a list of variables, as a list; its elements are not checked.
 
     Raises:
-        ArgumentTypeError: it is no list. (To go through a variable of JAX would never end.)
+        ArgumentTypeError: it is not a list. (Iterating over a JAX variable never ends.)
     """
     is_list = isinstance(variables, Iterable) and not isinstance(variables, str | Mapping)
     if not is_list or hasattr(variables, "shape"):
         if hint is None and is_variable(variables):
             hint = "Put a single variable into a list."
         elif hint is None and hasattr(variables, "trainable_variables"):
-            hint = "A model or a layer has them as `trainable_variables`."
+            hint = "Pass its `trainable_variables`."
         raise ArgumentTypeError(argument, requirement, variables, hint)
     held: list[Any] = list(variables)
     return held

@@ -169,7 +169,7 @@ def test_what_float32_turns_into_0_or_infinity_is_not_silent(argument, value, be
     with pytest.warns(kerasgd.KerasgdWarning, match=re.escape(words)):
         kerasgd.SGD(**{argument: value})
     with floatx("float64"), warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", kerasgd.KerasgdWarning)
         kerasgd.SGD(**{argument: value})
 
 

@@ -1,4 +1,4 @@
-"""What a step accepts as gradients and variables, and what it refuses (contract 1.6, 12, 12.7)."""
+"""What a step accepts and refuses as gradients and variables (contract 1.6, 12, 12.7)."""
 
 import keras
 import numpy as np
@@ -59,10 +59,10 @@ def test_a_wrong_call_is_refused_by_name(given, argument, words, is_built):  # c
         assert optimizer.built is is_built
 
 
-def test_a_model_has_its_variables_under_a_name():  # contract 12
+def test_a_model_is_not_a_list_of_variables():  # contract 12
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     for refused in (lambda o: o.apply([ones(1, 1)], model), lambda o: o.build(model)):
-        with pytest.raises(kerasgd.ArgumentError, match="has them as `trainable_variables`"):
+        with pytest.raises(kerasgd.ArgumentError, match="Pass its `trainable_variables`"):
             refused(kerasgd.SGD(0.5))
 
 
@@ -78,7 +78,7 @@ def test_pairs_in_the_wrong_order_are_refused():  # contract 12, 13.1
         assert numbers(w) == [0.5, 1.5]
 
 
-def test_a_single_variable_does_not_build():  # contract 12: JAX' variables have no end
+def test_a_single_variable_does_not_build():  # contract 12: a JAX variable iterates for ever
     for optimizer in optimizers():
         with pytest.raises(kerasgd.ArgumentError, match="single variable into a list") as refusal:
             optimizer.build(new_weights())

@@ -1,4 +1,4 @@
-"""An interrupt of JAX's `fit()` reaches the user, and what is lost then is named (contract 5.4)."""
+"""An interrupt of JAX's `fit()` reaches the user; reading lost state is an error (contract 5.4)."""
 
 import copy
 import pickle
@@ -37,8 +37,7 @@ def new_model(scaled=False):
 def interrupt(model):
     """Interrupt the training between two steps of one execution.
 
-    Weights and state were given to the first of them, and are deleted. (Batches are fetched
-    some time before their steps.)
+    Weights and state were donated to the first of them. (Batches are fetched ahead of their steps.)
     """
     with pytest.raises(KeyboardInterrupt):
         model.fit(batches(2 * STEPS_PER_EXECUTION - 2), steps_per_epoch=100, verbose=0)
@@ -67,12 +66,12 @@ READERS = {
 @pytest.mark.parametrize("reader", READERS)
 def test_lost_state_is_named(reader, scaled):  # contract 5.4, 9.4
     model = interrupt(new_model(scaled))
-    with pytest.raises(kerasgd.StateError, match="The state of `SGD` is not at hand"):
+    with pytest.raises(kerasgd.StateError, match="The state of `SGD` is unavailable"):
         READERS[reader](model.optimizer)
 
 
 class Reads(keras.callbacks.Callback):
-    """Calls a function after a batch, without `self.model`, which would bring the state back."""
+    """Calls a function after a batch, without `self.model`, which would restore the state."""
 
     def __init__(self, function):
         super().__init__()
@@ -92,7 +91,7 @@ def test_state_that_the_trainer_holds_is_not_shown_as_the_first_one(reader):  # 
     model = model_of_one_weight(optimizer)
     model.fit(ONE, ONE, epochs=2, callbacks=[callback], verbose=0)
     assert len(callback.errors) == 2
-    assert all("`self.model`, which brings the state back" in e for e in callback.errors)
+    assert all("`self.model.optimizer`, which restores the state" in e for e in callback.errors)
     assert weight(model) == pytest.approx(-1.01)  # the average of -1 and -2 with .99
 
 

@@ -59,6 +59,6 @@ def test_replicas_follow_the_reference(strategy, way):  # contract 10.1, 10.4, 2
 
 def test_what_replicas_cannot_do_is_refused():  # contract 10.1
     in_no_replica, missing_on_one = lines_of("-c", REFUSED)[-2:]
-    assert "outside of the 2 replicas" in in_no_replica
+    assert "outside the 2 replicas" in in_no_replica
     assert "`strategy.run()`" in in_no_replica
     assert "`v` has a gradient on some replicas" in missing_on_one

@@ -47,7 +47,7 @@ def _with_summed_rows(
 ) -> Tensor:
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
-    # The parts may be arrays, lists or tuples too.
+    # Users may pass arrays, lists or tuples as parts.
     values = _widened(tf.convert_to_tensor(gradient.values))
     indices = tf.convert_to_tensor(gradient.indices, dtype_hint=tf.int64)
     gradient = tf.IndexedSlices(values, indices, _shape(_native(slot.variable)))
@@ -72,22 +72,21 @@ def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: P
         return
     sum_and_proceed = partial(_sum_and_proceed, state, proceed)
     if tf.distribute.in_cross_replica_context():
-        _refuse_gradients_of_no_replica()
+        _check_single_replica()
         sum_and_proceed(tf.distribute.get_strategy(), list(gradients))
     else:
         # Arguments of the merged call come together from all replicas; state is the same for all.
-        # One replica has to leave its context too: there its variables cannot be written by a
-        # conditional or a compiled function.
+        # Even a single replica must leave its context: inside it, neither `tf.cond` nor a
+        # `tf.function` may write distributed variables.
         tf.distribute.get_replica_context().merge_call(sum_and_proceed, args=(list(gradients),))
 
 
-def _refuse_gradients_of_no_replica() -> None:
+def _check_single_replica() -> None:
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if replicas > 1:
         raise StateError(
-            f"The optimizer was called outside of the {replicas} replicas of its strategy, so that "
-            "there is one gradient for all. Call `apply()` in a function that is given to "
-            "`strategy.run()`."
+            f"`apply()` was called outside the {replicas} replicas of the strategy, each of which "
+            "has its own gradients. Call it in a function passed to `strategy.run()`."
         )
 
 
@@ -97,7 +96,7 @@ def _sum_and_proceed(
     strategy: tf.distribute.Strategy,
     gradients: list[Tensor | None],
 ) -> None:
-    # Those of this worker; `num_replicas_in_sync` counts the replicas of all workers.
+    # Only this worker's devices: `num_replicas_in_sync` counts the replicas of all workers.
     devices = len(strategy.extended.worker_devices)
     sums = _sums(strategy, devices, state.slots, gradients)
     copies = []
@@ -144,14 +143,17 @@ def _sums(
 def _one_for_each_device(
     strategy: tf.distribute.Strategy, devices: int, gradient: Tensor | None, slot: Slot
 ) -> Tensor | None:
-    """The gradients of all replicas, which come as one where they are the same tensor (10.4)."""
+    """The gradient as one value for each device (10.4).
+
+    If all replicas pass the same tensor, TensorFlow hands it over once.
+    """
     if gradient is None or devices == 1:
         return gradient
     if isinstance(gradient, tf.distribute.DistributedValues):
         if any(its is None for its in strategy.experimental_local_results(gradient)):
             raise StateError(
-                f"`{path_of(slot.variable)}` has a gradient on some replicas, and none on others. "
-                "Give one of zeros where there is none."
+                f"`{path_of(slot.variable)}` has a gradient on some replicas but not on others. "
+                "Pass zeros on the others."
             )
         return gradient
     return strategy.experimental_distribute_values_from_function(lambda context: gradient)
@@ -160,18 +162,18 @@ def _one_for_each_device(
 def _largest(
     strategy: tf.distribute.Strategy, devices: int, gradient: Tensor, slot: Slot
 ) -> Tensor:
-    """A value is no share of a sum: the largest counts."""
+    """The largest value of all replicas: new values must not be summed as gradients are."""
     if strategy.num_replicas_in_sync > devices:
         raise StateError(
-            f"`{slot.variable.path}` takes the largest value of all replicas, which those of other "
-            "workers do not give. Train float8 scales on one worker."
+            f"`{path_of(slot.variable)}` needs the largest value over all replicas, which is not "
+            "available across workers. Train models with float8 scales on one worker."
         )
     values = strategy.experimental_local_results(gradient)
     return tf.reduce_max(tf.stack(values), axis=0)
 
 
 def _on_replica(strategy: tf.distribute.Strategy, state: State, devices: int, i: int) -> State:
-    """The state of one of this worker's replicas; the slots are made once."""
+    """The state on the i-th device of this worker; the slots are made only once."""
 
     def local(variable: Variable) -> tf.Variable:
         return _copies(strategy, devices, variable)[i]

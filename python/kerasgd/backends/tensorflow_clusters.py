@@ -39,7 +39,7 @@ def pays_for(move: Move) -> bool:
 
 def is_large(variable: Variable) -> bool:
     """Whether clusters of this variable alone are measured to pay: on a processor."""
-    elements = tf.TensorShape(variable.shape).num_elements() or 0  # None where it is not fixed
+    elements = tf.TensorShape(variable.shape).num_elements() or 0  # None if unknown
     return elements >= LARGE and "CPU" in variable.device
 
 
