@@ -14,6 +14,7 @@ from kerasgd.errors import ArgumentTypeError, UnknownArgumentError
 from kerasgd.files import state
 from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.sgd import SGD, check_number
+from kerasgd.variables import checked_list
 
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="LossScaleOptimizer")
@@ -101,8 +102,10 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
     @no_automatic_dependency_tracking  # type: ignore[untyped-decorator]
     def build(self, variables: Iterable[Any]) -> None:
         """Create the state for these trainable variables; a second call changes nothing."""
-        variables = list(variables)
-        if self.built or not variables:
+        if self.built:
+            return
+        variables = checked_list(variables, "variables", "a list of variables")
+        if not variables:
             return
         inner = self.inner_optimizer
         inner.build(variables)

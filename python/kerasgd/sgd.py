@@ -101,6 +101,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     built: bool
     _learning_rate: Any
 
+    # The velocities, under Keras' name for them; none before `build()`.
+    momentums: Sequence[Any] = ()
+
     def __init__(
         self,
         learning_rate: Any = 0.01,
@@ -167,7 +170,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._left_out: list[str] = []
         # What a subclass keeps.
         self._own = subclasses.OwnVariables()
-        self.momentums: list[Any] = []
         for argument, value in settings.items():
             setattr(self, argument, value)
         self._set_rate(rate)
@@ -212,7 +214,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._trainable_variables_indices = {
             self._var_key(variable): i for i, variable in enumerate(variables)
         }
-        # Keras' name for the velocities.
         self.momentums = [slot.velocity for slot in slots] if self.momentum else []
         self.built = True
         # `fit()` may be tracing its step: there an assignment would be done at every step.
@@ -501,8 +502,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             raise StateError(
                 in_words(
                     "A training step that is compiled cannot follow another kind of "
-                    "`learning_rate`, only a number. {update} makes an optimizer that has it, also "
-                    "with the state of this one; give it to `compile()`."
+                    "`learning_rate`, only a number. {update} makes an optimizer that has it, and "
+                    "that continues where this one is if `keep_state` is {true}; give that one to "
+                    "`compile()`."
                 )
             )
         self._set_rate(rate)

@@ -307,14 +307,6 @@ if BACKEND == "torch":
             keras.ops.convert_to_numpy(w), [[-0.5, -0.5], [0, 0], [-1, -1]]
         )
 
-    def test_momentum_may_be_given_up():
-        w = keras.Variable(np.zeros(3), dtype="float32")
-        optimizer = kerasgd.SGD(0.5, momentum=0.5)
-        optimizer.apply([torch.ones(3)], [w])
-        optimizer.momentum = 0.0
-        optimizer.apply([torch.ones(3)], [w])
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(w), [-1.0] * 3)
-
     def test_a_wider_gradient_is_scaled_before_it_is_cast():  # contract 1.4
         w = keras.Variable([0.0], dtype="float32")
         optimizer = kerasgd.SGD(1.0, loss_scale_factor=1e3, gradient_accumulation_steps=2)

@@ -235,7 +235,7 @@ def test_the_rate_of_a_file(file_has, receives):  # contract 2.7
     if file_has == "older schedule":
         del store["rate_replaced"]
         description = json.loads(store["description"].tobytes())
-        del description["rate_is_number"]
+        del description["rate_is_number"], description["arrays"]
         store["description"] = np.frombuffer(json.dumps(description).encode(), "uint8")
     into = kerasgd.SGD(0.125 if receives == "number" else SCHEDULE)
     into.load_own_variables(store)

@@ -433,3 +433,57 @@ test_that("a model does not take an optimizer that readRDS() restored", {
     one_weight_model(restored_by_r(optimizer_loss_scale(optimizer_sgd())))
   })
 })
+
+# Rates that are replaced, and one optimizer for one model ------------------------------------------
+
+test_that("a number takes the place of a schedule in a compiled fit()", {
+  # contract 2.7
+  skip_if_no_keras()
+  schedule <- learning_rate_schedule_exponential_decay(0.125, 1, 0.5)
+  model <- one_weight_model(optimizer_sgd(schedule))
+  fit <- function() {
+    model$fit(matrix(1), matrix(1), verbose = 0L)
+    as.numeric(model$get_weights()[[1]])
+  }
+  expect_identical(fit(), 0.25)
+  optimizer <- model$optimizer
+  optimizer$learning_rate <- 0
+  expect_identical(fit(), 0.25)
+  expect_output(print(optimizer), "learning_rate = 0\n")
+  expect_snapshot(error = TRUE, {
+    optimizer$learning_rate <- schedule
+    optimizer$learning_rate <- function() 0.5
+  })
+  changed <- update(optimizer, learning_rate = 0.125, keep_state = TRUE)
+  model$compile(optimizer = changed, loss = "mse")
+  expect_identical(fit(), 0.25 + 0.125 * 2 * 0.75)
+  expect_identical(as.numeric(changed$iterations), 3)
+})
+
+test_that("update() keeps the state if it is asked to", {
+  # contract 2.7, 9.4b
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd(0.5, momentum = 0.5)
+  steps_from(optimizer, list(1), start = 0)
+  expect_identical(summary(update(optimizer))$state$steps, 0)
+  kept <- update(optimizer, nesterov = TRUE, keep_state = TRUE)
+  expect_identical(summary(kept)$state$steps, 1)
+  # velocity 0.5 * -0.5 - 0.5, and ahead of it
+  expect_close(steps_from(kept, list(1), start = 0), 0.5 * -0.75 - 0.5)
+  expect_snapshot(error = TRUE, update(optimizer, keep_state = "yes"))
+  expect_warning(update(optimizer, momentum = 0, keep_state = TRUE), "velocity of 1 variable")
+})
+
+test_that("a second model is refused at its first step, and update() makes its optimizer", {
+  # contract 13.4
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd(0.25)
+  one <- matrix(1)
+  one_weight_model(optimizer)$fit(one, one, verbose = 0L)
+  expect_error(
+    one_weight_model(optimizer)$fit(one, one, verbose = 0L),
+    "`update(optimizer, ...)` makes one with the same settings",
+    fixed = TRUE
+  )
+  expect_identical(fit_one_weight(update(optimizer), 1, 1, steps = 1)$weight, 0.5)
+})
