@@ -15,6 +15,7 @@ from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 __all__ = [
     "decays",
+    "entry_around",
     "get_stateless_scope",
     "in_stateless_scope",
     "is_being_saved",
@@ -50,3 +51,8 @@ def is_being_saved() -> bool:
 def decays(optimizer: Any, variable: Any) -> bool:
     """Whether an optimizer of Keras lets this variable decay."""
     return bool(optimizer._use_weight_decay(variable))
+
+
+def entry_around(store: Any) -> Any:
+    """The group of an HDF5 file in which this store has its arrays; None for other stores."""
+    return getattr(getattr(store, "_h5_entry_group", None), "parent", None)

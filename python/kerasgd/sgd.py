@@ -448,16 +448,19 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def rate_of_this_step(self) -> Tensor | float:
         """The learning rate of the step that begins; a function is called."""
-        eager = self.backend.is_eager()
-        if not (self._compiled or eager):
+        if not (self._compiled or self.backend.is_eager()):
             self._compiled = True
         rate = self._learning_rate
         if rate is self._rate_variable:
             return keras.ops.convert_to_tensor(rate)
-        if not isinstance(rate, rates.Schedule):
-            return self.backend.call_each_time(rates.RateNow(self))
-        scheduled = rates.of_schedule(rate, self._iterations, self.backend)
-        if eager:
+        if isinstance(rate, rates.Schedule):
+            return self._scheduled_rate(rate)
+        return self.backend.call_each_time(rates.RateNow(self))
+
+    def _scheduled_rate(self, schedule: Any) -> Tensor:
+        """The rate of a schedule; what is compiled follows a number that takes its place."""
+        scheduled = rates.of_schedule(schedule, self._iterations, self.backend)
+        if self.backend.is_eager():
             return scheduled
         number = keras.ops.convert_to_tensor(self._rate_variable)
         is_replaced = keras.ops.convert_to_tensor(self._rate_replaced) > 0
@@ -465,10 +468,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def evaluate_rate(self) -> float:
         """The rate now as a number, also where a compiled step still asks for the function."""
-        if self._learning_rate is not self._rate_variable:
-            self._last_rate = rates.value_of(self._learning_rate)
-            return self._last_rate
-        return float(keras.ops.convert_to_numpy(self._rate_variable))
+        if self._learning_rate is self._rate_variable:
+            return float(keras.ops.convert_to_numpy(self._rate_variable))
+        rate = rates.value_of(self._learning_rate)
+        if rate != self._last_rate:
+            self._rate_variable.assign(rate)  # for metrics, which are compiled too
+            self._last_rate = rate
+        return rate
 
     @property
     def learning_rate(self) -> Any:
@@ -485,7 +491,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if rate is self._rate_variable:
             return rate
         if isinstance(rate, rates.Schedule):
-            return rate(self._iterations)
+            return self._scheduled_rate(rate)
+        if not self.backend.is_eager():
+            return keras.ops.convert_to_tensor(self._rate_variable)
         return rates.value_of(rate) if self._last_rate is None else self._last_rate
 
     @learning_rate.setter

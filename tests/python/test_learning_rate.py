@@ -320,3 +320,36 @@ def test_a_schedule_sees_steps_also_under_accumulation():  # contract 2.2, 7.2
         optimizer.apply([keras.ops.ones(1)], [w])
     assert seen == [0, 1, 2, 3]
     assert int(optimizer.iterations) == 2
+
+
+class RateMetric(keras.metrics.Metric):
+    """Shows the rate, as users' metrics do; compiled with the step."""
+
+    def __init__(self, optimizer):
+        super().__init__(name="rate")
+        self.optimizer = optimizer
+
+    def update_state(self, *args, **kwargs):
+        pass
+
+    def result(self):
+        return keras.ops.convert_to_tensor(self.optimizer.learning_rate)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX' trainer shows metrics no variable")
+@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
+@pytest.mark.parametrize("first", ["schedule", "function"])
+def test_a_metric_shows_the_rate_that_is_used(first, options):  # contract 2.3, 2.7
+    now = [1.0]
+    optimizer = kerasgd.SGD(SCHEDULE if first == "schedule" else lambda: now[0])
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((1,)), layer])
+    metric = RateMetric(optimizer)
+    model.compile(optimizer, loss=lambda y, output: output[..., 0], metrics=[metric], **options)
+    x = np.ones((1, 1))
+    assert model.fit(x, x, verbose=0).history["rate"] == [1.0]
+    now[0] = 0.25
+    # The metric is read after the step, which a schedule has counted by then.
+    assert model.fit(x, x, verbose=0).history["rate"] == [0.25]
+    optimizer.learning_rate = 0.0625
+    assert model.fit(x, x, verbose=0).history["rate"] == [0.0625]

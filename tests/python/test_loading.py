@@ -256,7 +256,10 @@ def test_mixed_precision_loads_under_another_policy(file):  # contract 9.4a, 6.2
         model.save(file)
     finally:
         keras.config.set_dtype_policy("float32")
-    again, _ = quietly(keras.saving.load_model, file)
+    again, said = quietly(keras.saving.load_model, file)
+    assert "the dynamic loss scale" in said[-1]
+    assert velocities(again) == by_path(model.optimizer.inner_optimizer.momentums, model)
+    assert np.any(velocities(again)["first/kernel"])
     fit(again)
 
 

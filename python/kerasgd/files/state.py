@@ -20,6 +20,7 @@ from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import matching, saved
 from kerasgd.files.matching import Described, Pairing
 from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
+from kerasgd.keras_internals import entry_around
 from kerasgd.variables import find_path, path_of, shape_of, value_of
 
 # Set as soon as a file is read, built or not.
@@ -76,6 +77,11 @@ def load(optimizer: Any, store: Mapping[str, Any]) -> None:
         StateError: the state is damaged. Nothing is changed then.
     """
     state = saved.read(store)
+    inside = None if state is not None else _inside_of_wrapper(store)
+    if inside is not None:
+        load(optimizer, inside)
+        _tell(optimizer, ["the dynamic loss scale, with which the file was trained"])
+        return
     if state is None:
         if len(store.keys()):
             _tell(optimizer, [_of_another_class(store)])
@@ -85,6 +91,17 @@ def load(optimizer: Any, store: Mapping[str, Any]) -> None:
         _give_back(optimizer, state)
     else:
         hand_over(optimizer, state)
+
+
+def _inside_of_wrapper(store: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The entry of the inner optimizer, if this one is of Keras' `LossScaleOptimizer`.
+
+    `compile()` wraps an optimizer by the policy at that time: a file of a mixed_float16 training
+    that is loaded under another policy has the wrapper's entry where ours is looked for.
+    """
+    entry = entry_around(store)
+    inner: Mapping[str, Any] = entry.get("inner_optimizer/vars", {}) if entry is not None else {}
+    return inner if saved.DESCRIPTION in inner else None
 
 
 def load_strictly(optimizer: Any, store: Mapping[str, Any]) -> None:
