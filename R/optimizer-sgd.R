@@ -67,7 +67,8 @@
 #' @details
 #' Whole numbers may be given as doubles (`2` for `2L`) and numbers as integers. `NA` is
 #' never accepted, flags are `TRUE` or `FALSE` and not `1` or `"yes"`, and a vector of another
-#' length than one is no number. Names of arguments must be written in full. What R itself can see
+#' length than one is no number. A number that float32 turns into 0 or infinity is accepted with a
+#' warning. Names of arguments must be written in full. What R itself can see
 #' to be wrong (misspelt, abbreviated and unnamed arguments) is refused without starting Python.
 #'
 #' Only the arguments that are given are handed over to Python; the defaults above are those of
