@@ -51,7 +51,7 @@ apply_gradients <- function(optimizer, grads, variables, ...) {
   # A tensor, or an array of R, stands for a list of it
   gradients <- if (is.list(grads)) unname(grads) else list(grads)
   variables <- call_python(
-    "r_methods.variables_to_train",
+    "r.methods.variables_to_train",
     list(variables = variables, grads = Filter(is_live_python_object, gradients)), origin
   )
   if (length(gradients) != length(variables)) {
@@ -63,7 +63,7 @@ apply_gradients <- function(optimizer, grads, variables, ...) {
     gradients, variables
   )
   call_python(
-    "r_methods.apply", list(optimizer = optimizer, grads = tensors, variables = variables), origin,
+    "r.methods.apply", list(optimizer = optimizer, grads = tensors, variables = variables), origin,
     received = list() # it is one of the gradients that is refused: Python has the words
   )
   invisible(optimizer)
@@ -94,7 +94,7 @@ gradient_as_tensor <- function(gradient, variable, origin) {
     )
   }
   call_python(
-    "r_methods.gradient", c(array_for_python(gradient), variable = variable), origin,
+    "r.methods.gradient", c(array_for_python(gradient), variable = variable), origin,
     received = list(grads = gradient)
   )
 }

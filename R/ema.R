@@ -64,7 +64,7 @@ swap_ema_weights <- function(optimizer, model = NULL, ...) {
   origin <- origin_of_call("swap_ema_weights")
   given <- known_arguments(origin)
   check_optimizer(given, origin)
-  call_python("r_methods.swap_ema_weights", list(optimizer = optimizer, model = model), origin)
+  call_python("r.methods.swap_ema_weights", list(optimizer = optimizer, model = model), origin)
   invisible(optimizer)
 }
 
@@ -75,7 +75,7 @@ finalize_variable_values <- function(optimizer, model = NULL, ...) {
   given <- known_arguments(origin)
   check_optimizer(given, origin)
   call_python(
-    "r_methods.finalize_variable_values", list(optimizer = optimizer, model = model), origin
+    "r.methods.finalize_variable_values", list(optimizer = optimizer, model = model), origin
   )
   invisible(optimizer)
 }

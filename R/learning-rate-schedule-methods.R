@@ -141,7 +141,7 @@ compare_argument <- function(one, other, tolerance, origin) {
   # Keras' own and the user's: R sees two functions
   if (is_python_object(one) && is_python_object(other)) {
     pair <- list(one = one, other = other, tolerance = tolerance)
-    are_same <- call_python("inspection.same", pair, origin)
+    are_same <- call_python("r.inspection.same", pair, origin)
     return(if (are_same) TRUE else "two schedules that differ")
   }
   all.equal(one, other, tolerance = tolerance)
@@ -166,7 +166,7 @@ update_schedule <- function(object, ...) {
   known <- names(list_arguments(object))
   check_argument_names(setdiff(names(changes), known), known, origin)
   callable_in_r(call_python(
-    "r_methods.updated_schedule", list(schedule = object, changes = changes), origin,
+    "r.methods.updated_schedule", list(schedule = object, changes = changes), origin,
     received = changes
   ))
 }

@@ -452,10 +452,10 @@ learning_rate_schedule_function <- function(fn, steps, name = "Table", ...) {
     return(new_schedule("Table.of_function", given, origin, rules = "TABLE_RULES"))
   }
   check_given(given, "steps", "a whole number from 1 to 2147483647", origin)
-  table <- call_python("r_methods.checked_table", given, origin)
+  table <- call_python("r.methods.checked_table", given, origin)
   rates <- rates_of_function(fn, table$steps, origin)
   bytes <- reticulate::r_to_py(writeBin(rates, raw(), endian = "little"))
-  callable_in_r(call_python("r_methods.table", list(data = bytes, name = table$name), origin))
+  callable_in_r(call_python("r.methods.table", list(data = bytes, name = table$name), origin))
 }
 
 #' What an R function returns at each step, with a progress bar if that takes its time
@@ -497,7 +497,7 @@ as_rate <- function(value, fn, step, origin) {
   }
   # Python judges all else, such as numbers of Python
   tryCatch(
-    call_python("r_methods.rate", list(learning_rate = value), origin),
+    call_python("r.methods.rate", list(learning_rate = value), origin),
     kerasgd_argument_error = function(error) {
       abort_fn(fn, step, paste("returned", describe_element(value)), origin)
     }

@@ -132,7 +132,7 @@ format_optimizer <- function(x, ...) {
   inner <- inner_optimizer(x)
   c(
     sprintf("<%s> %s", class(x)[[1]], py_get(x, "name")),
-    format_settings(call_python("inspection.changed_settings", list(optimizer = x), origin)),
+    format_settings(call_python("r.inspection.changed_settings", list(optimizer = x), origin)),
     if (!identical(x, inner)) paste0("  ", format_optimizer(inner)),
     if (identical(x, inner)) paste0("  ", format_progress(optimizer_facts(inner, origin)))
   )
@@ -211,13 +211,13 @@ inner_optimizer <- function(x) {
 }
 
 optimizer_facts <- function(x, origin) {
-  call_python("inspection.facts", list(optimizer = x), origin)
+  call_python("r.inspection.facts", list(optimizer = x), origin)
 }
 
 list_settings <- function(x, ...) {
   origin <- origin_of_call("as.list")
   check_live(x, origin)
-  lapply(call_python("inspection.settings", list(optimizer = x), origin), revealed_function)
+  lapply(call_python("r.inspection.settings", list(optimizer = x), origin), revealed_function)
 }
 
 summarise_optimizer <- function(object, ...) {
@@ -332,7 +332,7 @@ compare_optimizers <- function(target, current, ..., tolerance = sqrt(.Machine$d
 
 compare_settings <- function(target, current, tolerance, origin) {
   pair <- list(one = target, other = current, tolerance = tolerance)
-  differing <- call_python("inspection.differing_settings", pair, origin)
+  differing <- call_python("r.inspection.differing_settings", pair, origin)
   ours <- list_settings(target)
   theirs <- list_settings(current)
   unlist(lapply(as.character(differing), function(name) {
@@ -369,7 +369,7 @@ tell_apart <- function(one, other, tolerance) {
 
 compare_state <- function(target, current, tolerance, origin) {
   pair <- list(one = target, other = current, tolerance = tolerance)
-  differing <- call_python("inspection.differing_state", pair, origin)
+  differing <- call_python("r.inspection.differing_state", pair, origin)
   vapply(names(differing), function(role) {
     difference <- differing[[role]]
     if (is.null(difference)) {
@@ -410,7 +410,7 @@ plain_value <- function(x) {
 }
 
 state_arrays <- function(x, origin) {
-  arrays <- call_python("inspection.state_as_doubles", list(optimizer = x), origin)
+  arrays <- call_python("r.inspection.state_as_doubles", list(optimizer = x), origin)
   lapply(arrays[sort(names(arrays))], function(array) {
     values <- readBin(array[[1]], "double", n = length(array[[1]]) / 8, endian = "little")
     shape <- as.double(unlist(array[[2]]))
@@ -428,7 +428,7 @@ update_optimizer <- function(object, ..., keep_state = FALSE) {
   known <- names_of_settings(object)
   check_argument_names(setdiff(names(changes), known), c(known, "keep_state"), origin)
   call_python(
-    "r_methods.updated",
+    "r.methods.updated",
     list(optimizer = object, changes = changes, keep_state = keep_state), origin,
     received = given
   )
@@ -442,13 +442,13 @@ set_on_optimizer <- function(x, name, value) {
   check_live(x, origin)
   if (name == "learning_rate") {
     arguments <- list(optimizer = x, learning_rate = value)
-    call_python("r_methods.set_learning_rate", arguments, origin)
+    call_python("r.methods.set_learning_rate", arguments, origin)
     return(invisible(x))
   }
   check_attribute(x, name, origin)
   tryCatch(NextMethod(), error = function(error) {
     arguments <- list(optimizer = x, name = name, value = value)
-    call_python("r_methods.set_attribute", arguments, origin)
+    call_python("r.methods.set_attribute", arguments, origin)
     x
   })
 }
@@ -510,7 +510,7 @@ ask_again <- function(x, name, origin) {
     }
   }
   withCallingHandlers(
-    call_python("r_methods.attribute", list(optimizer = x, name = name), origin),
+    call_python("r.methods.attribute", list(optimizer = x, name = name), origin),
     kerasgd_python_error = suggest
   )
 }

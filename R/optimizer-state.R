@@ -93,6 +93,6 @@ load_optimizer <- function(file, model = NULL, strict = TRUE, ...) {
   check_file(file, "file", origin)
   path <- normalizePath(file)
   call_python(
-    "r_methods.load_optimizer", list(file = path, model = model, strict = strict), origin
+    "r.methods.load_optimizer", list(file = path, model = model, strict = strict), origin
   )
 }

@@ -51,7 +51,7 @@ python_package <- function(origin) {
   if (is.null(session$kerasgd)) {
     start_python(origin)
     session$kerasgd <- import_package(origin)
-    session$bridge_call <- session$kerasgd$bridge$call # looked up once: it takes a while
+    session$bridge_call <- session$kerasgd$r$bridge$call # looked up once: it takes a while
   }
   session$kerasgd
 }
@@ -71,7 +71,7 @@ import_package <- function(origin) {
   tryCatch(
     {
       # modules become attributes of the package once they are imported
-      for (module in c("bridge", "inspection", "r_methods", "transfer")) {
+      for (module in c("r.bridge", "r.inspection", "r.methods", "r.transfer")) {
         reticulate::import_from_path(
           paste0("kerasgd.", module),
           path = path, delay_load = FALSE
@@ -277,7 +277,7 @@ choose_backend_at_start <- function() {
 #' An R value as Python is to see it
 #'
 #' What Python can say goes over exactly. What it would see as something else (`NA` as `True`) or
-#' cannot see at all goes over as `kerasgd.foreign.Unrepresentable`, which every rule refuses in
+#' cannot see at all goes over as `kerasgd.errors.Described`, which every rule refuses in
 #' words that are given here.
 #' @noRd
 as_python <- function(x) {
@@ -340,7 +340,7 @@ list_as_python <- function(x) {
 #' @noRd
 foreign_function <- function(fn) {
   result <- NULL
-  session$kerasgd$foreign$ForeignFunction(
+  session$kerasgd$functions$ForeignFunction(
     function(...) as_python(result <<- fn(...)),
     as.list(required_formals(fn)),
     function() describe(result),
@@ -354,7 +354,7 @@ foreign_function <- function(fn) {
 #' The R function inside a `kerasgd.foreign.ForeignFunction`; anything else as it is
 #' @noRd
 revealed_function <- function(x) {
-  if (!inherits(x, "kerasgd.foreign.ForeignFunction")) {
+  if (!inherits(x, "kerasgd.functions.ForeignFunction")) {
     return(x)
   }
   on.exit(session$revealed <- NULL)
@@ -370,13 +370,13 @@ required_formals <- function(fn) {
 }
 
 unrepresentable <- function(x, hint = NULL) {
-  session$kerasgd$foreign$Unrepresentable(describe(x), hint)
+  session$kerasgd$errors$Described(describe(x), hint)
 }
 
 #' The numbers of a Keras variable or a tensor, exactly
 #' @noRd
 doubles_from_python <- function(x, origin) {
-  bytes <- call_python("transfer.as_doubles", list(values = x), origin)
+  bytes <- call_python("r.transfer.as_doubles", list(values = x), origin)
   readBin(bytes, "double", n = length(bytes) / 8, endian = "little")
 }
 

@@ -47,7 +47,7 @@ exclude_from_weight_decay <- function(optimizer, var_names = NULL, var_list = NU
   given <- known_arguments(origin)
   check_optimizer(given, origin)
   call_python(
-    "r_methods.exclude_from_weight_decay",
+    "r.methods.exclude_from_weight_decay",
     list(optimizer = optimizer, var_names = var_names, var_list = var_list), origin
   )
   invisible(optimizer)

@@ -31,9 +31,9 @@ from kerasgd.errors import (
     KerasgdWarning,
     UnknownArgumentError,
 )
-from kerasgd.foreign import ForeignFunction
+from kerasgd.functions import ForeignFunction
 from kerasgd.rule import LARGEST_NORMAL, SMALLEST_NORMAL
-from kerasgd.transfer import as_numpy
+from kerasgd.variables import as_numpy
 
 LARGEST_WHOLE_NUMBER = 2**31 - 1
 LARGEST_FLOAT32 = float(np.finfo("float32").max)

@@ -32,6 +32,25 @@ def speak(words: Mapping[str, str]) -> None:
     _words.update(words)
 
 
+class Described:
+    """Stands for a value that has no equivalent in Python; refused by every argument rule.
+
+    R's `NA`, a complex number or a factor would arrive as something else without a sound (`NA` as
+    `True`), so they come like this.
+
+    Attributes:
+        description: ends the sentence "..., not <this>".
+        hint: how to correct it, or `None`.
+    """
+
+    def __init__(self, description: str, hint: str | None = None) -> None:
+        self.description = description
+        self.hint = hint
+
+    def __repr__(self) -> str:
+        return self.description
+
+
 class KerasgdError(Exception):
     """Base of all errors that kerasgd raises itself."""
 

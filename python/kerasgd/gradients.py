@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasgd.errors import ArgumentTypeError, ArgumentValueError
-from kerasgd.foreign import Unrepresentable
+from kerasgd.errors import ArgumentTypeError, ArgumentValueError, Described
 from kerasgd.variables import is_variable, listed, path_of
 
 ORDER = "The order is gradients, then variables: `apply(grads, trainable_variables)`."
@@ -88,7 +87,7 @@ def check(grads: Sequence[Any], variables: Sequence[Any]) -> None:
         raise ArgumentValueError(
             "grads",
             "a gradient for at least one variable",
-            Unrepresentable("only {null}"),
+            Described("only {null}"),
             "No gradients provided for any variable: does the loss depend on them?",
         )
 

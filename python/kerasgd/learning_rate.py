@@ -10,10 +10,9 @@ import numpy as np
 
 from kerasgd import arguments
 from kerasgd.backends import Backend, Tensor
-from kerasgd.errors import ArgumentError, LearningRateError, StateError, in_words
-from kerasgd.foreign import (
+from kerasgd.errors import ArgumentError, Described, LearningRateError, StateError, in_words
+from kerasgd.functions import (
     ForeignFunction,
-    Unrepresentable,
     describe_failure,
     describe_result,
 )
@@ -36,7 +35,7 @@ def of_schedule(schedule: Callable[[Any], Tensor], step: Any, backend: Backend) 
             raise LearningRateError(
                 "learning_rate",
                 "a schedule of finite numbers >= 0",
-                Unrepresentable(f"one that gives {value:g} at step {at}"),
+                Described(f"one that gives {value:g} at step {at}"),
             )
     return rate
 
@@ -84,7 +83,7 @@ def value_of(function: Callable[[], object]) -> float:
 
 def _refused(description: str) -> LearningRateError:
     requirement = "a function that returns a finite number >= 0"
-    return LearningRateError("learning_rate", requirement, Unrepresentable(description))
+    return LearningRateError("learning_rate", requirement, Described(description))
 
 
 def exact(given: float | None, stored: Any) -> float:

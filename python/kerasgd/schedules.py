@@ -33,7 +33,7 @@ from kerasgd.errors import (
     KerasgdWarning,
     with_full_stop,
 )
-from kerasgd.foreign import describe_failure, describe_result
+from kerasgd.functions import describe_failure, describe_result
 from kerasgd.rule import wide
 
 _registered = keras.saving.register_keras_serializable(package="kerasgd")

@@ -58,6 +58,14 @@ def value_of(variable: Any, optimizer: Any) -> np.ndarray[Any, Any]:
     return value
 
 
+def as_numpy(values: Any) -> np.ndarray[Any, Any]:
+    """The numbers of a variable or tensor; those of bfloat16 as float32, which holds them all."""
+    if keras.backend.standardize_dtype(values.dtype) == "bfloat16":
+        values = keras.ops.cast(values, "float32")  # NumPy has no bfloat16
+    array: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(values)
+    return array
+
+
 def check_available(variables: Iterable[Any], optimizer: Any) -> None:
     """Check that these variables have values. (Keras would return their initial values.)
 

@@ -10,10 +10,10 @@ from kerasgd.errors import (
     ArgumentError,
     ArgumentTypeError,
     ArgumentValueError,
+    Described,
     Element,
     StateError,
 )
-from kerasgd.foreign import Unrepresentable
 from kerasgd.variables import checked_list, find_path, path_of
 
 
@@ -86,11 +86,11 @@ class Exclusions:
         for pattern in self.patterns if paths else []:
             if not any(re.search(pattern, path) for path in paths):
                 requirement = "regular expressions that are found in the path of a variable"
-                quoted = Unrepresentable(f'"{pattern}"')
+                quoted = Described(f'"{pattern}"')
                 raise ArgumentValueError("var_names", requirement, quoted, _advice(paths))
         if paths and self.variables and not _have_one_in_common(self.variables, variables):
             requirement = "a list with variables that the optimizer trains"
-            quoted = Unrepresentable(_quoted([path_of(v) for v in self.variables]))
+            quoted = Described(_quoted([path_of(v) for v in self.variables]))
             raise ArgumentValueError("var_list", requirement, quoted, _advice(paths))
 
     def _place(self, remembered: Remembered, known: Sequence[str]) -> int | None:

@@ -14,8 +14,10 @@ import pytest
 from conftest import KEYWORD_ONLY, SIGNATURE, floatx
 
 import kerasgd
-from kerasgd import arguments, bridge
-from kerasgd.foreign import ForeignFunction, Unrepresentable
+from kerasgd import arguments
+from kerasgd.errors import Described
+from kerasgd.functions import ForeignFunction
+from kerasgd.r import bridge
 
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
 
@@ -27,7 +29,7 @@ def no_rate():
 # Everything that a user may hand over by mistake; NA and its like come from R.
 WALK = {
     "none": None,
-    "NA": Unrepresentable("`NA`"),
+    "NA": Described("`NA`"),
     "nan": math.nan,
     "inf": math.inf,
     "-inf": -math.inf,
@@ -278,7 +280,7 @@ def test_bridge_brings_back_the_value():
 
 
 def test_bridge_brings_back_the_error_as_data():
-    outcome = bridge.call(kerasgd.SGD, (), {"clipnorm": Unrepresentable("`NA`")})
+    outcome = bridge.call(kerasgd.SGD, (), {"clipnorm": Described("`NA`")})
     assert outcome.value is None
     assert outcome.error["kind"] == "argument"
     assert outcome.error["argument"] == "clipnorm"

@@ -7,7 +7,8 @@ import pytest
 
 import kerasgd
 from kerasgd import errors
-from kerasgd.foreign import ForeignFunction, Unrepresentable
+from kerasgd.errors import Described
+from kerasgd.functions import ForeignFunction
 from kerasgd.learning_rate import value_of
 
 
@@ -43,7 +44,7 @@ def test_a_sentence_has_one_full_stop(quoted, ended):
 
 
 def test_what_was_received_may_bring_a_hint():
-    received = Unrepresentable("the function `f`", "Call it.")
+    received = Described("the function `f`", "Call it.")
     assert kerasgd.ArgumentTypeError("x", "a number", received).hint == "Call it."
     assert kerasgd.ArgumentTypeError("x", "a number", received, "Other.").hint == "Other."
     assert kerasgd.ArgumentTypeError("x", "a number", 1j).hint is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kerasgd
-from kerasgd import inspection, transfer
+from kerasgd.r import inspection, transfer
 
 
 def stepped(**settings):

@@ -9,8 +9,8 @@ import pytest
 from conftest import BACKEND, model_of_one_weight, weight
 
 import kerasgd
-from kerasgd import inspection
 from kerasgd.files import snapshot
+from kerasgd.r import inspection
 
 ONE = np.ones((1, 1), "float32")
 STEPS_PER_EXECUTION = 8

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import kerasgd
-from kerasgd import inspection
 from kerasgd.files import snapshot
+from kerasgd.r import inspection
 
 SETTINGS = [
     {},

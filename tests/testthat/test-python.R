@@ -37,7 +37,7 @@ test_that("what Python would take for something else arrives as what it is", {
   skip_if_no_keras()
   optimizer_sgd()
   expect_unrepresentable <- function(x) {
-    expect_s3_class(as_python(x), "kerasgd.foreign.Unrepresentable")
+    expect_s3_class(as_python(x), "kerasgd.errors.Described")
     expect_equal(seen(x), describe(x))
   }
   expect_unrepresentable(NA)

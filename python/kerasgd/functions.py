@@ -1,31 +1,10 @@
-"""What R hands over that Python has no word for.
-
-R values that Python can say exactly (`2`, `TRUE`, `"a"`, `NULL`) arrive as themselves. `NA`, a
-complex number or a factor would arrive as something else without a sound (`NA` as `True`), so they
-come wrapped, and no rule accepts the wrapping.
-"""
+"""Functions that know more of themselves than Python can see, as those of R do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from kerasgd.errors import describe
-
-
-class Unrepresentable:
-    """An R value without an equivalent in Python; refused by every argument rule.
-
-    Attributes:
-        description: ends the sentence "..., not <this>".
-        hint: how to mend it, or `None`.
-    """
-
-    def __init__(self, description: str, hint: str | None = None) -> None:
-        self.description = description
-        self.hint = hint
-
-    def __repr__(self) -> str:
-        return self.description
 
 
 class ForeignFunction:

@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments, gradients, inspection, rule, schedules, transfer
+from kerasgd import arguments, gradients, rule, schedules
 from kerasgd.arguments import LARGEST_FLOAT32
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.files import snapshot
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
+from kerasgd.r import inspection, transfer
 from kerasgd.sgd import SGD
 from kerasgd.variables import check_variables, is_variable, path_of
 

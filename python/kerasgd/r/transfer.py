@@ -9,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
-
-def as_numpy(values: Any) -> np.ndarray[Any, Any]:
-    """The numbers of a variable or tensor; those of bfloat16 as float32, which holds them all."""
-    if keras.backend.standardize_dtype(values.dtype) == "bfloat16":
-        values = keras.ops.cast(values, "float32")  # NumPy has no bfloat16
-    array: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(values)
-    return array
+from kerasgd.variables import as_numpy
 
 
 def as_doubles(values: Any) -> bytearray:

@@ -16,11 +16,12 @@ import numpy as np
 # Ours is a subclass; Keras' own is what `compile()` puts around an SGD under mixed_float16.
 from keras.optimizers import LossScaleOptimizer as Wrapper
 
-from kerasgd import arguments, transfer
+from kerasgd import arguments
 from kerasgd import learning_rate as rates
 from kerasgd.files import state as saved_state
 from kerasgd.from_keras import from_keras
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
+from kerasgd.r import transfer
 from kerasgd.sgd import SGD
 from kerasgd.variables import check_available, path_of, shape_of, value_of
 
