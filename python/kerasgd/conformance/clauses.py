@@ -17,7 +17,7 @@ CLAUSES = {
     "2.5": "a function that wants arguments, or a class, is refused as a rate",
     "2.6": "the configuration gives back exactly the rate that was set",
     "2.7": "a number replaces any rate at once; the rate that is shown is the rate that is used",
-    "2.8": "a variable, layer or model is no rate; a schedule stays in the range of a rate",
+    "2.8": "variables, layers and models are no rate; a schedule's values out of range are errors",
     "3.1": "weight decay is decoupled, before the rule, at updates only",
     "3.2": "variables are excluded from decay by object or path, until the optimizer is built",
     "3.3": "exclusions are saved and restored",
@@ -66,7 +66,7 @@ CLAUSES = {
     "12.7": "an error leaves nothing behind",
     "13.1": "it is a keras.optimizers.SGD wherever Keras takes one",
     "13.2": "its registered name and module name no backend",
-    "13.3": "a subclass's update_step() and variables count; attributes are checked when set",
+    "13.3": "a subclass's rule acts, its variables are saved, and attributes are checked when set",
     "13.4": "a second model is refused at its first step",
 }
 

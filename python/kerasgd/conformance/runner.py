@@ -38,6 +38,8 @@ SECTIONS = (
     "precision",
     "persistence",
     "loading",
+    "loaded_models",
+    "other_classes",
     "replicas",
     "sparse",
     "argument_rules",
