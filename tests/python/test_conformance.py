@@ -42,7 +42,7 @@ OURS = subjects.find("kerasgd:SGD", OTHERS)
 STOCK = subjects.find("keras.optimizers:SGD")
 
 # They start other processes.
-SLOW = ("9.2", "10.1")
+SLOW = ("9.2", "10.1", "10.4")
 
 
 def cases(names, slow):

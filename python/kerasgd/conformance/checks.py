@@ -78,6 +78,12 @@ def only_on(backend: str, reason: str) -> None:
         raise NotTestedHere(reason)
 
 
+def only_of_kerasgd(subject: Subject, function: str) -> None:
+    """End the check for every other class, since the function is kerasgd's."""
+    if not subject.is_of_kerasgd:
+        raise NotTestedHere(f"only kerasgd has `{function}()`")
+
+
 # Comparing -------------------------------------------------------------------------------------
 
 
@@ -151,6 +157,20 @@ def refused(where: str, call: Callable[[], object], naming: str) -> Comparison:
         return Comparison(where, expected, describe(error), naming in str(error))
     except Exception as error:
         return Comparison(where, expected, describe(error), False)
+    return Comparison(where, expected, f"no error, {_in_words(result)}", False)
+
+
+def stopped(where: str, train: Callable[[], object], naming: str) -> Comparison:
+    """Whether training ends with an error whose message contains `naming`.
+
+    Its class is free: compiled functions wrap an error in others of their own.
+    """
+    expected = f"an error that names {naming}"
+    try:
+        result = train()
+    except Exception as error:
+        words = TERMINAL_COLOURS.sub("", str(error))
+        return Comparison(where, expected, describe(error), naming in words)
     return Comparison(where, expected, f"no error, {_in_words(result)}", False)
 
 

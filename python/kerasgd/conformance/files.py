@@ -28,3 +28,10 @@ def saved_and_loaded(model: Any) -> Any:
     with folder() as path:
         model.save(path / "model.keras")
         return keras.saving.load_model(path / "model.keras")
+
+
+def state_of(optimizer: Any) -> dict[str, Any]:
+    """What an optimizer saves."""
+    store: dict[str, Any] = {}
+    optimizer.save_own_variables(store)
+    return store

@@ -12,21 +12,17 @@ import numpy as np
 
 from kerasgd.conformance import child, subjects
 from kerasgd.conformance.checks import (
-    Comparison,
     Comparisons,
     NotTestedHere,
     check,
     close,
-    describe,
     equal,
     refused,
     same_bits,
-    warned,
 )
 from kerasgd.conformance.files import folder, saved_and_loaded, unchanged
 from kerasgd.conformance.subjects import Subject
 from kerasgd.conformance.training import (
-    APPLY,
     Problem,
     Rate,
     compiled,
@@ -34,11 +30,8 @@ from kerasgd.conformance.training import (
     fit_options,
     random_problem,
     reference_run,
-    scalar,
-    tensor,
     value,
     values,
-    variables_of,
 )
 from kerasgd.reference import ReferenceSGD, Schedule
 
@@ -194,84 +187,7 @@ def rates_round_trip(subject: Subject) -> Comparisons:
         yield refused("unregistered function, save()", save, "register")
 
 
-# State -----------------------------------------------------------------------------------------
-
-
-def stepped(subject: Subject, problem: Problem = WHOLE, **arguments: Any) -> Any:
-    """An optimizer that has done the steps of a problem."""
-    optimizer = subject(learning_rate=0.5, **arguments)
-    APPLY.train(optimizer, problem)
-    return optimizer
-
-
-def state_of(optimizer: Any) -> dict[str, Any]:
-    """What it saves."""
-    store: dict[str, Any] = {}
-    optimizer.save_own_variables(store)
-    return store
-
-
-@check("9.4")
-def state_that_does_not_fit(subject: Subject) -> Comparisons:
-    """The error names what differs, and nothing has changed."""
-    vector, longer, two = (
-        random_problem(steps=2, shapes=shapes) for shapes in (((3,),), ((4,),), ((3,), (3,)))
-    )
-    momentum = {"momentum": 0.5}
-    for name, saved, other, naming in (
-        ("momentum, saved only", stepped(subject, vector, **momentum), {}, "momentum"),
-        ("momentum, not saved", stepped(subject, vector), momentum, "momentum"),
-        ("EMA for momentum", stepped(subject, vector, use_ema=True), momentum, "use_ema"),
-        ("shape", stepped(subject, longer, **momentum), momentum, "shape"),
-        ("number", stepped(subject, two, **momentum), momentum, "variables"),
-    ):
-        optimizer = stepped(subject, vector, **other)
-        before = values(optimizer.variables)
-        yield refused(name, partial(optimizer.load_own_variables, state_of(saved)), naming)
-        for one, now in zip(before, values(optimizer.variables), strict=True):
-            yield same_bits(f"{name}, unchanged", one, now)
-
-
-@check("9.4")
-def state_belongs_to_a_variable(subject: Subject) -> Comparisons:
-    """The same two variables in another order: each its own velocity, or an error."""
-    problem = Problem([[0.0], [0.0]], [[[1.0], [2.0]]])
-    saved, variables = subject(learning_rate=1.0, momentum=0.5), variables_of(problem)
-    saved.apply([tensor(gradient) for gradient in problem.gradients[0]], variables)
-    other = subject(learning_rate=1.0, momentum=0.5)
-    other.build(variables[::-1])
-    try:
-        other.load_own_variables(state_of(saved))
-    except ValueError as error:
-        yield Comparison("other order", "an error, or", describe(error), True)
-        return
-    other.apply([tensor([0.0]), tensor([0.0])], variables[::-1])
-    yield close("other order", [-1.5, -3.0], np.ravel(values(variables)))
-
-
-@check("9.4")
-def state_of_an_unbuilt_optimizer(subject: Subject) -> Comparisons:
-    """It restores the rate and the count, and the optimizer trains on."""
-    saved = subject(learning_rate=0.25, momentum=0.5)
-    optimizer = stepped(subject, scalar(0.0, [1.0, 1.0]), momentum=0.5)
-    optimizer.load_own_variables(state_of(saved))
-    yield close("rate", 0.25, value(optimizer.learning_rate))
-    yield equal("iterations", 0, int(value(optimizer.iterations)))
-
-
-@check("9.4")
-def skipped_on_request(subject: Subject) -> Comparisons:
-    """`skip_mismatch=True` makes a warning of the error."""
-    saved = compiled(subject(momentum=0.5), WHOLE)
-    fit(saved, FIRST)
-    model = compiled(subject(use_ema=True), WHOLE)
-    fit(model, FIRST)
-    with folder() as path:
-        saved.save_weights(path / "model.weights.h5")
-        load = partial(model.load_weights, path / "model.weights.h5", skip_mismatch=True)
-        yield warned("load_weights()", load, "SGD")
-    for one, other in zip(saved.trainable_variables, model.trainable_variables, strict=True):
-        yield same_bits("the weights are loaded", value(one), value(other))
+# Pickle ----------------------------------------------------------------------------------------
 
 
 @check("9.5")

@@ -1,4 +1,4 @@
-"""Checks of contract 10: two replicas under `tf.distribute.MirroredStrategy`.
+"""Checks of contract 10: one replica or two under `tf.distribute.MirroredStrategy`.
 
 They run in child processes, since virtual devices must be set up before TensorFlow starts; eager
 and compiled replicas in one each, since TensorFlow's collectives do not take both in one. Compiled
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -46,6 +46,7 @@ from kerasgd.conformance.training import (
 )
 from kerasgd.reference import ReferenceLossScale, ReferenceSGD, SparseRows
 
+# Of the gradients below. On one replica, their sum is the gradient.
 REPLICAS = 2
 
 
@@ -68,6 +69,16 @@ class Case:
     weights: Sequence[Any] = ([0.5],)
     non_negative: tuple[int, ...] = ()
     scale: float | None = None
+
+    def on(self, replicas: int) -> Case:
+        """The same training on so many replicas, two or one."""
+        if replicas == REPLICAS:
+            return self
+        summed = [
+            [[np.sum(parts, axis=0) for parts in zip(*of_step, strict=True)]]
+            for of_step in self.gradients
+        ]
+        return replace(self, gradients=summed)
 
     def optimizer(self, subject: Subject) -> Any:
         """The subject, with a dynamic scale if there is one."""
@@ -95,9 +106,9 @@ class Case:
     def problem(self) -> Problem:
         """One row of the batch for each replica.
 
-        `fit()` takes the mean over the batch, and the sum is wanted: so each row is doubled.
+        `fit()` takes the mean over the batch, and the sum is wanted: so the rows are multiplied.
         """
-        rows = [[REPLICAS * np.asarray(g) for g in gs] for rs in self.gradients for gs in rs]
+        rows = [[len(rs) * np.asarray(g) for g in gs] for rs in self.gradients for gs in rs]
         return Problem(self.weights, rows, self.non_negative)
 
 
@@ -187,12 +198,12 @@ class Comparer:
         except Exception as error:
             collected.append(unexpected(name, error))
 
-    def compare_all(self, where: str, train: Callable[[Case], Run]) -> None:
+    def compare_all(self, where: str, replicas: int, train: Callable[[Case], Run]) -> None:
         """Add all cases, and how often a rate function is called."""
         for title, case in CASES.items():
             name = f"{where}, {title}"
-            self.compare(case.shows, name, partial(_as_expected, name, case, train))
-        self.compare("rate", where, partial(_rate_is_called, where, train))
+            self.compare(case.shows, name, partial(_as_expected, name, case.on(replicas), train))
+        self.compare("rate", where, partial(_rate_is_called, where, replicas, train))
 
     def as_records(self) -> dict[str, list[dict[str, Any]]]:
         """For JSON."""
@@ -203,33 +214,47 @@ def _as_expected(where: str, case: Case, train: Callable[[Case], Run]) -> Compar
     yield from agree(where, case.expected(), train(case))
 
 
-def two_replicas() -> Any:
-    """A strategy over two virtual devices; TensorFlow must not have started yet."""
+def strategy_of(replicas: int) -> Any:
+    """A strategy over virtual devices; TensorFlow must not have started yet."""
     import tensorflow as tf
 
     [cpu] = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * REPLICAS
+        cpu, [tf.config.LogicalDeviceConfiguration()] * replicas
     )
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
 
 
-def compare_eager(name: str) -> dict[str, list[dict[str, Any]]]:
+def compare_eager(name: str, replicas: int) -> dict[str, list[dict[str, Any]]]:
     """All cases with `apply()` in eager replicas."""
-    subject, strategy = subjects.find(name), two_replicas()
-    comparer = Comparer()
-    comparer.compare_all("apply() on two replicas", partial(_eager_run, strategy, subject))
-    comparer.compare("sparse", "sparse gradients", partial(_eager_sparse, strategy, subject))
+    subject, strategy = subjects.find(name), strategy_of(replicas)
+    comparer, where = Comparer(), f"apply() on {replicas} replica{'s' * (replicas > 1)}"
+    comparer.compare_all(where, replicas, partial(_eager_run, strategy, subject))
+    comparer.compare("sparse", where, partial(_eager_sparse, where, strategy, subject))
+    comparer.compare("same", where, partial(_same_tensor, where, strategy, subject, _as_it_is))
     return comparer.as_records()
 
 
-def compare_compiled(name: str) -> dict[str, list[dict[str, Any]]]:
+def compare_compiled(name: str, replicas: int) -> dict[str, list[dict[str, Any]]]:
     """All cases with `fit()`."""
-    subject, strategy = subjects.find(name), two_replicas()
-    comparer = Comparer()
-    comparer.compare_all("fit() on two replicas", partial(_compiled_run, strategy, subject))
-    comparer.compare("sparse", "embeddings", partial(_compiled_sparse, strategy, subject))
+    subject, strategy = subjects.find(name), strategy_of(replicas)
+    comparer, where = Comparer(), f"fit() on {replicas} replica{'s' * (replicas > 1)}"
+    comparer.compare_all(where, replicas, partial(_compiled_run, strategy, subject))
+    comparer.compare("sparse", where, partial(_compiled_sparse, where, strategy, subject))
+    traced = where.replace("fit()", "apply() in a tf.function")
+    comparer.compare("same", traced, partial(_same_tensor, traced, strategy, subject, _in_graph))
     return comparer.as_records()
+
+
+def _as_it_is(step: Callable[[], None]) -> Callable[[], None]:
+    return step
+
+
+def _in_graph(step: Callable[[], None]) -> Callable[[], None]:
+    import tensorflow as tf
+
+    compiled_step: Callable[[], None] = tf.function(step)
+    return compiled_step
 
 
 def _each(strategy: Any, of_replica: Sequence[Any]) -> Any:
@@ -264,7 +289,7 @@ def _compiled_run(strategy: Any, subject: Subject, case: Case) -> Run:
     recorder, problem = Recorder(), case.problem()
     with strategy.scope():
         model = compiled(case.optimizer(subject), problem)
-    fit(model, problem, [recorder], batch_size=REPLICAS)
+    fit(model, problem, [recorder], batch_size=strategy.num_replicas_in_sync)
     _require_equal_copies(strategy, model.trainable_variables)
     return Run(recorder.weights, values(model.trainable_variables))
 
@@ -276,9 +301,10 @@ def _require_equal_copies(strategy: Any, variables: Sequence[Any]) -> None:
             raise AssertionError(f"The replicas' copies of {variable.path} differ: {copies}")
 
 
-def _rate_is_called(where: str, train: Callable[[Case], Run]) -> Comparisons:
+def _rate_is_called(where: str, replicas: int, train: Callable[[Case], Run]) -> Comparisons:
     rate = Halving()
-    train(Case("rate", {"learning_rate": rate, "weight_decay": 0.5}, ONES * 4))
+    arguments = {"learning_rate": rate, "weight_decay": 0.5}
+    train(Case("rate", arguments, ONES * 4).on(replicas))
     yield equal(f"{where}, calls of the rate function in 4 steps", 4, rate.calls)
     main_only = rate.threads == {threading.main_thread()}
     yield equal(f"{where}, calls on the main thread only", True, main_only)
@@ -291,10 +317,11 @@ def _apply_rows(optimizer: Any, variables: list[Any], values: Any, indices: Any)
     optimizer.apply([tf.IndexedSlices(values, indices, shape)], variables)
 
 
-def _eager_sparse(strategy: Any, subject: Subject) -> Comparisons:
+def _eager_sparse(where: str, strategy: Any, subject: Subject) -> Comparisons:
     """Both replicas look up row 0, and each another one."""
     shape = (3, 1)
     rows = [SparseRows([[3.0], [1.0]], [0, 1]), SparseRows([[2.0], [4.0]], [0, 2])]
+    rows = rows[: strategy.num_replicas_in_sync]
     for arguments in ({}, {"clipnorm": 1.0}, {"clipvalue": 4.5}, {"momentum": 0.5}):
         case = Case(
             "sparse", {"learning_rate": 1.0, **arguments}, [[[r] for r in rows]], [np.ones(shape)]
@@ -314,72 +341,105 @@ def _eager_sparse(strategy: Any, subject: Subject) -> Comparisons:
             ),
         )
         _require_equal_copies(strategy, variables)
-        where = f"apply() on two replicas, sparse, {arguments}"
-        yield close(where, case.expected().final[0], value(variables[0]))
+        yield close(f"{where}, sparse, {arguments}", case.expected().final[0], value(variables[0]))
 
 
-def _compiled_sparse(strategy: Any, subject: Subject) -> Comparisons:
+def _compiled_sparse(where: str, strategy: Any, subject: Subject) -> Comparisons:
     """An embedding; a batch of two makes each looked-up row's gradient half as large."""
-    lookups = LOOKUPS[:REPLICAS]
-    rows = [[SparseRows(values=[[0.25 / REPLICAS]] * 4, indices=indices)] for indices in lookups]
+    size = strategy.num_replicas_in_sync
+    lookups = LOOKUPS[:size]
+    rows = [[SparseRows(values=[[0.25 / size]] * 4, indices=indices)] for indices in lookups]
     for arguments in ({}, {"clipnorm": 0.25}, {"momentum": 0.5}):
         case = Case("sparse", {"learning_rate": 1.0, **arguments}, [rows], [np.ones((5, 1))])
         with strategy.scope():
             model = embedding_model(case.optimizer(subject))
-        model.fit(lookups, np.zeros(REPLICAS), batch_size=REPLICAS, shuffle=False, verbose=0)
+        model.fit(lookups, np.zeros(size), batch_size=size, shuffle=False, verbose=0)
         _require_equal_copies(strategy, model.trainable_variables)
-        where = f"fit() on two replicas, embedding, {arguments}"
-        yield close(where, case.expected().final[0], value(model.trainable_variables[0]))
+        expected = case.expected().final[0]
+        yield close(
+            f"{where}, embedding, {arguments}", expected, value(model.trainable_variables[0])
+        )
+
+
+def _same_tensor(
+    where: str, strategy: Any, subject: Subject, prepare: Callable[[Any], Callable[[], None]]
+) -> Comparisons:
+    """A dense and a sparse gradient that all replicas share, as constants are shared."""
+    weights, rows = ([0.5], [[1.0], [1.0], [1.0]]), SparseRows([[3.0], [1.0]], [0, 2])
+    gradients = [tensor([1.0]), sparse_tensor(rows, (3, 1))]
+    for arguments in ({}, {"clipvalue": 1.5}, {"momentum": 0.5, "gradient_accumulation_steps": 2}):
+        replicas = [[[1.0], rows]] * strategy.num_replicas_in_sync
+        case = Case("same", {"learning_rate": 0.25, **arguments}, [replicas] * 4, weights)
+        with strategy.scope():
+            variables = variables_of(Problem(weights, []))
+            optimizer = case.optimizer(subject)
+            optimizer.build(variables)
+        apply = partial(optimizer.apply, gradients, variables)
+        step = prepare(partial(strategy.run, lambda apply=apply: apply()))
+        for _ in case.gradients:
+            step()
+        _require_equal_copies(strategy, variables)
+        for kind, expected, variable in zip(
+            ("dense", "sparse"), case.expected().final, variables, strict=True
+        ):
+            yield close(f"{where}, {kind}, {arguments}", expected, value(variable))
 
 
 # The checks ------------------------------------------------------------------------------------
 
 
 @functools.cache
-def _records(function: Callable[[str], Any], subject: str) -> dict[str, list[dict[str, Any]]]:
+def _records(function: Callable[..., Any], *arguments: Any) -> dict[str, list[dict[str, Any]]]:
     """All cases of one kind of replica, of one child process."""
-    records: dict[str, list[dict[str, Any]]] = child.call(function, subject)
+    records: dict[str, list[dict[str, Any]]] = child.call(function, *arguments)
     return records
 
 
-def _on_two_replicas(subject: Subject, shows: str) -> Comparisons:
+def _on_replicas(subject: Subject, shows: str) -> Comparisons:
     only_on("tensorflow", "MirroredStrategy is TensorFlow's")
-    for function in (compare_eager, compare_compiled):
-        for record in _records(function, subject.name)[shows]:
-            yield Comparison(**record)
+    for replicas in (REPLICAS, 1):
+        for function in (compare_eager, compare_compiled):
+            for record in _records(function, subject.name, replicas)[shows]:
+                yield Comparison(**record)
 
 
 @check("10.1", deviations=("D3",))
 def clips(subject: Subject) -> Comparisons:
     """What is clipped is the sum over replicas."""
-    yield from _on_two_replicas(subject, "clip")
+    yield from _on_replicas(subject, "clip")
 
 
 @check("10.1", deviations=("D4",))
 def accumulation_and_overwriting(subject: Subject) -> Comparisons:
     """Conditionals work on replicas."""
-    yield from _on_two_replicas(subject, "merge")
+    yield from _on_replicas(subject, "merge")
 
 
 @check("10.1")
 def order_of_a_step(subject: Subject) -> Comparisons:
     """Plain, and with everything switched on."""
-    yield from _on_two_replicas(subject, "order")
+    yield from _on_replicas(subject, "order")
 
 
 @check("10.1")
 def dynamic_loss_scale(subject: Subject) -> Comparisons:
     """One replica's infinity skips the step on both."""
-    yield from _on_two_replicas(subject, "scale")
+    yield from _on_replicas(subject, "scale")
 
 
 @check("10.1")
 def rate_function(subject: Subject) -> Comparisons:
     """It is called once a step, not once a replica."""
-    yield from _on_two_replicas(subject, "rate")
+    yield from _on_replicas(subject, "rate")
 
 
 @check("10.1")
 def sparse_gradients(subject: Subject) -> Comparisons:
     """Rows of several replicas are one row."""
-    yield from _on_two_replicas(subject, "sparse")
+    yield from _on_replicas(subject, "sparse")
+
+
+@check("10.4")
+def same_tensor(subject: Subject) -> Comparisons:
+    """Dense and sparse, in eager code and in a graph."""
+    yield from _on_replicas(subject, "same")

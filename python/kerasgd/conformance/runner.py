@@ -29,6 +29,7 @@ HOLDS, FAILS, NOT_TESTED = "holds", "fails", "not tested here"
 SECTIONS = (
     "update_rule",
     "learning_rate",
+    "replaced_rates",
     "weight_decay",
     "clipping",
     "ema",
@@ -36,10 +37,14 @@ SECTIONS = (
     "accumulation",
     "precision",
     "persistence",
+    "loading",
+    "loaded_models",
+    "other_classes",
     "replicas",
     "sparse",
     "argument_rules",
     "keras_citizen",
+    "subclasses",
 )
 for _section in SECTIONS:
     importlib.import_module(f"kerasgd.conformance.{_section}")

@@ -31,9 +31,14 @@ class Subject:
         return self.optimizer(*args, **kwargs)
 
     @property
+    def is_of_kerasgd(self) -> bool:
+        """Whether kerasgd's functions take its optimizers."""
+        return issubclass(self.optimizer, kerasgd.SGD)
+
+    @property
     def loss_scale_optimizer(self) -> Callable[..., Any]:
         """The class that scales the loss dynamically around this one."""
-        package = kerasgd if issubclass(self.optimizer, kerasgd.SGD) else keras.optimizers
+        package = kerasgd if self.is_of_kerasgd else keras.optimizers
         found: Callable[..., Any] = package.LossScaleOptimizer
         return found
 
