@@ -15,6 +15,7 @@ import inspect
 import math
 import numbers
 import sys
+import types
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -384,9 +385,9 @@ def check_not_called_by_keras(optimizer: type) -> None:
     Raises:
         ArgumentTypeError: it was Keras that called.
     """
-    frame = sys._getframe(2)
-    while frame.f_code.co_name == "__init__" and frame.f_back is not None:  # of a subclass
-        frame = frame.f_back
-    if frame.f_code is keras.optimizers.get.__code__:
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name == "__init__":  # ours, and of a subclass
+        frame = frame.f_back  # None where R calls
+    if frame is not None and frame.f_code is keras.optimizers.get.__code__:
         hint = f"Call it: `{optimizer.__name__}()`."
         raise ArgumentTypeError("optimizer", "an optimizer", optimizer, hint)
