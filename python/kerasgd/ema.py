@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
@@ -16,11 +16,8 @@ from kerasgd.errors import KerasgdWarning, StateError
 from kerasgd.keras_internals import is_taken_away
 from kerasgd.variables import check_available, checked_list, path_of, value_of
 
-if TYPE_CHECKING:
-    from kerasgd.sgd import SGD
 
-
-def finalize(optimizer: SGD, variables: Iterable[Any] | None) -> None:
+def finalize(optimizer: Any, variables: Iterable[Any] | None) -> None:
     """Write the averages into these variables, or into all (None)."""
     asked = optimizer._trainable_variables if variables is None else checked_list(variables)
     if _are_lost(optimizer) or not averages_exist(optimizer):
@@ -34,7 +31,7 @@ def finalize(optimizer: SGD, variables: Iterable[Any] | None) -> None:
             variable.assign(keras.ops.copy(slot.average))
 
 
-def _are_lost(optimizer: SGD) -> bool:
+def _are_lost(optimizer: Any) -> bool:
     """Whether an error or an interrupt in JAX's `fit()` has destroyed the averages.
 
     `fit()` finalizes in that case too, and an error here would hide the original one.
@@ -46,7 +43,7 @@ def _are_lost(optimizer: SGD) -> bool:
     return any(map(is_taken_away, [state.averaging, *averages]))
 
 
-def averages_exist(optimizer: SGD) -> bool:
+def averages_exist(optimizer: Any) -> bool:
     """Whether there has been an update since the averages were made.
 
     Raises:
@@ -68,7 +65,7 @@ def _report(missing: Sequence[Any], asked: Sequence[Any]) -> None:
         warnings.warn(f"There is no average for {names}: left alone.", KerasgdWarning, stacklevel=4)
 
 
-def swap(optimizer: SGD) -> None:
+def swap(optimizer: Any) -> None:
     """Exchange weights and averages; a second time: bring both back, exactly."""
     if not averages_exist(optimizer):
         return
@@ -91,7 +88,7 @@ def swap(optimizer: SGD) -> None:
         optimizer._swapped = None
 
 
-def check_not_swapped(optimizer: SGD) -> None:
+def check_not_swapped(optimizer: Any) -> None:
     """Refuse what would mix up weights and averages.
 
     Raises:
@@ -104,7 +101,7 @@ def check_not_swapped(optimizer: SGD) -> None:
         )
 
 
-def for_callback(optimizer: SGD) -> list[Any]:
+def for_callback(optimizer: Any) -> list[Any]:
     """The averages, in the order of the variables, for Keras' `SwapEMAWeights`.
 
     Raises:

@@ -17,12 +17,10 @@ from kerasgd.backends import DynamicScale, Move, Slot, State, Tensor
 from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import state as saved_state
 from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking, rename
+from kerasgd.settings import Settings
 from kerasgd.variables import checked_list, path_of, shape_of, value_of
 from kerasgd.weight_decay import Exclusions
 
-SETTINGS = tuple(
-    argument for argument in arguments.RULES if argument not in {"learning_rate", "name"}
-)
 # Those that are attributes without more ado: setting one is checking it.
 CHECKED = {
     argument: rule_of
@@ -159,6 +157,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._compiled = False
         self._exclusions = Exclusions()
         self._state: State | None = None
+        self._settings: Settings | None = None
         # The averages as numbers, while the weights and they are exchanged.
         self._swapped: list[Any] | None = None
         # State from a pickle or a file, until the variables are known.
@@ -215,6 +214,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             self._var_key(variable): i for i, variable in enumerate(variables)
         }
         self.momentums = [slot.velocity for slot in slots] if self.momentum else []
+        self._settings = self._settings_of_steps()
         self.built = True
         # `fit()` may be tracing its step: there an assignment would be done at every step.
         with self.backend.beside(self, self._iterations):
@@ -303,9 +303,21 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """How many steps make an update."""
         return self.gradient_accumulation_steps or 1
 
-    def settings(self) -> tuple[Any, ...]:
-        """The arguments that decide what a step does with gradients and rate."""
-        return tuple([getattr(self, argument) for argument in SETTINGS])
+    def _settings_of_steps(self) -> Settings:
+        return Settings(
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay or 0.0,
+            clipnorm=self.clipnorm,
+            clipvalue=self.clipvalue,
+            global_clipnorm=self.global_clipnorm,
+            use_ema=self.use_ema,
+            ema_momentum=self.ema_momentum,
+            ema_overwrite_frequency=self.ema_overwrite_frequency,
+            loss_scale_factor=self.loss_scale_factor or 1.0,
+            window=self.window,
+            own_rule=None if type(self).update_step is SGD.update_step else self.update_step,
+        )
 
     @property
     def iterations(self) -> Any:
@@ -344,7 +356,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             state = self.state()
             if dynamic_scale is not None:
                 state = replace(state, dynamic_scale=dynamic_scale)
-            self.backend.as_is(update.step)(self, state, aligned)
+            settings = self._settings or self._settings_of_steps()
+            step = self.backend.as_is(update.step)
+            step(settings, self.backend, state, aligned, self.rate_of_this_step)
 
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
@@ -438,11 +452,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         (ready,) = self.backend.sum_rows([gradient], [slot], lambda slot: False)
         move = Move(slot, ready, 1.0)
         self.backend.descend([move], learning_rate, self.momentum, self.nesterov, 0.0)
-
-    @property
-    def has_own_rule(self) -> bool:
-        """Whether a subclass has its own `update_step()`."""
-        return type(self).update_step is not SGD.update_step
 
     # -- the learning rate -------------------------------------------------------------------
 
@@ -544,8 +553,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """The rate as an argument: a number, a schedule or a function, which is not called."""
         if self._learning_rate is not self._rate_variable:
             return self._learning_rate
-        if is_taken_away(self._rate_variable) and self._given_rate is not None:
-            return self._given_rate
         return rates.exact(self._given_rate, value_of(self._rate_variable, self))
 
     # -- loss scale --------------------------------------------------------------------------
@@ -561,6 +568,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._loss_scale_factor: float | None = arguments.check(  # type: ignore[assignment]
             "loss_scale_factor", factor
         )
+        if vars(self).get("built"):
+            self._settings = self._settings_of_steps()
         if before is not None and factor is None:
             warnings.warn(
                 f"`loss_scale_factor = {before:g}` no longer applies: a dynamic loss scale has "
@@ -625,14 +634,16 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """All arguments, in values that JSON can hold; the reverse of `from_config()`.
 
         Raises:
-            StateError: the learning rate is a function that Keras cannot save.
+            StateError: the learning rate is a function, and Keras is saving a model.
         """
+        return self._config_with(self.rate_setting())
+
+    def _config_with(self, rate: Any) -> dict[str, Any]:
         config = {
             argument: getattr(self, argument)
             for argument in arguments.RULES
             if argument != "learning_rate"
         }
-        rate = self.rate_setting()
         config["learning_rate"] = rate if isinstance(rate, float) else rates.to_config(rate)
         if self._exclusions:
             config[EXCLUSIONS] = self._exclusions.get_config(self._trainable_variables)
@@ -688,7 +699,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return new
 
     def _with(self, changes: Mapping[str, Any]) -> SGD:
-        config = {**self.get_config(), "learning_rate": self.rate_setting(), **changes}
+        if is_taken_away(self._rate_variable) and self._given_rate is not None:
+            # A step of JAX' `fit()` failed: the number that was set last is known all the same.
+            config = {**self._config_with(self._given_rate), **changes}
+        else:
+            config = {**self.get_config(), "learning_rate": self.rate_setting(), **changes}
         new = type(self)(**{k: v for k, v in config.items() if k != EXCLUSIONS})
         new._exclusions = self._exclusions.copy()
         if self.built and self._exclusions:

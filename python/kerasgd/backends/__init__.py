@@ -145,10 +145,10 @@ class Backend(Protocol):
         A triple holds the context to enter, the device's copy of the state, and the sums.
         """
 
-    def compiled(self, function: Step, state: State, settings: Callable[[], Hashable]) -> Step:
+    def compiled(self, function: Step, state: State, settings: Hashable) -> Step:
         """`function`, compiled where eager code is slower and that is sound.
 
-        What it does is decided by `state`, which it is for, and by what `settings()` returns.
+        What it does is decided by `state`, which it is for, and by `settings`.
         """
 
     def when(

@@ -227,10 +227,10 @@ def _localised(
     return replace(record, **{k: local(v) for k, v in present.items() if v is not None})
 
 
-def compiled(function: Step, state: State, settings: Callable[[], Hashable]) -> Step:
+def compiled(function: Step, state: State, settings: Hashable) -> Step:
     """As `Backend.compiled`."""
     if is_eager() and eager.can_compile(state):
-        return eager.compiled(function, state, settings())
+        return eager.compiled(function, state, settings)
     return function
 
 

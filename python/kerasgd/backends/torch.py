@@ -84,7 +84,7 @@ def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: P
         proceed([(contextlib.nullcontext(), state, list(gradients))])
 
 
-def compiled(function: Step, state: State, settings: Callable[[], Hashable]) -> Step:
+def compiled(function: Step, state: State, settings: Hashable) -> Step:
     """As `Backend.compiled`: nothing is to be gained."""
     return function
 

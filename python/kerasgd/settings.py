@@ -1,0 +1,44 @@
+"""What the arguments of an optimizer say about its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kerasgd.backends import Tensor, Variable
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments in the form in which a step reads them; fixed once the optimizer is built.
+
+    Equal settings make equal steps: compiled steps are kept by them.
+
+    Attributes:
+        momentum: 0 without.
+        nesterov: whether the rule looks ahead.
+        weight_decay: 0 without.
+        clipnorm: the limit, or None.
+        clipvalue: the limit, or None.
+        global_clipnorm: the limit, or None.
+        use_ema: whether averages of the weights are kept.
+        ema_momentum: how much of the average stays at an update.
+        ema_overwrite_frequency: after how many updates averages overwrite the weights, or None.
+        loss_scale_factor: what the loss was multiplied by; 1 without.
+        window: how many steps make an update.
+        own_rule: the `update_step()` of a subclass that overrides it, or None.
+    """
+
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    loss_scale_factor: float
+    window: int
+    own_rule: Callable[[Tensor, Variable, Any], None] | None = None
