@@ -12,6 +12,7 @@ lint() {
 lint "ruff check" .venv/bin/ruff check python inst/startup tests/python tools benchmarks
 lint "ruff format" .venv/bin/ruff format --check --quiet python inst/startup tests/python tools benchmarks
 lint "mypy --strict" .venv/bin/mypy --strict
+lint "import-linter" .venv/bin/lint-imports
 lint "lintr" Rscript tools/lint.R
 lint "shellcheck" shellcheck --external-sources --source-path=SCRIPTDIR .ci/run tools/*.sh
 exit "$failed"

@@ -13,7 +13,8 @@ from functools import partial
 import keras
 
 from kerasgd import rule
-from kerasgd.backends import Backend, Move, Tensor
+from kerasgd.backends import Backend
+from kerasgd.state import Move, Tensor
 
 # Below this sum of squares, squares of single elements may have vanished: float32 ends at 1.2e-38.
 TINY = 1e-20

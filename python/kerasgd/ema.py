@@ -11,9 +11,9 @@ from typing import Any
 
 import keras
 
-from kerasgd.backends import Variable
 from kerasgd.errors import KerasgdWarning, StateError
 from kerasgd.keras_internals import is_taken_away
+from kerasgd.state import Variable
 from kerasgd.variables import check_available, checked_list, path_of, value_of
 
 

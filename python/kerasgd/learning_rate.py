@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kerasgd import arguments
-from kerasgd.backends import Backend, Tensor
+from kerasgd.backends import Backend
 from kerasgd.errors import ArgumentError, Described, LearningRateError, StateError, in_words
 from kerasgd.functions import (
     ForeignFunction,
@@ -17,6 +17,7 @@ from kerasgd.functions import (
     describe_result,
 )
 from kerasgd.keras_internals import is_being_saved
+from kerasgd.state import Tensor
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from kerasgd.backends import Backend, DynamicScale, State, Tensor
+from kerasgd.backends import Backend
 from kerasgd.rule import LARGEST_NORMAL, SMALLEST_NORMAL
+from kerasgd.state import DynamicScale, State, Tensor
 
 
 def if_finite(

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 
 from kerasgd import arguments, attributes, gradients
-from kerasgd.backends import DynamicScale
 from kerasgd.errors import ArgumentTypeError, UnknownArgumentError
 from kerasgd.files import state
 from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.sgd import SGD, check_number
+from kerasgd.state import DynamicScale
 from kerasgd.variables import checked_list
 
 

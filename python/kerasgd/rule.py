@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import keras
 
-from kerasgd.backends import Move, Tensor, Variable
+from kerasgd.state import Move, Tensor, Variable
 
 # Between these float32 numbers are normal, and so are their inverses.
 SMALLEST_NORMAL, LARGEST_NORMAL = 2.0**-126, 2.0**126

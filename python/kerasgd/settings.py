@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kerasgd.backends import Tensor, Variable
+from kerasgd.state import Tensor, Variable
 
 
 @dataclass(frozen=True)

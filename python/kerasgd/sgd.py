@@ -13,11 +13,11 @@ import numpy as np
 
 from kerasgd import arguments, attributes, backends, ema, gradients, rule, subclasses, update
 from kerasgd import learning_rate as rates
-from kerasgd.backends import DynamicScale, Move, Slot, State, Tensor
 from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import state as saved_state
 from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking, rename
 from kerasgd.settings import Settings
+from kerasgd.state import DynamicScale, Move, Slot, State, Tensor
 from kerasgd.variables import checked_list, path_of, shape_of, value_of
 from kerasgd.weight_decay import Exclusions
 

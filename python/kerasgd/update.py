@@ -17,9 +17,10 @@ from typing import Any
 import keras
 
 from kerasgd import clipping, loss_scale, rule
-from kerasgd.backends import Backend, Move, Slot, State, Step, Tensor, Variable
+from kerasgd.backends import Backend
 from kerasgd.errors import StateError, with_full_stop
 from kerasgd.settings import Settings
+from kerasgd.state import Move, Slot, State, Step, Tensor, Variable
 
 
 def step(

@@ -173,7 +173,8 @@ if BACKEND == "tensorflow":
 if BACKEND == "torch":
     import torch
 
-    from kerasgd.backends import Move, Slot, torch_kernels, torch_pieces
+    from kerasgd.backends import torch_kernels, torch_pieces
+    from kerasgd.state import Move, Slot
 
     @pytest.fixture
     def all_are_large(monkeypatch):

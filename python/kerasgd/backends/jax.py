@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import keras
 
 from kerasgd import rule
-from kerasgd.backends import Move, Proceed, Slot, State, Step, Tensor, Variable, xla
+from kerasgd.backends import xla
 from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
+from kerasgd.state import Move, Proceed, Slot, State, Step, Tensor, Variable
 
 
 def as_is(function: Callable[..., None]) -> Callable[..., None]:

@@ -17,12 +17,13 @@ import keras
 import tensorflow as tf
 
 from kerasgd import rule
-from kerasgd.backends import Move, Proceed, Slot, State, Step, Tensor, Variable, xla
 from kerasgd.backends import tensorflow_clusters as clusters
 from kerasgd.backends import tensorflow_eager as eager
 from kerasgd.backends import tensorflow_kernels as kernels
 from kerasgd.backends import tensorflow_rows as rows
+from kerasgd.backends import xla
 from kerasgd.errors import StateError
+from kerasgd.state import Move, Proceed, Slot, State, Step, Tensor, Variable
 from kerasgd.variables import path_of
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from kerasgd.backends import Move, Variable
 from kerasgd.backends import tensorflow_kernels as kernels
+from kerasgd.state import Move, Variable
 
 # The number of elements from which on some thousand steps make up for the compiling.
 LARGE = 2**16

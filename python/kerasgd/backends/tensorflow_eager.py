@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasgd.backends import DynamicScale, State, Step, Tensor
+from kerasgd.state import DynamicScale, State, Step, Tensor
 
 # The call of a compiled function without a look at each argument, which takes ten times as long
 # as the call. It is private to TensorFlow: the public one is taken where there is none.

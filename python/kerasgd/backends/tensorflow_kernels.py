@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import tensorflow as tf
 
-from kerasgd.backends import Move, Slot, Tensor
+from kerasgd.state import Move, Slot, Tensor
 
 # Half precision must not be computed in half precision (contract 8).
 WIDE = (tf.float32, tf.float64)

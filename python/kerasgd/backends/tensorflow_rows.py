@@ -12,9 +12,9 @@ from typing import Any
 import tensorflow as tf
 
 from kerasgd import rule
-from kerasgd.backends import Move, Slot, Tensor
 from kerasgd.backends import tensorflow_clusters as clusters
 from kerasgd.backends import tensorflow_kernels as kernels
+from kerasgd.state import Move, Slot, Tensor
 
 
 def pay_for(gradient: tf.IndexedSlices, slot: Slot, variable: tf.Variable) -> bool:

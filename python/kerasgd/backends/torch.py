@@ -14,10 +14,10 @@ import keras
 import torch
 
 from kerasgd import rule
-from kerasgd.backends import Move, Proceed, Slot, State, Step, Tensor, Variable
 from kerasgd.backends import torch_kernels as kernels
 from kerasgd.backends import torch_pieces as pieces
 from kerasgd.keras_internals import in_stateless_scope
+from kerasgd.state import Move, Proceed, Slot, State, Step, Tensor, Variable
 
 # Half precision must not be computed in half precision (contract 8).
 WIDE = {torch.float32, torch.float64}

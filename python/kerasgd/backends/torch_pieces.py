@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from kerasgd.backends import Move
 from kerasgd.keras_internals import in_stateless_scope
+from kerasgd.state import Move
 
 # So many elements of weights, velocity, average and gradient, 16 MB in float32, stay in the cache.
 # Smaller pieces cost more in calls, of which each piece takes some.

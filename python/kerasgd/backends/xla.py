@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from kerasgd.backends import Tensor
+from kerasgd.state import Tensor
 
 # Up to so many elements a copy costs less than an operation.
 SMALL = 2**12

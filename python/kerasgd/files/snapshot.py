@@ -11,20 +11,19 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from kerasgd import learning_rate as rates
 from kerasgd.errors import StateError
 from kerasgd.files import archive, replacing, state
 from kerasgd.files.archive import Array
-from kerasgd.loss_scale_optimizer import LossScaleOptimizer
-from kerasgd.sgd import SGD
 
 FORMAT = 1
 HEADER = "optimizer"
 INNER = "inner/"
 
-Optimizer = SGD | LossScaleOptimizer
+Optimizer = Any
 Load = Callable[[Any, Mapping[str, Any]], None]
 
 
@@ -83,10 +82,10 @@ def load(file: str, variables: list[Any] | None = None, strict: bool = True) -> 
 
 def _taken_apart(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {role: _plain(array) for role, array in state.stored(optimizer).items()}
-    if type(optimizer) is SGD:
+    if type(optimizer) is _class("SGD"):
         rates.check_can_be_saved(optimizer._learning_rate)
         return {"class": "SGD", "config": optimizer.get_config()}, arrays
-    if type(optimizer) is not LossScaleOptimizer:
+    if type(optimizer) is not _class("LossScaleOptimizer"):
         raise StateError(
             f"An optimizer of class {type(optimizer).__name__} cannot be saved in this way, "
             "only those of kerasgd itself. Save the model as a `.keras` file."
@@ -99,6 +98,11 @@ def _taken_apart(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
         "name": optimizer.name,
     }
     return {"class": "LossScaleOptimizer", "config": config, "inner": inner}, arrays
+
+
+def _class(name: str) -> Any:
+    """A class of kerasgd's own, by the name under which Keras knows it."""
+    return keras.saving.get_registered_object(f"kerasgd>{name}")
 
 
 def _plain(array: Array) -> Array:
@@ -135,12 +139,12 @@ def _put_together(
         of_inner = {k.removeprefix(INNER): v for k, v in arrays.items() if k.startswith(INNER)}
         inner = _put_together(inner_settings, of_inner, load_state)
         own = {role: array for role, array in arrays.items() if not role.startswith(INNER)}
-        optimizer = _made(lambda config: LossScaleOptimizer(inner, **config), settings)
+        optimizer = _made(lambda config: _class(kind)(inner, **config), settings)
     elif kind == "SGD":
         own = dict(arrays)
         if "iterations" not in own:
             raise StateError("It is damaged: it has no count of steps.")
-        optimizer = _made(SGD.from_config, settings)
+        optimizer = _made(_class(kind).from_config, settings)
     else:
         raise StateError(f"It is damaged: there is no class {kind!r}.")
     load_state(optimizer, own)

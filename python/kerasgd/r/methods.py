@@ -161,7 +161,8 @@ def load_optimizer(file: str, model: Any, strict: Any) -> Optimizer:
         ArgumentError: `model` or `strict` is refused.
     """
     is_strict = bool(arguments.check("strict", strict, arguments.flag()))
-    return snapshot.load(file, variables_of_model(model), is_strict)
+    loaded: Optimizer = snapshot.load(file, variables_of_model(model), is_strict)
+    return loaded
 
 
 def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:
