@@ -27,9 +27,9 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: Any) -> None:
     optimizer.learning_rate = learning_rate
 
 
-def attribute(optimizer: Optimizer, name: str) -> Any:
+def attribute(owner: Any, name: str) -> Any:
     """What Python has under this name."""
-    return getattr(optimizer, name)
+    return getattr(owner, name)
 
 
 def set_attribute(optimizer: Optimizer, name: str, value: Any) -> None:
