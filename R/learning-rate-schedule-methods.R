@@ -69,6 +69,8 @@ NULL
 #' S3method(plot, kerasgd.schedules.Schedule, plot_schedule)
 #' S3method(ggplot2::autoplot, kerasgd.schedules.Schedule, autoplot_schedule)
 #' S3method(stats::update, kerasgd.schedules.Schedule, update_schedule)
+#' S3method("$", kerasgd.schedules.Schedule, get_from_schedule)
+#' S3method("[[", kerasgd.schedules.Schedule, get_from_schedule)
 #' S3method("$<-", kerasgd.schedules.Schedule, refuse_to_change)
 #' S3method("[[<-", kerasgd.schedules.Schedule, refuse_to_change)
 #' S3method(graphics::lines, kerasgd.schedules.Schedule, lines_of_schedule)
@@ -169,6 +171,17 @@ update_schedule <- function(object, ...) {
     "r.methods.updated_schedule", list(schedule = object, changes = changes), origin,
     received = changes
   ))
+}
+
+get_from_schedule <- function(x, name) {
+  origin <- list(
+    call = call("$", quote(schedule), as.name(name)),
+    frame = environment(), caller = parent.frame()
+  )
+  check_live(x, origin)
+  tryCatch(NextMethod(), error = function(error) {
+    ask_again(x, name, "The schedule", names(list_arguments(x)), origin)
+  })
 }
 
 refuse_to_change <- function(x, name, value) {

@@ -161,7 +161,7 @@ format_setting <- function(x) {
   if (is.numeric(x)) {
     format(x, digits = 15, scientific = NA)
   } else if (is_python_object(x) && !is_live_python_object(x)) {
-    sprintf("<%s>, empty", short_name(x))
+    sprintf("<%s>, empty after `readRDS()`", short_name(x))
   } else if (is_schedule(x)) {
     sprintf("<%s>", reticulate::py_get_attr(x, "__class__")$`__name__`)
   } else if (is_python_object(x) || is.function(x)) {
@@ -237,8 +237,12 @@ summarise_optimizer <- function(object, ...) {
 #' @export
 format.kerasgd_optimizer_summary <- function(x, ...) {
   inner <- x$settings$inner_optimizer
-  own <- x$settings[setdiff(names(x$settings), "inner_optimizer")]
-  settings <- c(own, if (!is.null(inner)) list_settings(inner))
+  settings <- x$settings
+  # one that `readRDS()` restored is shown as such
+  if (!is.null(inner) && is_live_python_object(inner)) {
+    own <- setdiff(names(settings), "inner_optimizer")
+    settings <- c(settings[own], list_settings(inner))
+  }
   c(
     sprintf("<%s> %s", x$class, x$name),
     "Settings",
@@ -497,20 +501,23 @@ get_from_optimizer <- function(x, name) {
   )
   check_live(x, origin)
   # Asked for again if that fails: through the bridge the error is a condition of ours
-  found <- tryCatch(NextMethod(), error = function(error) ask_again(x, name, origin))
+  found <- tryCatch(NextMethod(), error = function(error) {
+    ask_again(x, name, "The optimizer", c(names_of_settings(x), names_to_complete), origin)
+  })
   if (name %in% documented_methods) with_conditions(found) else found
 }
 
-ask_again <- function(x, name, origin) {
+#' What an attribute is, or why there is none; a misspelt name leads to one of those that are known
+#' @noRd
+ask_again <- function(x, name, what, known, origin) {
   suggest <- function(error) {
-    known <- c(names_of_settings(x), names_to_complete)
     meant <- if (error$type == "AttributeError") meant_argument(name, known)
     if (!is.null(meant)) {
-      abort_unknown_attribute("The optimizer", name, meant$name, origin = origin)
+      abort_unknown_attribute(what, name, meant$name, origin = origin)
     }
   }
   withCallingHandlers(
-    call_python("r.methods.attribute", list(optimizer = x, name = name), origin),
+    call_python("r.methods.attribute", list(owner = x, name = name), origin),
     kerasgd_python_error = suggest
   )
 }

@@ -131,7 +131,10 @@ test_that("it cannot be changed", {
     schedule[["decay_steps"]] <- 5
     schedule$alpa <- 0.5
     schedule$nonsense <- 1
+    schedule$alpa
   })
+  expect_identical(schedule[["decay_steps"]], 10L)
+  expect_error(schedule$nonsense, "nonsense", class = "kerasgd_python_error")
   expect_identical(as.list(schedule)$alpha, 0)
 })
 
@@ -210,6 +213,7 @@ test_that("after readRDS() any use says what happened", {
   }
   expect_error(all.equal(schedule, schedule), class = "kerasgd_state_error")
   expect_error(schedule$alpha <- 1, class = "kerasgd_state_error")
+  expect_error(schedule$alpha, class = "kerasgd_state_error")
   expect_snapshot({
     print(list(schedule, 1))
     str(list(schedule, 1))

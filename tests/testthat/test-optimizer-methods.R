@@ -421,6 +421,7 @@ test_that("an optimizer that readRDS() restored does not keep a list from being 
   expect_snapshot({
     print(restored_by_r(things))
     str(restored_by_r(things))
+    restored_by_r(summary(things$scaled))
   })
 })
 

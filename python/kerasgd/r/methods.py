@@ -29,6 +29,7 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: Any) -> None:
     optimizer.learning_rate = learning_rate
 
 
+<<<<<<< HEAD:python/kerasgd/r/methods.py
 def updated(optimizer: Any, changes: Mapping[str, Any], keep_state: Any) -> Optimizer:
     """As `inspection.updated()`.
 
@@ -40,8 +41,11 @@ def updated(optimizer: Any, changes: Mapping[str, Any], keep_state: Any) -> Opti
 
 
 def attribute(optimizer: Optimizer, name: str) -> Any:
+=======
+def attribute(owner: Any, name: str) -> Any:
+>>>>>>> rfaults:python/kerasgd/r_methods.py
     """What Python has under this name."""
-    return getattr(optimizer, name)
+    return getattr(owner, name)
 
 
 def set_attribute(optimizer: Optimizer, name: str, value: Any) -> None:
