@@ -121,4 +121,8 @@ def for_callback(optimizer: SGD) -> list[Any]:
             f"({differing[0].variable.dtype}) and its float32 average on TensorFlow. "
             "Use `swap_ema_weights()` of the optimizer before and after evaluating: it is exact."
         )
+    if keras.config.backend() == "tensorflow" and not averages_exist(optimizer):
+        # Averages made while the first step was traced could not begin with the weights.
+        for slot in slots:
+            slot.average.assign(slot.variable)
     return [slot.average for slot in slots]
