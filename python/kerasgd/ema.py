@@ -124,5 +124,6 @@ def for_callback(optimizer: SGD) -> list[Any]:
     if keras.config.backend() == "tensorflow" and not averages_exist(optimizer):
         # Averages made while the first step was traced could not begin with the weights.
         for slot in slots:
-            slot.average.assign(slot.variable)
+            if slot.average is not None:
+                slot.average.assign(slot.variable)
     return [slot.average for slot in slots]
