@@ -118,4 +118,9 @@ def for_callback(optimizer: Any) -> list[Any]:
             f"({differing[0].variable.dtype}) and its float32 average on TensorFlow. "
             "Use `swap_ema_weights()` of the optimizer before and after evaluating: it is exact."
         )
+    if keras.config.backend() == "tensorflow" and not averages_exist(optimizer):
+        # Averages made while the first step was traced could not begin with the weights.
+        for slot in slots:
+            if slot.average is not None:
+                slot.average.assign(slot.variable)
     return [slot.average for slot in slots]

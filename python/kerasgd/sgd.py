@@ -233,7 +233,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         def first_average(shape: Any, dtype: str) -> Tensor:
             # To exchange weights and averages before the first update must change nothing. The copy
             # is needed: the two must not share memory.
-            return np.array(keras.ops.convert_to_numpy(variable), dtype)
+            value = np.array(keras.ops.convert_to_numpy(variable), dtype)
+            # TensorFlow: a variable made in the function that is being traced has no value yet.
+            return value if value.shape == tuple(variable.shape) else np.zeros(shape, dtype)
 
         return Slot(
             variable=variable,

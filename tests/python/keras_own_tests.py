@@ -38,7 +38,6 @@ class Exclusion:
     tests: tuple[str, ...]
     reason: str
     message: str
-    backends: tuple[str, ...]
 
     def covers(self, name: str) -> bool:
         return any(fnmatchcase(name, test) for test in self.tests)
@@ -46,19 +45,15 @@ class Exclusion:
 
 def read_exclusions(backend: str) -> list[Exclusion]:
     """The exclusions on this backend."""
-    tables = tomllib.loads(EXCLUDED.read_text())
-    wanted = [(f"contract {table['clause']}", table) for table in tables.get("contract", [])]
-    faults = [("a fault of kerasgd", table) for table in tables.get("fault", [])]
-    exclusions = [
+    return [
         Exclusion(
             tests=tuple(table["tests"]),
-            reason=f"{kind}: {table['reason']}",
+            reason=f"contract {table['clause']}: {table['reason']}",
             message=table["message"],
-            backends=tuple(table.get("backends", ["tensorflow", "jax", "torch"])),
         )
-        for kind, table in wanted + faults
+        for table in tomllib.loads(EXCLUDED.read_text())["excluded"]
+        if backend in table.get("backends", [backend])
     ]
-    return [exclusion for exclusion in exclusions if backend in exclusion.backends]
 
 
 @contextlib.contextmanager

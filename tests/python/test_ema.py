@@ -130,3 +130,29 @@ def test_early_stopping_restores_averages_if_they_are_swapped_in(swaps):  # D18
     model.fit(ones, ones, batch_size=1, epochs=5, callbacks=callbacks, verbose=0)
     best = -1.5 if swaps else -2
     assert weight(model) == pytest.approx(best, rel=1e-5)
+
+
+def model_built_by_its_first_step(**arguments):
+    """A model without `Input`: TensorFlow makes weights and averages while it traces the step."""
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = keras.Sequential([layer])
+    model.compile(kerasgd.SGD(0.3, use_ema=True, ema_momentum=0.5, **arguments), "mse")
+    return model
+
+
+def test_a_model_that_its_first_step_builds():  # contract 5.1
+    model = model_built_by_its_first_step()
+    model.fit(np.ones((2, 1)), np.zeros((2, 1)), batch_size=1, verbose=0)
+    # w <- w - 0.3 * 2 * w, twice; then fit() writes the average, half of each.
+    assert weight(model) == pytest.approx(0.4 / 2 + 0.16 / 2, rel=1e-6)
+
+
+def test_such_a_model_has_its_weights_swapped_in_before_the_first_update():  # contract 5.4, 5.6
+    model = model_built_by_its_first_step(gradient_accumulation_steps=2)
+    model.train_on_batch(np.ones((1, 1)), np.zeros((1, 1)))
+    callback = keras.callbacks.SwapEMAWeights()
+    callback.set_model(model)
+    callback.on_test_begin()
+    assert weight(model) == 1.0
+    callback.on_test_end()
+    assert weight(model) == 1.0
