@@ -29,7 +29,6 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: Any) -> None:
     optimizer.learning_rate = learning_rate
 
 
-<<<<<<< HEAD:python/kerasgd/r/methods.py
 def updated(optimizer: Any, changes: Mapping[str, Any], keep_state: Any) -> Optimizer:
     """As `inspection.updated()`.
 
@@ -40,10 +39,7 @@ def updated(optimizer: Any, changes: Mapping[str, Any], keep_state: Any) -> Opti
     return inspection.updated(optimizer, changes, keeps)
 
 
-def attribute(optimizer: Optimizer, name: str) -> Any:
-=======
 def attribute(owner: Any, name: str) -> Any:
->>>>>>> rfaults:python/kerasgd/r_methods.py
     """What Python has under this name."""
     return getattr(owner, name)
 
