@@ -45,7 +45,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Rule(Generic[Value]):
+class ArgumentRule(Generic[Value]):
     """What an argument must be, in words, and the function that makes it so.
 
     Attributes:
@@ -101,7 +101,7 @@ def _is_real(value: object) -> bool:
     )
 
 
-def number(requirement: str, accepts: Callable[[float], bool]) -> Rule[float]:
+def number(requirement: str, accepts: Callable[[float], bool]) -> ArgumentRule[float]:
     """A finite number for which `accepts` holds."""
 
     def convert(value: object) -> float:
@@ -110,10 +110,10 @@ def number(requirement: str, accepts: Callable[[float], bool]) -> Rule[float]:
             raise ValueError
         return result
 
-    return Rule(requirement, convert)
+    return ArgumentRule(requirement, convert)
 
 
-def whole_number(at_least: int) -> Rule[int]:
+def whole_number(at_least: int) -> ArgumentRule[int]:
     """A whole number, which may arrive as a float (R's 2 is one)."""
 
     def convert(value: object) -> int:
@@ -124,10 +124,10 @@ def whole_number(at_least: int) -> Rule[int]:
             raise ValueError("Round it up with {ceiling}.")
         return int(result)
 
-    return Rule(f"a whole number from {at_least} to {LARGEST_WHOLE_NUMBER}", convert)
+    return ArgumentRule(f"a whole number from {at_least} to {LARGEST_WHOLE_NUMBER}", convert)
 
 
-def flag() -> Rule[bool]:
+def flag() -> ArgumentRule[bool]:
     """True or False and nothing that merely counts as one of them."""
 
     def convert(value: object) -> bool:
@@ -135,10 +135,10 @@ def flag() -> Rule[bool]:
             raise TypeError
         return bool(value)
 
-    return Rule("{true} or {false}", convert)
+    return ArgumentRule("{true} or {false}", convert)
 
 
-def label() -> Rule[str]:
+def label() -> ArgumentRule[str]:
     """One non-empty string that can begin a variable's path."""
 
     def convert(value: object) -> str:
@@ -148,23 +148,23 @@ def label() -> Rule[str]:
             raise ValueError
         return str(value)
 
-    return Rule("one non-empty string without `/`", convert)
+    return ArgumentRule("one non-empty string without `/`", convert)
 
 
-def optional(rule: Rule[Value]) -> Rule[Value | None]:
+def optional(rule: ArgumentRule[Value]) -> ArgumentRule[Value | None]:
     """`rule`, or None."""
 
     def convert(value: object) -> Value | None:
         return None if value is None else rule.convert(value)
 
-    return Rule(f"{rule.requirement}, or {{null}}", convert)
+    return ArgumentRule(f"{rule.requirement}, or {{null}}", convert)
 
 
 NOT_NEGATIVE = number("a finite number >= 0", lambda x: x >= 0)
 RATE = NOT_NEGATIVE
 
 
-def learning_rate() -> Rule[object]:
+def learning_rate() -> ArgumentRule[object]:
     """A number, a schedule, or a function that needs no arguments (contract 2.1 to 2.5)."""
 
     def convert(value: object) -> object:
@@ -178,7 +178,7 @@ def learning_rate() -> Rule[object]:
             raise ValueError("A rate is stored as float32, which ends at 3.4e38.")
         return result
 
-    return Rule(
+    return ArgumentRule(
         f"{RATE.requirement}, a learning-rate schedule, or a function without arguments", convert
     )
 
@@ -207,7 +207,7 @@ def _without_arguments(function: object) -> Callable[[], object]:
     return function
 
 
-RATE_FUNCTION = Rule("a function without arguments", _without_arguments)
+RATE_FUNCTION = ArgumentRule("a function without arguments", _without_arguments)
 
 
 def required_arguments(function: Callable[..., object]) -> list[str]:
@@ -224,7 +224,7 @@ def required_arguments(function: Callable[..., object]) -> list[str]:
 
 _POSITIVE = number("a finite number > 0", lambda x: x > 0)
 
-RULES: Mapping[str, Rule[Any]] = {
+RULES: Mapping[str, ArgumentRule[Any]] = {
     "learning_rate": learning_rate(),
     "momentum": NOT_NEGATIVE,
     "nesterov": flag(),
@@ -242,7 +242,7 @@ RULES: Mapping[str, Rule[Any]] = {
 
 
 # Those of `LossScaleOptimizer`.
-LOSS_SCALE_RULES: Mapping[str, Rule[Any]] = {
+LOSS_SCALE_RULES: Mapping[str, ArgumentRule[Any]] = {
     "initial_scale": number(
         "a number from 2^-126 to 2^126", lambda x: SMALLEST_NORMAL <= x <= LARGEST_NORMAL
     ),
@@ -251,7 +251,7 @@ LOSS_SCALE_RULES: Mapping[str, Rule[Any]] = {
 }
 
 
-def check(argument: str, value: object, rule: Rule[Any] | None = None) -> object:
+def check(argument: str, value: object, rule: ArgumentRule[Any] | None = None) -> object:
     """`value` in its one form, if the rule of `argument` accepts it.
 
     Raises:
@@ -289,7 +289,9 @@ def _warn_of_rounding(argument: str, result: object) -> None:
     )
 
 
-def check_all(given: Mapping[str, object], rules: Mapping[str, Rule[Any]]) -> dict[str, object]:
+def check_all(
+    given: Mapping[str, object], rules: Mapping[str, ArgumentRule[Any]]
+) -> dict[str, object]:
     """All arguments of a call in their one form.
 
     Raises:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from kerasgd import arguments
-from kerasgd.arguments import Rule
+from kerasgd.arguments import ArgumentRule
 from kerasgd.errors import StateError, in_words
 
 
-def checked(optimizer: Any, name: str, value: object, rules: Mapping[str, Rule[Any]]) -> object:
+def checked(
+    optimizer: Any, name: str, value: object, rules: Mapping[str, ArgumentRule[Any]]
+) -> object:
     """The value of a setting in its one form.
 
     Raises:

@@ -1,6 +1,6 @@
 """Clipping (contract 4): of values, of each gradient's norm, of the global norm.
 
-What is clipped is the gradient of the update, ``coefficient * gradient`` of each move. The norm
+What is clipped is the gradient of the update, ``coefficient * gradient`` of each update. The norm
 clips change the coefficient only; a gradient at or below the limit keeps its own, so that the
 result is bit for bit that of the optimizer without the clip (4.4).
 """
@@ -14,7 +14,7 @@ import keras
 
 from kerasgd import rule
 from kerasgd.backends import Backend
-from kerasgd.state import Move, Tensor
+from kerasgd.state import Tensor, Update
 
 # Below this sum of squares, squares of single elements may have vanished: float32 ends at 1.2e-38.
 TINY = 1e-20
@@ -28,15 +28,15 @@ Sums = Callable[[Tensor | None], Tensor]
 Spread = Callable[[Tensor], Sequence[Tensor]]
 
 
-def clip_values(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
+def clip_values(backend: Backend, updates: Sequence[Update], limit: float) -> list[Update]:
     """Each element of each gradient into [-limit, limit]; NaN stays NaN (4.5)."""
 
-    def clipped(move: Move) -> Tensor:
+    def clipped(update: Update) -> Tensor:
         # The limit of what is yet to be multiplied by the coefficient.
-        its_limit = limit / rule.scalar(move.coefficient, move.gradient.dtype)
-        return backend.map_numbers(partial(_clip_between, its_limit), move.gradient)
+        its_limit = limit / rule.scalar(update.coefficient, update.gradient.dtype)
+        return backend.map_values(partial(_clip_between, its_limit), update.gradient)
 
-    return [move._replace(gradient=clipped(move)) for move in moves]
+    return [update._replace(gradient=clipped(update)) for update in updates]
 
 
 def _clip_between(limit: Tensor, values: Tensor) -> Tensor:
@@ -45,39 +45,39 @@ def _clip_between(limit: Tensor, values: Tensor) -> Tensor:
     return keras.ops.where(values < -limit, -limit, values)
 
 
-def clip_each_norm(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
+def clip_each_norm(backend: Backend, updates: Sequence[Update], limit: float) -> list[Update]:
     """Each gradient's L2 norm to at most `limit`."""
 
     def spread(values: Tensor) -> Sequence[Tensor]:
-        return keras.ops.unstack(values, len(moves))  # type: ignore[no-any-return]
+        return keras.ops.unstack(values, len(updates))  # type: ignore[no-any-return]
 
-    gradients = [move.gradient for move in moves]
-    return _clip_norms(backend, moves, limit, partial(backend.squared_norms, gradients), spread)
+    gradients = [update.gradient for update in updates]
+    return _clip_norms(backend, updates, limit, partial(backend.squared_norms, gradients), spread)
 
 
-def clip_global_norm(backend: Backend, moves: Sequence[Move], limit: float) -> list[Move]:
+def clip_global_norm(backend: Backend, updates: Sequence[Update], limit: float) -> list[Update]:
     """The L2 norm over all gradients together to at most `limit`."""
-    gradients = [move.gradient for move in moves]
+    gradients = [update.gradient for update in updates]
 
     def sums(units: Tensor | None) -> Tensor:
         if units is not None:
-            units = keras.ops.broadcast_to(units, (len(moves),))
+            units = keras.ops.broadcast_to(units, (len(updates),))
         return keras.ops.reshape(keras.ops.sum(backend.squared_norms(gradients, units)), (1,))
 
-    return _clip_norms(backend, moves, limit, sums, lambda values: [values[0]] * len(moves))
+    return _clip_norms(backend, updates, limit, sums, lambda values: [values[0]] * len(updates))
 
 
 def _clip_norms(
-    backend: Backend, moves: Sequence[Move], limit: float, sums: Sums, spread: Spread
-) -> list[Move]:
-    """The moves with each norm at most `limit`.
+    backend: Backend, updates: Sequence[Update], limit: float, sums: Sums, spread: Spread
+) -> list[Update]:
+    """The updates with each norm at most `limit`.
 
     Where a sum of squares overflows, or is so small that elements may have vanished, a careful pass
     measures the gradients in another unit (4.3).
     """
     ops = keras.ops
     squares = sums(None)
-    unclipped = rule.scalar(moves[0].coefficient, squares.dtype)  # they all share it
+    unclipped = rule.scalar(updates[0].coefficient, squares.dtype)  # they all share it
     careful = ops.any(ops.logical_or(ops.logical_not(ops.isfinite(squares)), squares < TINY))
     factors = backend.choose(
         careful,
@@ -85,10 +85,10 @@ def _clip_norms(
         lambda: _fast_factors(squares, unclipped, limit),
     )
     scales, coefficients = spread(factors[0]), spread(factors[1])
-    gradients = backend.rescale(careful, [move.gradient for move in moves], scales)
+    gradients = backend.rescale(careful, [update.gradient for update in updates], scales)
     return [
-        Move(move.slot, gradient, coefficient, move.present)
-        for move, gradient, coefficient in zip(moves, gradients, coefficients, strict=True)
+        Update(update.parameter, gradient, coefficient, update.present)
+        for update, gradient, coefficient in zip(updates, gradients, coefficients, strict=True)
     ]
 
 

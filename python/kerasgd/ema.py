@@ -23,12 +23,12 @@ def finalize(optimizer: Any, variables: Iterable[Any] | None) -> None:
     if _are_lost(optimizer) or not averages_exist(optimizer):
         return
     check_not_swapped(optimizer)
-    found = [(variable, optimizer.slot_of(variable)) for variable in asked]
-    _report([variable for variable, slot in found if slot is None], asked)
-    for variable, slot in found:
-        if slot is not None and slot.average is not None:
+    found = [(variable, optimizer.parameter_of(variable)) for variable in asked]
+    _report([variable for variable, parameter in found if parameter is None], asked)
+    for variable, parameter in found:
+        if parameter is not None and parameter.average is not None:
             # A copy, since on JAX the two would else share memory, which `fit()` gives away.
-            variable.assign(keras.ops.copy(slot.average))
+            variable.assign(keras.ops.copy(parameter.average))
 
 
 def _are_lost(optimizer: Any) -> bool:
@@ -39,7 +39,9 @@ def _are_lost(optimizer: Any) -> bool:
     if not (optimizer.use_ema and optimizer.built):
         return False
     state = optimizer.state()
-    averages = [slot.average for slot in state.slots if slot.average is not None]
+    averages = [
+        parameter.average for parameter in state.parameters if parameter.average is not None
+    ]
     return any(map(is_taken_away, [state.averaging, *averages]))
 
 
@@ -69,9 +71,11 @@ def swap(optimizer: Any) -> None:
     """Exchange weights and averages; a second time: bring both back, exactly."""
     if not averages_exist(optimizer):
         return
-    slots = optimizer.state().slots
+    parameters = optimizer.state().parameters
     pairs: list[tuple[Variable, Variable]] = [
-        (slot.variable, slot.average) for slot in slots if slot.average is not None
+        (parameter.variable, parameter.average)
+        for parameter in parameters
+        if parameter.average is not None
     ]
     check_available([variable for pair in pairs for variable in pair], optimizer)
     if optimizer._swapped is None:
@@ -110,8 +114,8 @@ def for_callback(optimizer: Any) -> list[Any]:
     """
     if not (optimizer.use_ema and optimizer.built):
         raise AttributeError("There are no averages.")
-    slots = optimizer.state().slots
-    differing = [s for s in slots if s.average is None or s.average.dtype != s.variable.dtype]
+    parameters = optimizer.state().parameters
+    differing = [s for s in parameters if s.average is None or s.average.dtype != s.variable.dtype]
     if differing and keras.config.backend() == "tensorflow":
         raise StateError(
             f"`SwapEMAWeights` cannot exchange `{path_of(differing[0].variable)}` "
@@ -120,7 +124,7 @@ def for_callback(optimizer: Any) -> list[Any]:
         )
     if keras.config.backend() == "tensorflow" and not averages_exist(optimizer):
         # Averages made while the first step was traced could not begin with the weights.
-        for slot in slots:
-            if slot.average is not None:
-                slot.average.assign(slot.variable)
-    return [slot.average for slot in slots]
+        for parameter in parameters:
+            if parameter.average is not None:
+                parameter.average.assign(parameter.variable)
+    return [parameter.average for parameter in parameters]

@@ -39,7 +39,7 @@ def if_finite(
 
 def _all_finite(backend: Backend, gradients: Sequence[Tensor]) -> Tensor:
     ops = keras.ops
-    return ops.all(ops.stack([ops.all(ops.isfinite(backend.numbers(g))) for g in gradients]))
+    return ops.all(ops.stack([ops.all(ops.isfinite(backend.values(g))) for g in gradients]))
 
 
 def _count(backend: Backend, dynamic: DynamicScale) -> None:

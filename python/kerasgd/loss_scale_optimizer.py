@@ -109,7 +109,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             return
         inner = self.inner_optimizer
         inner.build(variables)
-        with inner.backend.beside(self, inner._iterations):
+        with inner.backend.colocated_with(self, inner._iterations):
             self.step_counter = self.add_variable(shape=(), dtype="int32", name="step_counter")
             self.dynamic_scale = self.add_variable(
                 shape=(),
@@ -121,7 +121,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._trainable_variables_indices = inner._trainable_variables_indices
         self.built = True
         # `fit()` may be tracing its step: there an assignment would be done at every step.
-        with inner.backend.beside(self, inner._iterations):
+        with inner.backend.colocated_with(self, inner._iterations):
             state.take_pending(self)
 
     def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import keras
 
-from kerasgd.state import Move, Tensor, Variable
+from kerasgd.state import Tensor, Update, Variable
 
 # Between these float32 numbers are normal, and so are their inverses.
 SMALLEST_NORMAL, LARGEST_NORMAL = 2.0**-126, 2.0**126
@@ -66,7 +66,7 @@ def with_momentum(
 
 
 def descend(
-    move: Move,
+    update: Update,
     rate: Tensor,
     momentum: float,
     nesterov: bool,
@@ -74,13 +74,13 @@ def descend(
     assign: Callable[[Variable, Tensor], None],
 ) -> None:
     """Rules 1.1 to 1.4 for one variable; `read` and `assign` are those of the backend."""
-    slot, weights = move.slot, read(move.slot.variable)
+    parameter, weights = update.parameter, read(update.parameter.variable)
     step = learning_rate_times_gradient(
-        move.gradient, move.coefficient, rate, keras.backend.standardize_dtype(weights.dtype)
+        update.gradient, update.coefficient, rate, keras.backend.standardize_dtype(weights.dtype)
     )
-    if slot.velocity is None:
-        assign(slot.variable, without_momentum(weights, step))
+    if parameter.velocity is None:
+        assign(parameter.variable, without_momentum(weights, step))
         return
-    weights, velocity = with_momentum(weights, read(slot.velocity), step, momentum, nesterov)
-    assign(slot.variable, weights)
-    assign(slot.velocity, velocity)
+    weights, velocity = with_momentum(weights, read(parameter.velocity), step, momentum, nesterov)
+    assign(parameter.variable, weights)
+    assign(parameter.velocity, velocity)

@@ -25,7 +25,7 @@ import numpy as np
 from keras.optimizers import schedules as keras_schedules
 
 from kerasgd import arguments
-from kerasgd.arguments import ElementError, Rule
+from kerasgd.arguments import ArgumentRule, ElementError
 from kerasgd.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -42,7 +42,9 @@ _registered = keras.saving.register_keras_serializable(package="kerasgd")
 Functions = Any
 
 
-def _sequence(rule: Rule[Any], requirement: str, at_least: int = 1) -> Rule[tuple[Any, ...]]:
+def _sequence(
+    rule: ArgumentRule[Any], requirement: str, at_least: int = 1
+) -> ArgumentRule[tuple[Any, ...]]:
     """Several values of one rule; one alone counts as a sequence of one (R has no scalars)."""
 
     def convert(value: object) -> tuple[Any, ...]:
@@ -54,17 +56,17 @@ def _sequence(rule: Rule[Any], requirement: str, at_least: int = 1) -> Rule[tupl
             raise ValueError
         return tuple(_convert_element(value, index, rule) for index in range(len(value)))
 
-    return Rule(requirement, convert)
+    return ArgumentRule(requirement, convert)
 
 
-def _convert_element(values: Sequence[object], index: int, rule: Rule[Any]) -> object:
+def _convert_element(values: Sequence[object], index: int, rule: ArgumentRule[Any]) -> object:
     try:
         return rule.convert(values[index])
     except (TypeError, ValueError, OverflowError) as error:
         raise ElementError(Element(index), error) from None
 
 
-def _increasing(rule: Rule[tuple[Any, ...]]) -> Rule[tuple[Any, ...]]:
+def _increasing(rule: ArgumentRule[tuple[Any, ...]]) -> ArgumentRule[tuple[Any, ...]]:
     def convert(value: object) -> tuple[Any, ...]:
         result = rule.convert(value)
         for index, (earlier, later) in enumerate(pairwise(result)):
@@ -72,25 +74,25 @@ def _increasing(rule: Rule[tuple[Any, ...]]) -> Rule[tuple[Any, ...]]:
                 raise ElementError(Element(index + 1, larger_than=index), ValueError())
         return result
 
-    return Rule(rule.requirement, convert)
+    return ArgumentRule(rule.requirement, convert)
 
 
-def _rate_or_schedule() -> Rule[object]:
+def _rate_or_schedule() -> ArgumentRule[object]:
     def convert(value: object) -> object:
         if isinstance(value, keras_schedules.LearningRateSchedule):
             return value
         return arguments.RATE.convert(value)
 
-    return Rule(f"{arguments.RATE.requirement}, or a learning-rate schedule", convert)
+    return ArgumentRule(f"{arguments.RATE.requirement}, or a learning-rate schedule", convert)
 
 
-def _function_of_the_step() -> Rule[Callable[[int], object]]:
+def _function_of_the_step() -> ArgumentRule[Callable[[int], object]]:
     def convert(value: object) -> Callable[[int], object]:
         if not callable(value) or isinstance(value, type):
             raise TypeError
         return value
 
-    return Rule("a function of the step that returns finite numbers >= 0", convert)
+    return ArgumentRule("a function of the step that returns finite numbers >= 0", convert)
 
 
 _COUNT = arguments.whole_number(at_least=0)
@@ -100,7 +102,7 @@ _STEPS = _sequence(_COUNT, "whole numbers from 0 to 2147483647", at_least=0)
 _RATES = _sequence(arguments.RATE, "finite numbers >= 0")
 _FUNCTION = _function_of_the_step()
 
-RULES: Mapping[str, Rule[Any]] = {
+RULES: Mapping[str, ArgumentRule[Any]] = {
     "initial_learning_rate": arguments.RATE,
     "end_learning_rate": arguments.RATE,
     "peak_learning_rate": arguments.RATE,
@@ -127,7 +129,7 @@ RULES: Mapping[str, Rule[Any]] = {
 }
 
 # Those of `Table.of_function()`.
-TABLE_RULES: Mapping[str, Rule[Any]] = {
+TABLE_RULES: Mapping[str, ArgumentRule[Any]] = {
     "fn": _FUNCTION,
     "steps": _POSITIVE_COUNT,
     "name": RULES["name"],

@@ -17,7 +17,7 @@ from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import state as saved_state
 from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking, rename
 from kerasgd.settings import Settings
-from kerasgd.state import DynamicScale, Move, Slot, State, Tensor
+from kerasgd.state import DynamicScale, ParameterState, State, Tensor, Update
 from kerasgd.variables import checked_list, path_of, shape_of, value_of
 from kerasgd.weight_decay import Exclusions
 
@@ -200,12 +200,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             return
         saved_state.check_pending(self, variables)
         exclusions = self._exclusions.resolved(variables)
-        slots = [self._slot(variable, exclusions) for variable in variables]
+        parameters = [self._parameter(variable, exclusions) for variable in variables]
         self._state = State(
             iterations=self._iterations,
             averaging=self._counter("averaging", ()) if self.use_ema else None,
-            in_window=self._counter("in_window", (len(slots),)) if self.window > 1 else None,
-            slots=slots,
+            in_window=self._counter("in_window", (len(parameters),)) if self.window > 1 else None,
+            parameters=parameters,
             own=self._own.variables(),
         )
         self._exclusions = exclusions
@@ -213,22 +213,22 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._trainable_variables_indices = {
             self._var_key(variable): i for i, variable in enumerate(variables)
         }
-        self.momentums = [slot.velocity for slot in slots] if self.momentum else []
+        self.momentums = [parameter.velocity for parameter in parameters] if self.momentum else []
         self._settings = self._settings_of_steps()
         self.built = True
         # `fit()` may be tracing its step: there an assignment would be done at every step.
-        with self.backend.beside(self, self._iterations):
+        with self.backend.colocated_with(self, self._iterations):
             saved_state.take_pending(self)
             saved_state.take_pending_weights(self)
 
-    def _slot(self, variable: Any, exclusions: Exclusions) -> Slot:
+    def _parameter(self, variable: Any, exclusions: Exclusions) -> ParameterState:
         takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
         dtype = keras.backend.standardize_dtype(variable.dtype)
         wide = rule.wide(dtype)  # 8.1: sums and averages in half precision would stall
         moves = not takes_value
 
-        def beside(role: str, dtype: str, initializer: Any = ZEROS) -> Any:
-            return self._beside(variable, role, dtype, initializer)
+        def colocated(role: str, dtype: str, initializer: Any = ZEROS) -> Any:
+            return self._colocated(variable, role, dtype, initializer)
 
         def first_average(shape: Any, dtype: str) -> Tensor:
             # To exchange weights and averages before the first update must change nothing. The copy
@@ -237,19 +237,19 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             # TensorFlow: a variable made in the function that is being traced has no value yet.
             return value if value.shape == tuple(variable.shape) else np.zeros(shape, dtype)
 
-        return Slot(
+        return ParameterState(
             variable=variable,
-            velocity=beside("velocity", dtype) if moves and self.momentum else None,
-            average=beside("average", wide, first_average) if moves and self.use_ema else None,
-            accumulator=beside("accumulator", wide) if self.window > 1 else None,
+            velocity=colocated("velocity", dtype) if moves and self.momentum else None,
+            average=colocated("average", wide, first_average) if moves and self.use_ema else None,
+            accumulator=colocated("accumulator", wide) if self.window > 1 else None,
             constraint=getattr(variable, "constraint", None) if moves else None,
             decays=moves and not exclusions.cover(variable),
-            takes_gradient_as_value=takes_value,
+            overwrite_with_gradient=takes_value,
         )
 
-    def _beside(self, variable: Any, role: str, dtype: str, initializer: Any) -> Any:
+    def _colocated(self, variable: Any, role: str, dtype: str, initializer: Any) -> Any:
         """A variable for `variable`, of its shape and on its devices."""
-        with self.backend.beside(self, variable):
+        with self.backend.colocated_with(self, variable):
             created = super().add_variable(
                 shape=shape_of(variable),
                 initializer=initializer,
@@ -262,7 +262,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return created
 
     def _counter(self, role: str, shape: tuple[int, ...]) -> Any:
-        with self.backend.beside(self, self._iterations):
+        with self.backend.colocated_with(self, self._iterations):
             return super().add_variable(
                 shape=shape, dtype="int32", name=role, aggregation="only_first_replica"
             )
@@ -359,7 +359,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             if dynamic_scale is not None:
                 state = replace(state, dynamic_scale=dynamic_scale)
             settings = self._settings or self._settings_of_steps()
-            step = self.backend.as_is(update.step)
+            step = self.backend.without_autograph(update.step)
             step(settings, self.backend, state, aligned, self.rate_of_this_step)
 
     def stateless_apply(
@@ -403,7 +403,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def _aligned(self, grads: list[Any], variables: Iterable[Any] | None) -> list[Any]:
         """The gradients in the order of `build()`, None where a variable has none."""
         if variables is None:
-            variables = [slot.variable for slot in self.state().slots]
+            variables = [parameter.variable for parameter in self.state().parameters]
         variables = gradients.listed_variables(variables, grads)
         as_built = self._is_built_with(variables)
         if not as_built:
@@ -430,10 +430,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         except KeyError:
             raise StateError(_of_another_model(self, variable)) from None
 
-    def slot_of(self, variable: Any) -> Slot | None:
+    def parameter_of(self, variable: Any) -> ParameterState | None:
         """What belongs to this variable, if it is among those of `build()`."""
         index = self._trainable_variables_indices.get(self._var_key(variable))
-        return None if index is None else self.state().slots[index]
+        return None if index is None else self.state().parameters[index]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """The update rule for one variable; a subclass that overrides it has its own rule.
@@ -446,13 +446,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             variable: the weights.
             learning_rate: the rate of this step, a number or a scalar tensor.
         """
-        slot = self.slot_of(variable)
-        if slot is None:
+        parameter = self.parameter_of(variable)
+        if parameter is None:
             self._index_of(variable)
             return
-        slot = self.backend.slot_in_step(slot, variable)
-        (ready,) = self.backend.sum_rows([gradient], [slot], lambda slot: False)
-        move = Move(slot, ready, 1.0)
+        parameter = self.backend.parameter_in_step(parameter, variable)
+        (ready,) = self.backend.prepare_gradients([gradient], [parameter], lambda parameter: False)
+        move = Update(parameter, ready, 1.0)
         self.backend.descend([move], learning_rate, self.momentum, self.nesterov, 0.0)
 
     # -- the learning rate -------------------------------------------------------------------
@@ -742,11 +742,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             return {role: variable for role, variable in roles.items() if variable is not None}
         state = self.state()
         roles |= {"averaging": state.averaging, "in_window": state.in_window}
-        for i, slot in enumerate(state.slots):
+        for i, parameter in enumerate(state.parameters):
             roles |= {
-                f"velocity_{i}": slot.velocity,
-                f"average_{i}": slot.average,
-                f"accumulator_{i}": slot.accumulator,
+                f"velocity_{i}": parameter.velocity,
+                f"average_{i}": parameter.average,
+                f"accumulator_{i}": parameter.accumulator,
             }
         roles |= self._own.by_role()
         return {role: variable for role, variable in roles.items() if variable is not None}

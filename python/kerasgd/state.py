@@ -14,7 +14,7 @@ Step = Callable[[Sequence[Tensor | None], Tensor], None]
 
 
 @dataclass(frozen=True)
-class Slot:
+class ParameterState:
     """A trainable variable with all that the optimizer keeps for it.
 
     Attributes:
@@ -24,7 +24,7 @@ class Slot:
         accumulator: the sum of gradients in this window; None without accumulation.
         constraint: a function of the weights, or None.
         decays: whether weight decay applies.
-        takes_gradient_as_value: the gradient *is* the new value (float8 scales of Keras).
+        overwrite_with_gradient: the gradient *is* the new value (float8 scales of Keras).
     """
 
     variable: Variable
@@ -33,7 +33,7 @@ class Slot:
     accumulator: Variable | None
     constraint: Callable[[Any], Any] | None
     decays: bool
-    takes_gradient_as_value: bool
+    overwrite_with_gradient: bool
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class State:
     Attributes:
         iterations: `t`, the number of steps so far.
         averaging: 1 once the averages hold weights, 0 before.
-        in_window: for each slot 1 if it has had a gradient in this accumulation window.
-        slots: one for each trainable variable, in the order of `build()`.
+        in_window: for each parameter 1 if it has had a gradient in this accumulation window.
+        parameters: one for each trainable variable, in the order of `build()`.
         dynamic_scale: None where the loss scale is a fixed number.
         own: what a subclass keeps beside this.
         memo: what the backend keeps from one step to the next; copies of the state share it.
@@ -69,7 +69,7 @@ class State:
     iterations: Variable
     averaging: Variable | None
     in_window: Variable | None
-    slots: Sequence[Slot]
+    parameters: Sequence[ParameterState]
     dynamic_scale: DynamicScale | None = None
     own: Sequence[Variable] = ()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -78,25 +78,30 @@ class State:
         """Everything that an update may write, the step counter excepted."""
         of_slots = [
             v
-            for slot in self.slots
-            for v in (slot.variable, slot.velocity, slot.average, slot.accumulator)
+            for parameter in self.parameters
+            for v in (
+                parameter.variable,
+                parameter.velocity,
+                parameter.average,
+                parameter.accumulator,
+            )
         ]
         others = [self.averaging, self.in_window, *self.own]
         return [v for v in [*of_slots, *others] if v is not None]
 
 
-class Move(NamedTuple):
+class Update(NamedTuple):
     """One variable's part in an update. (A tuple, since a step makes one for each variable.)
 
     Attributes:
-        slot: what is updated.
+        parameter: what is updated.
         gradient: in at least float32.
         coefficient: the scalar that makes it the gradient of the update: inverse loss scale, 1/n of
             accumulation and clip in one, so that a scaled gradient need not be written to memory.
         present: whether there is a gradient at all; a tensor where only the run can tell.
     """
 
-    slot: Slot
+    parameter: ParameterState
     gradient: Tensor
     coefficient: Tensor | float
     present: Tensor | bool = True

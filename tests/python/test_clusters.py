@@ -82,7 +82,7 @@ def test_large_and_small_follow_the_reference(arguments, dtype):  # contract 0, 
             reference.step(draws(t))
             assert_close(variables, reference.weights, dtype)
             if "use_ema" in arguments and t >= optimizer.window:
-                averages = [slot.average for slot in optimizer.state().slots]
+                averages = [parameter.average for parameter in optimizer.state().parameters]
                 assert_close(averages, reference.averages, dtype)
 
 
@@ -127,7 +127,7 @@ def test_a_constraint_comes_between_rule_and_average():  # contract 5.3
     for _ in range(2):
         step([tf.ones(4)])
     assert numbers(w) == [0.75] * 4
-    assert numbers(optimizer.state().slots[0].average) == [0.75] * 4
+    assert numbers(optimizer.state().parameters[0].average) == [0.75] * 4
 
 
 def test_a_large_variable_without_a_gradient_is_averaged():  # contract 1.6, 5.1
@@ -139,8 +139,8 @@ def test_a_large_variable_without_a_gradient_is_averaged():  # contract 1.6, 5.1
     with pytest.warns(UserWarning, match="no gradient"):
         step(None, tf.ones(4))
     assert numbers(v) == [5.0] * 4
-    assert numbers(optimizer.state().slots[0].average) == [2.75] * 4
-    assert numbers(optimizer.state().slots[1].average) == [0.25] * 4
+    assert numbers(optimizer.state().parameters[0].average) == [2.75] * 4
+    assert numbers(optimizer.state().parameters[1].average) == [0.25] * 4
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 3])
@@ -158,5 +158,5 @@ def test_fit(steps_per_execution):  # contract 5.1, 7.1
         gradient = np.zeros((6, 1))
         gradient[i] = 2 * (reference.weights[0][i] - 1)
         reference.step([gradient])
-    average = numbers(optimizer.state().slots[0].average)
+    average = numbers(optimizer.state().parameters[0].average)
     np.testing.assert_allclose(average, reference.averages[0], rtol=1e-5)

@@ -20,7 +20,7 @@ def trained(dtype="float32", steps=3, **arguments):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_exchanging_twice_changes_nothing(dtype):  # contract 5.6
     optimizer, (w,) = trained(dtype)
-    average = optimizer.state().slots[0].average
+    average = optimizer.state().parameters[0].average
     before = numbers(w), numbers(average)
     optimizer.swap_ema_weights()
     assert numbers(average) == before[0]
@@ -70,10 +70,10 @@ def test_the_callback_of_keras_exchanges_too():  # contract 5.6
     for was, now in zip(before, model.get_weights(), strict=True):
         np.testing.assert_allclose(now, was, rtol=1e-6)
     model.fit(x, x[:, :1], epochs=2, verbose=0)
-    raw = [numbers(slot.variable) for slot in model.optimizer.state().slots]
+    raw = [numbers(parameter.variable) for parameter in model.optimizer.state().parameters]
     model.evaluate(x, x[:, :1], callbacks=[swap], verbose=0)
-    for slot, weights in zip(model.optimizer.state().slots, raw, strict=True):
-        np.testing.assert_allclose(numbers(slot.variable), weights, rtol=1e-5)
+    for parameter, weights in zip(model.optimizer.state().parameters, raw, strict=True):
+        np.testing.assert_allclose(numbers(parameter.variable), weights, rtol=1e-5)
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the callback works on other backends")
@@ -89,7 +89,7 @@ def test_the_callback_is_refused_where_it_cannot_exchange():  # contract 5.6
 def test_unknown_variables_are_left_alone_with_one_warning():  # contract 5.4
     optimizer, (w,) = trained()
     other = keras.Variable([7.0], name="other")
-    average = numbers(optimizer.state().slots[0].average)
+    average = numbers(optimizer.state().parameters[0].average)
     with pytest.warns(kerasgd.KerasgdWarning, match="`other`") as caught:
         optimizer.finalize_variable_values([other, w])
     assert len([c for c in caught if c.category is kerasgd.KerasgdWarning]) == 1

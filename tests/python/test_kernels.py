@@ -67,7 +67,7 @@ def test_weights_and_averages_are_those_of_the_reference(arguments, dtype):  # c
     expected = reference(arguments)
     assert_close(variables, expected.weights, dtype)
     if "use_ema" in arguments:
-        averages = [slot.average for slot in optimizer.state().slots]
+        averages = [parameter.average for parameter in optimizer.state().parameters]
         assert_close(averages, expected.averages, dtype)
 
 
@@ -174,7 +174,7 @@ if BACKEND == "torch":
     import torch
 
     from kerasgd.backends import torch_kernels, torch_pieces
-    from kerasgd.state import Move, Slot
+    from kerasgd.state import ParameterState, Update
 
     @pytest.fixture
     def all_are_large(monkeypatch):
@@ -190,7 +190,7 @@ if BACKEND == "torch":
         expected = reference(arguments)
         assert_close(variables, expected.weights, dtype)
         if "use_ema" in arguments:
-            averages = [slot.average for slot in optimizer.state().slots]
+            averages = [parameter.average for parameter in optimizer.state().parameters]
             assert_close(averages, expected.averages, dtype)
 
     def moves(*shapes, **roles):
@@ -200,8 +200,10 @@ if BACKEND == "torch":
             kept = {role: keras.Variable(np.zeros(shape), dtype="float32") for role in roles}
             variable = keras.Variable(np.ones(shape), dtype="float32")
             others = {"velocity": None, "average": None, "accumulator": None, "constraint": None}
-            slot = Slot(variable, **{**others, **kept}, decays=True, takes_gradient_as_value=False)
-            made.append(Move(slot, torch.ones(shape), 1.0))
+            parameter = ParameterState(
+                variable, **{**others, **kept}, decays=True, overwrite_with_gradient=False
+            )
+            made.append(Update(parameter, torch.ones(shape), 1.0))
         return made
 
     @pytest.mark.parametrize("roles", [{}, {"velocity": 1}, {"velocity": 1, "average": 1}], ids=str)
@@ -212,9 +214,9 @@ if BACKEND == "torch":
         assert sizes == [[7, 9], [16], [16], [8, 1], [16], [16], [1]]
         for role in ("variable", *roles):
             for move in (move for group in groups for move in group):
-                getattr(move.slot, role).value.detach().add_(1)
+                getattr(move.parameter, role).value.detach().add_(1)
             for move in large:
-                tensor = getattr(move.slot, role).value.detach()
+                tensor = getattr(move.parameter, role).value.detach()
                 assert set(tensor.flatten().tolist()) == {2.0 if role == "variable" else 1.0}
 
     def test_few_elements_are_one_piece_and_stay_variables(all_are_large):
@@ -253,7 +255,7 @@ if BACKEND == "torch":
         optimizer = kerasgd.SGD(0.5, weight_decay=0.1, use_ema=True)
         optimizer.apply([torch.full((5, 8), -1.0)], [w])
         unit = np.full((5, 8), 1 / np.sqrt(5))
-        for value in (w, optimizer.state().slots[0].average):
+        for value in (w, optimizer.state().parameters[0].average):
             np.testing.assert_allclose(keras.ops.convert_to_numpy(value), unit, rtol=1e-6)
 
     def test_nothing_is_written_by_a_step_on_values(all_are_large):  # contract 13.1

@@ -130,7 +130,7 @@ def test_a_layer_that_is_unfrozen_since_starts_fresh(file, weights_file):  # con
     assert {path: after[path] for path in before} == before
     assert not np.any(after["first/kernel"])
     # Its average starts with the weights as they are, not with those of the new model.
-    averages = by_path([s.average for s in again.optimizer.state().slots], again)
+    averages = by_path([s.average for s in again.optimizer.state().parameters], again)
     assert averages["first/kernel"] == numbers(again.layers[0].kernel)
 
 

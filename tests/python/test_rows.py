@@ -90,7 +90,7 @@ def test_rows_follow_the_reference(mode, arguments):  # contract 11.1
         reference.step([dense(*draws(seed))])
     assert_close([variable], reference.weights, "float32")
     if "use_ema" in arguments:
-        assert_close([optimizer.state().slots[0].average], reference.averages, "float32")
+        assert_close([optimizer.state().parameters[0].average], reference.averages, "float32")
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 import keras
 
-from kerasgd.state import Move, Proceed, Slot, State, Step, Tensor, Variable
+from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
 
 SUPPORTED = ("tensorflow", "jax", "torch")
 
@@ -21,16 +21,16 @@ SUPPORTED = ("tensorflow", "jax", "torch")
 class Backend(Protocol):
     """The operations that a backend provides."""
 
-    def as_is(self, function: Callable[..., None]) -> Callable[..., None]:
+    def without_autograph(self, function: Callable[..., None]) -> Callable[..., None]:
         """`function`, not to be rewritten where the backend's compiler rewrites Python code."""
 
-    def sum_rows(
+    def prepare_gradients(
         self,
         gradients: Sequence[Tensor | None],
-        slots: Sequence[Slot],
-        may_stay_sparse: Callable[[Slot], bool],
+        parameters: Sequence[ParameterState],
+        may_stay_sparse: Callable[[ParameterState], bool],
     ) -> list[Tensor | None]:
-        """The gradients for these slots as tensors of at least float32; None stays.
+        """The gradients for these parameters as tensors of at least float32; None stays.
 
         A sparse gradient is made dense, or has each row once.
         """
@@ -63,11 +63,11 @@ class Backend(Protocol):
     def is_eager(self) -> bool:
         """Whether this runs now, and is not being compiled."""
 
-    def beside(self, optimizer: Any, variable: Variable) -> AbstractContextManager[Any]:
+    def colocated_with(self, optimizer: Any, variable: Variable) -> AbstractContextManager[Any]:
         """Where new variables are created on the devices of `variable`."""
 
-    def slot_in_step(self, slot: Slot, variable: Variable) -> Slot:
-        """The slot as a step has it that has `variable` for the slot's weights."""
+    def parameter_in_step(self, parameter: ParameterState, variable: Variable) -> ParameterState:
+        """The parameter as a step has it that has `variable` for the parameter's weights."""
 
     def read(self, variable: Variable) -> Tensor:
         """The value of a variable."""
@@ -84,10 +84,10 @@ class Backend(Protocol):
         Each gradient is measured in its unit, where there are units; these are powers of two.
         """
 
-    def numbers(self, gradient: Tensor) -> Tensor:
+    def values(self, gradient: Tensor) -> Tensor:
         """The gradient's elements; of a sparse one those of the rows that it has."""
 
-    def map_numbers(self, function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    def map_values(self, function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
         """The gradient with `function` applied to its elements."""
 
     def choose(
@@ -100,7 +100,7 @@ class Backend(Protocol):
     ) -> Sequence[Tensor]:
         """Each ``factor * gradient`` if `condition` holds; the factors are 1 where it does not."""
 
-    def accumulate(self, moves: Sequence[Move]) -> None:
+    def accumulate(self, updates: Sequence[Update]) -> None:
         """accumulator <- accumulator + coefficient * gradient."""
 
     def clear(self, variables: Sequence[Variable]) -> None:
@@ -108,7 +108,7 @@ class Backend(Protocol):
 
     def descend(
         self,
-        moves: Sequence[Move],
+        updates: Sequence[Update],
         rate: Tensor,
         momentum: float,
         nesterov: bool,
@@ -116,19 +116,19 @@ class Backend(Protocol):
     ) -> None:
         """Rule 3.1 where it applies, w <- w - rate * weight_decay * w; then rules 1.1 to 1.3."""
 
-    def average(self, slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
+    def average(self, parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
         """average <- momentum * average + (1 - momentum) * w; the first one is w itself."""
 
     def in_one_pass(
-        self, function: Callable[[Sequence[Move]], None], moves: Sequence[Move]
+        self, function: Callable[[Sequence[Update]], None], updates: Sequence[Update]
     ) -> frozenset[int]:
         """Do `function`, which takes several passes over memory, in one where that pays.
 
-        It is called with the moves for which it does, if there are any; where the backend goes
-        piece by piece, once for each piece. The answer has the `id()` of the moves' slots.
+        It is called with the updates for which it does, if there are any; where the backend goes
+        piece by piece, once for each piece. The answer has the `id()` of the updates' parameters.
         """
 
-    def overwrite(self, slots: Sequence[Slot]) -> None:
+    def overwrite(self, parameters: Sequence[ParameterState]) -> None:
         """w <- average."""
 
 

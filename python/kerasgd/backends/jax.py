@@ -14,20 +14,20 @@ from kerasgd import rule
 from kerasgd.backends import xla
 from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
-from kerasgd.state import Move, Proceed, Slot, State, Step, Tensor, Variable
+from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
 
 
-def as_is(function: Callable[..., None]) -> Callable[..., None]:
-    """As `Backend.as_is`."""
+def without_autograph(function: Callable[..., None]) -> Callable[..., None]:
+    """As `Backend.without_autograph`."""
     return function
 
 
-def sum_rows(
+def prepare_gradients(
     gradients: Sequence[Tensor | None],
-    slots: Sequence[Slot],
-    may_stay_sparse: Callable[[Slot], bool],
+    parameters: Sequence[ParameterState],
+    may_stay_sparse: Callable[[ParameterState], bool],
 ) -> list[Tensor | None]:
-    """As `Backend.sum_rows`; JAX's sparse gradients are made dense."""
+    """As `Backend.prepare_gradients`; JAX's sparse gradients are made dense."""
     return [gradient if gradient is None else _dense(gradient) for gradient in gradients]
 
 
@@ -91,14 +91,14 @@ def is_eager() -> bool:
     return not isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
-def beside(optimizer: Any, variable: Variable) -> contextlib.AbstractContextManager[Any]:
-    """As `Backend.beside`: on the device that Keras uses, where its variables are."""
+def colocated_with(optimizer: Any, variable: Variable) -> contextlib.AbstractContextManager[Any]:
+    """As `Backend.colocated_with`: on the device that Keras uses, where its variables are."""
     return contextlib.nullcontext()
 
 
-def slot_in_step(slot: Slot, variable: Variable) -> Slot:
-    """As `Backend.slot_in_step`: a step has the slots as they are."""
-    return slot
+def parameter_in_step(parameter: ParameterState, variable: Variable) -> ParameterState:
+    """As `Backend.parameter_in_step`: a step has the parameters as they are."""
+    return parameter
 
 
 def read(variable: Variable) -> Tensor:
@@ -121,13 +121,13 @@ def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> T
     return xla.squared_norms(gradients, units)
 
 
-def numbers(gradient: Tensor) -> Tensor:
-    """As `Backend.numbers`."""
+def values(gradient: Tensor) -> Tensor:
+    """As `Backend.values`."""
     return gradient
 
 
-def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
-    """As `Backend.map_numbers`."""
+def map_values(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    """As `Backend.map_values`."""
     return function(gradient)
 
 
@@ -139,11 +139,11 @@ def rescale(
     return [gradient * factor.astype(gradient.dtype) for gradient, factor in pairs]
 
 
-def accumulate(moves: Sequence[Move]) -> None:
+def accumulate(updates: Sequence[Update]) -> None:
     """As `Backend.accumulate`."""
-    for move in moves:
-        accumulator: Variable = move.slot.accumulator
-        gradient = move.coefficient * move.gradient
+    for update in updates:
+        accumulator: Variable = update.parameter.accumulator
+        gradient = update.coefficient * update.gradient
         accumulator.assign(accumulator.value + gradient.astype(accumulator.value.dtype))
 
 
@@ -153,43 +153,45 @@ def clear(variables: Sequence[Variable]) -> None:
         variable.assign(jnp.zeros_like(variable.value))
 
 
-def _decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
-    for slot in slots:
-        weights = slot.variable.value
+def _decay(parameters: Sequence[ParameterState], rate: Tensor, weight_decay: float) -> None:
+    for parameter in parameters:
+        weights = parameter.variable.value
         dtype = rule.wide(keras.backend.standardize_dtype(weights.dtype))
         wide = weights.astype(dtype)
-        slot.variable.assign(wide - jnp.asarray(rate, dtype) * weight_decay * wide)
+        parameter.variable.assign(wide - jnp.asarray(rate, dtype) * weight_decay * wide)
 
 
 def descend(
-    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
+    updates: Sequence[Update], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
 ) -> None:
     """As `Backend.descend`."""
     if weight_decay:
-        _decay([move.slot for move in moves if move.slot.decays], rate, weight_decay)
-    for move in moves:
-        rule.descend(move, rate, momentum, nesterov, read, assign)
+        _decay(
+            [update.parameter for update in updates if update.parameter.decays], rate, weight_decay
+        )
+    for update in updates:
+        rule.descend(update, rate, momentum, nesterov, read, assign)
 
 
-def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
+def average(parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
-    for slot in slots:
-        old = read(slot.average)
-        weights = read(slot.variable).astype(old.dtype)
+    for parameter in parameters:
+        old = read(parameter.average)
+        weights = read(parameter.variable).astype(old.dtype)
         # No product by 0 for the first one: weights may be infinite.
         later = momentum * old + (1 - momentum) * weights
-        assign(slot.average, jnp.where(begun, later, weights))
+        assign(parameter.average, jnp.where(begun, later, weights))
 
 
 def in_one_pass(
-    function: Callable[[Sequence[Move]], None], moves: Sequence[Move]
+    function: Callable[[Sequence[Update]], None], updates: Sequence[Update]
 ) -> frozenset[int]:
     """As `Backend.in_one_pass`: XLA sees the whole step."""
     return frozenset()
 
 
-def overwrite(slots: Sequence[Slot]) -> None:
+def overwrite(parameters: Sequence[ParameterState]) -> None:
     """As `Backend.overwrite`."""
-    for slot in slots:
+    for parameter in parameters:
         # Two variables must not share memory: `fit()` gives each one's away.
-        assign(slot.variable, jnp.copy(read(slot.average)))
+        assign(parameter.variable, jnp.copy(read(parameter.average)))

@@ -23,36 +23,41 @@ from kerasgd.backends import tensorflow_kernels as kernels
 from kerasgd.backends import tensorflow_rows as rows
 from kerasgd.backends import xla
 from kerasgd.errors import StateError
-from kerasgd.state import Move, Proceed, Slot, State, Step, Tensor, Variable
+from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
 from kerasgd.variables import path_of
 
 
-def as_is(function: Callable[..., None]) -> Callable[..., None]:
-    """As `Backend.as_is`: AutoGraph would make it slow to trace, and has nothing to do here."""
+def without_autograph(function: Callable[..., None]) -> Callable[..., None]:
+    """As `Backend.without_autograph`: AutoGraph makes tracing slow and has nothing to do here."""
     unconverted: Callable[..., None] = tf.autograph.experimental.do_not_convert(function)
     return unconverted
 
 
-def sum_rows(
+def prepare_gradients(
     gradients: Sequence[Tensor | None],
-    slots: Sequence[Slot],
-    may_stay_sparse: Callable[[Slot], bool],
+    parameters: Sequence[ParameterState],
+    may_stay_sparse: Callable[[ParameterState], bool],
 ) -> list[Tensor | None]:
-    """As `Backend.sum_rows`."""
-    pairs = zip(gradients, slots, strict=True)
-    return [g if g is None else _with_summed_rows(g, slot, may_stay_sparse) for g, slot in pairs]
+    """As `Backend.prepare_gradients`."""
+    pairs = zip(gradients, parameters, strict=True)
+    return [
+        g if g is None else _with_summed_rows(g, parameter, may_stay_sparse)
+        for g, parameter in pairs
+    ]
 
 
 def _with_summed_rows(
-    gradient: Tensor, slot: Slot, may_stay_sparse: Callable[[Slot], bool]
+    gradient: Tensor, parameter: ParameterState, may_stay_sparse: Callable[[ParameterState], bool]
 ) -> Tensor:
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
     # Users may pass arrays, lists or tuples as parts.
     values = _widened(tf.convert_to_tensor(gradient.values))
     indices = tf.convert_to_tensor(gradient.indices, dtype_hint=tf.int64)
-    gradient = tf.IndexedSlices(values, indices, _shape(_native(slot.variable)))
-    stays = may_stay_sparse(slot) and rows.pay_for(gradient, slot, _native(slot.variable))
+    gradient = tf.IndexedSlices(values, indices, _shape(_native(parameter.variable)))
+    stays = may_stay_sparse(parameter) and rows.pay_for(
+        gradient, parameter, _native(parameter.variable)
+    )
     return rows.each_once(gradient) if stays else tf.convert_to_tensor(gradient)
 
 
@@ -99,7 +104,7 @@ def _sum_and_proceed(
 ) -> None:
     # Only this worker's devices: `num_replicas_in_sync` counts the replicas of all workers.
     devices = len(strategy.extended.worker_devices)
-    sums = _sums(strategy, devices, state.slots, gradients)
+    sums = _sums(strategy, devices, state.parameters, gradients)
     copies = []
     for i in range(devices):
         on_device = _on_replica(strategy, state, devices, i)
@@ -111,38 +116,44 @@ def _sum_and_proceed(
 def _sums(
     strategy: tf.distribute.Strategy,
     devices: int,
-    slots: Sequence[Slot],
+    parameters: Sequence[ParameterState],
     gradients: Sequence[Tensor | None],
 ) -> list[Sequence[Tensor] | None]:
     """For each gradient its sum over the replicas, once for each device."""
     if strategy.num_replicas_in_sync == 1:
         return [gradient if gradient is None else [gradient] for gradient in gradients]
-    pairs = zip(gradients, slots, strict=True)
-    gradients = [_one_for_each_device(strategy, devices, g, slot) for g, slot in pairs]
+    pairs = zip(gradients, parameters, strict=True)
+    gradients = [_one_for_each_device(strategy, devices, g, parameter) for g, parameter in pairs]
     present = [
-        (gradient, _native(slot.variable))
-        for gradient, slot in zip(gradients, slots, strict=True)
-        if gradient is not None and not slot.takes_gradient_as_value
+        (gradient, _native(parameter.variable))
+        for gradient, parameter in zip(gradients, parameters, strict=True)
+        if gradient is not None and not parameter.overwrite_with_gradient
     ]
     reduced = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, present)
     sums = iter(reduced if present else [])
 
-    def on_devices(gradient: Tensor | None, slot: Slot) -> Sequence[Tensor] | None:
+    def on_devices(gradient: Tensor | None, parameter: ParameterState) -> Sequence[Tensor] | None:
         if gradient is None:
             return None
-        if slot.takes_gradient_as_value:
-            return [_largest(strategy, devices, gradient, slot)] * devices
+        if parameter.overwrite_with_gradient:
+            return [_largest(strategy, devices, gradient, parameter)] * devices
         # Rows of several replicas come side by side.
         return [
             rows.each_once(s) if isinstance(s, tf.IndexedSlices) else s
             for s in strategy.experimental_local_results(next(sums))
         ]
 
-    return [on_devices(gradient, slot) for gradient, slot in zip(gradients, slots, strict=True)]
+    return [
+        on_devices(gradient, parameter)
+        for gradient, parameter in zip(gradients, parameters, strict=True)
+    ]
 
 
 def _one_for_each_device(
-    strategy: tf.distribute.Strategy, devices: int, gradient: Tensor | None, slot: Slot
+    strategy: tf.distribute.Strategy,
+    devices: int,
+    gradient: Tensor | None,
+    parameter: ParameterState,
 ) -> Tensor | None:
     """The gradient as one value for each device (10.4).
 
@@ -153,35 +164,35 @@ def _one_for_each_device(
     if isinstance(gradient, tf.distribute.DistributedValues):
         if any(its is None for its in strategy.experimental_local_results(gradient)):
             raise StateError(
-                f"`{path_of(slot.variable)}` has a gradient on some replicas but not on others. "
-                "Pass zeros on the others."
+                f"`{path_of(parameter.variable)}` has a gradient on some replicas but not on "
+                "others. Pass zeros on the others."
             )
         return gradient
     return strategy.experimental_distribute_values_from_function(lambda context: gradient)
 
 
 def _largest(
-    strategy: tf.distribute.Strategy, devices: int, gradient: Tensor, slot: Slot
+    strategy: tf.distribute.Strategy, devices: int, gradient: Tensor, parameter: ParameterState
 ) -> Tensor:
     """The largest value of all replicas: new values must not be summed as gradients are."""
     if strategy.num_replicas_in_sync > devices:
         raise StateError(
-            f"`{path_of(slot.variable)}` needs the largest value over all replicas, which is not "
-            "available across workers. Train models with float8 scales on one worker."
+            f"`{path_of(parameter.variable)}` needs the largest value over all replicas, which is "
+            "not available across workers. Train models with float8 scales on one worker."
         )
     values = strategy.experimental_local_results(gradient)
     return tf.reduce_max(tf.stack(values), axis=0)
 
 
 def _on_replica(strategy: tf.distribute.Strategy, state: State, devices: int, i: int) -> State:
-    """The state on the i-th device of this worker; the slots are made only once."""
+    """The state on the i-th device of this worker; the parameters are made only once."""
 
     def local(variable: Variable) -> tf.Variable:
         return _copies(strategy, devices, variable)[i]
 
-    key = ("slots", i)
+    key = ("parameters", i)
     if key not in state.memo:
-        state.memo[key] = _slots_on_device(state, local)
+        state.memo[key] = _parameters_on_device(state, local)
     return _on_device(state, local, state.memo[key])
 
 
@@ -198,27 +209,29 @@ def _copies(
 
 
 def _on_this_device(state: State) -> State:
-    """As `_on_device()`, where there is one device only: the slots are made once."""
-    if "slots" not in state.memo:
-        state.memo["slots"] = _slots_on_device(state, _native)
-    return _on_device(state, _native, state.memo["slots"])
+    """As `_on_device()`, where there is one device only: the parameters are made once."""
+    if "parameters" not in state.memo:
+        state.memo["parameters"] = _parameters_on_device(state, _native)
+    return _on_device(state, _native, state.memo["parameters"])
 
 
 def _on_device(
-    state: State, local: Callable[[Variable], tf.Variable], slots: Sequence[Slot]
+    state: State, local: Callable[[Variable], tf.Variable], parameters: Sequence[ParameterState]
 ) -> State:
     """The state with TensorFlow's own variables of one device in it."""
     scale = state.dynamic_scale
     return replace(  # type: ignore[no-any-return]
         _localised(state, local, ("iterations", "averaging", "in_window")),
-        slots=slots,
+        parameters=parameters,
         dynamic_scale=scale and _localised(scale, local, ("scale", "finite_steps")),
     )
 
 
-def _slots_on_device(state: State, local: Callable[[Variable], tf.Variable]) -> list[Slot]:
+def _parameters_on_device(
+    state: State, local: Callable[[Variable], tf.Variable]
+) -> list[ParameterState]:
     variables = ("variable", "velocity", "average", "accumulator")
-    return [_localised(slot, local, variables) for slot in state.slots]
+    return [_localised(parameter, local, variables) for parameter in state.parameters]
 
 
 def _localised(
@@ -272,8 +285,8 @@ def is_eager() -> bool:
 
 
 @contextlib.contextmanager
-def beside(optimizer: Any, variable: Variable) -> Iterator[None]:
-    """As `Backend.beside`: outside of any graph, under the strategy of the optimizer."""
+def colocated_with(optimizer: Any, variable: Variable) -> Iterator[None]:
+    """As `Backend.colocated_with`: outside of any graph, under the strategy of the optimizer."""
     strategy: tf.distribute.Strategy = optimizer._distribution_strategy
     with tf.init_scope(), strategy.extended.colocate_vars_with(_native(variable)):
         yield
@@ -283,16 +296,16 @@ def _native(variable: Variable) -> tf.Variable:
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def slot_in_step(slot: Slot, variable: Variable) -> Slot:
-    """As `Backend.slot_in_step`: with the plain variables of the device of `variable`."""
-    copies = tf.distribute.get_strategy().experimental_local_results(_native(slot.variable))
+def parameter_in_step(parameter: ParameterState, variable: Variable) -> ParameterState:
+    """As `Backend.parameter_in_step`: with the plain variables of the device of `variable`."""
+    copies = tf.distribute.get_strategy().experimental_local_results(_native(parameter.variable))
     replica = next((i for i, copy in enumerate(copies) if copy is _native(variable)), 0)
 
     def local(kept: Variable) -> tf.Variable:
         return tf.distribute.get_strategy().experimental_local_results(_native(kept))[replica]
 
     present = ("variable", "velocity", "average", "accumulator")
-    localised: Slot = _localised(slot, local, present)
+    localised: ParameterState = _localised(parameter, local, present)
     return localised
 
 
@@ -313,7 +326,7 @@ def count(counter: Variable) -> None:
 
 def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
     """As `Backend.squared_norms`."""
-    values = [numbers(gradient) for gradient in gradients]
+    values = [values(gradient) for gradient in gradients]
     if not kernels.are_better():
         return xla.squared_norms(values, units)
     if units is not None:
@@ -325,13 +338,13 @@ def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> T
     return 2 * tf.stack([tf.cast(half, widest) for half in halves])
 
 
-def numbers(gradient: Tensor) -> Tensor:
-    """As `Backend.numbers`."""
+def values(gradient: Tensor) -> Tensor:
+    """As `Backend.values`."""
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
-def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
-    """As `Backend.map_numbers`."""
+def map_values(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    """As `Backend.map_values`."""
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
     return function(gradient)
@@ -353,11 +366,11 @@ def rescale(
     return rescaled
 
 
-def accumulate(moves: Sequence[Move]) -> None:
+def accumulate(updates: Sequence[Update]) -> None:
     """As `Backend.accumulate`."""
-    for move in moves:
-        accumulator: Variable = move.slot.accumulator
-        gradient = _times(rule.scalar(move.coefficient, move.gradient.dtype), move.gradient)
+    for update in updates:
+        accumulator: Variable = update.parameter.accumulator
+        gradient = _times(rule.scalar(update.coefficient, update.gradient.dtype), update.gradient)
         accumulator.assign_add(tf.cast(gradient, accumulator.dtype), read_value=False)
 
 
@@ -367,84 +380,88 @@ def clear(variables: Sequence[Variable]) -> None:
         variable.assign(tf.zeros_like(variable), read_value=False)
 
 
-def _decay(slots: Sequence[Slot], rate: Tensor, weight_decay: float) -> None:
+def _decay(parameters: Sequence[ParameterState], rate: Tensor, weight_decay: float) -> None:
     factors: dict[str, Tensor] = {}
-    for slot in slots:
-        weights = read(slot.variable)
+    for parameter in parameters:
+        weights = read(parameter.variable)
         dtype = rule.wide(weights.dtype.name)
         if dtype not in factors:
             factors[dtype] = rule.scalar(rate, dtype) * weight_decay
         # Not times `1 - factor`, of which float32 keeps little where it is close to 1.
-        assign(slot.variable, tf.cast(weights, dtype) - factors[dtype] * tf.cast(weights, dtype))
+        assign(
+            parameter.variable, tf.cast(weights, dtype) - factors[dtype] * tf.cast(weights, dtype)
+        )
 
 
 def descend(
-    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
+    updates: Sequence[Update], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
 ) -> None:
     """As `Backend.descend`."""
     if weight_decay:
-        _decay([move.slot for move in moves if move.slot.decays], rate, weight_decay)
+        _decay(
+            [update.parameter for update in updates if update.parameter.decays], rate, weight_decay
+        )
     use_kernels = kernels.are_better()
-    # Each scalar once, not once for each of thousands of variables: moves share coefficients.
+    # Each scalar once, not once for each of thousands of variables: updates share coefficients.
     scalars: dict[tuple[Any, int], tuple[Tensor, Tensor]] = {}
-    for move in moves:
-        if isinstance(move.gradient, tf.IndexedSlices):
-            rows.descend(move, rate, momentum, nesterov)
-        elif use_kernels and kernels.can_move(move):
-            dtype = move.gradient.dtype
-            key = (dtype, id(move.coefficient))
+    for update in updates:
+        if isinstance(update.gradient, tf.IndexedSlices):
+            rows.descend(update, rate, momentum, nesterov)
+        elif use_kernels and kernels.can_move(update):
+            dtype = update.gradient.dtype
+            key = (dtype, id(update.coefficient))
             if key not in scalars:
-                step = rule.scalar(rate, dtype) * rule.scalar(move.coefficient, dtype)
+                step = rule.scalar(rate, dtype) * rule.scalar(update.coefficient, dtype)
                 scalars[key] = step, tf.constant(momentum, dtype)
-            kernels.descend(move, *scalars[key], nesterov)
+            kernels.descend(update, *scalars[key], nesterov)
         else:
-            rule.descend(move, rate, momentum, nesterov, read, assign)
+            rule.descend(update, rate, momentum, nesterov, read, assign)
 
 
-def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
+def average(parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
-    by_kernel: list[Slot] = []
-    plainly: list[Slot] = []
+    by_kernel: list[ParameterState] = []
+    plainly: list[ParameterState] = []
     use_kernels = kernels.are_better()
-    for slot in slots:
-        has_kernel = use_kernels and kernels.can_average(slot, momentum)
-        (by_kernel if has_kernel else plainly).append(slot)
+    for parameter in parameters:
+        has_kernel = use_kernels and kernels.can_average(parameter, momentum)
+        (by_kernel if has_kernel else plainly).append(parameter)
     if by_kernel:
         tf.cond(
             begun, lambda: kernels.average(by_kernel, momentum), lambda: _first_average(by_kernel)
         )
-    for slot in plainly:
-        _average(slot, momentum, begun)
+    for parameter in plainly:
+        _average(parameter, momentum, begun)
 
 
-def _first_average(slots: Sequence[Slot]) -> None:
-    for slot in slots:
-        assign(slot.average, read(slot.variable))
+def _first_average(parameters: Sequence[ParameterState]) -> None:
+    for parameter in parameters:
+        assign(parameter.average, read(parameter.variable))
 
 
-def _average(slot: Slot, momentum: float, begun: Tensor) -> None:
-    old = read(slot.average)
-    weights = tf.cast(slot.variable, old.dtype)
+def _average(parameter: ParameterState, momentum: float, begun: Tensor) -> None:
+    old = read(parameter.average)
+    weights = tf.cast(parameter.variable, old.dtype)
     # No product by 0 for the first one: weights may be infinite.
     later = momentum * old + (1 - momentum) * weights
-    assign(slot.average, tf.where(begun, later, weights))
+    assign(parameter.average, tf.where(begun, later, weights))
 
 
 def in_one_pass(
-    function: Callable[[Sequence[Move]], None], moves: Sequence[Move]
+    function: Callable[[Sequence[Update]], None], updates: Sequence[Update]
 ) -> frozenset[int]:
     """As `Backend.in_one_pass`: one cluster of operations that XLA compiles."""
-    large = [move for move in moves if clusters.are_possible() and clusters.pays_for(move)]
+    large = [update for update in updates if clusters.are_possible() and clusters.pays_for(update)]
     if large:
         clusters.run(partial(function, large))
-    return frozenset(id(move.slot) for move in large)
+    return frozenset(id(update.parameter) for update in large)
 
 
-def overwrite(slots: Sequence[Slot]) -> None:
+def overwrite(parameters: Sequence[ParameterState]) -> None:
     """As `Backend.overwrite`."""
-    for slot in slots:
-        assign(slot.variable, read(slot.average))
+    for parameter in parameters:
+        assign(parameter.variable, read(parameter.average))
 
 
 def _times(factor: Tensor, gradient: Tensor) -> Tensor:
-    return map_numbers(lambda values: factor * values, gradient)
+    return map_values(lambda values: factor * values, gradient)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from kerasgd.backends import tensorflow_kernels as kernels
-from kerasgd.state import Move, Variable
+from kerasgd.state import Update, Variable
 
 # The number of elements from which on some thousand steps make up for the compiling.
 LARGE = 2**16
@@ -31,10 +31,12 @@ def are_possible() -> bool:
     )
 
 
-def pays_for(move: Move) -> bool:
+def pays_for(update: Update) -> bool:
     """Whether a cluster is measured to be faster: for large variables on a processor."""
-    slot = move.slot
-    return is_large(slot.variable) and slot.constraint is None and kernels.can_move(move)
+    parameter = update.parameter
+    return (
+        is_large(parameter.variable) and parameter.constraint is None and kernels.can_move(update)
+    )
 
 
 def is_large(variable: Variable) -> bool:

@@ -25,7 +25,7 @@ def can_compile(state: State) -> bool:
     return (
         not tf.config.functions_run_eagerly()  # somebody looks for an error
         and tf.distribute.get_strategy().num_replicas_in_sync == 1
-        and all(_is_of_keras(slot.constraint) for slot in state.slots)
+        and all(_is_of_keras(parameter.constraint) for parameter in state.parameters)
     )
 
 

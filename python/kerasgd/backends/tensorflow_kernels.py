@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import tensorflow as tf
 
-from kerasgd.state import Move, Slot, Tensor
+from kerasgd.state import ParameterState, Tensor, Update
 
 # Half precision must not be computed in half precision (contract 8).
 WIDE = (tf.float32, tf.float64)
@@ -39,21 +39,21 @@ def are_better() -> bool:
     return _is_for_xla is not None and not _is_for_xla(tf.compat.v1.get_default_graph())
 
 
-def can_move(move: Move) -> bool:
+def can_move(update: Update) -> bool:
     """Whether there is a kernel for this gradient and this variable."""
-    kept = [move.slot.variable, move.slot.velocity]
+    kept = [update.parameter.variable, update.parameter.velocity]
     # (To TensorFlow the rows of a sparse gradient are a tensor too.)
-    return isinstance(move.gradient, tf.Tensor) and all(
-        _has_handle(v) and v.dtype == move.gradient.dtype for v in kept if v is not None
+    return isinstance(update.gradient, tf.Tensor) and all(
+        _has_handle(v) and v.dtype == update.gradient.dtype for v in kept if v is not None
     )
 
 
-def can_average(slot: Slot, momentum: float) -> bool:
+def can_average(parameter: ParameterState, momentum: float) -> bool:
     """Whether there is a kernel for this average."""
     return bool(
         momentum >= SMALLEST_EMA_MOMENTUM
-        and _has_handle(slot.average)
-        and slot.variable.dtype == cast(Any, slot.average).dtype
+        and _has_handle(parameter.average)
+        and parameter.variable.dtype == cast(Any, parameter.average).dtype
     )
 
 
@@ -66,33 +66,33 @@ def _has_handle(variable: Any) -> bool:
     )
 
 
-def descend(move: Move, step: Tensor, momentum: Tensor, nesterov: bool) -> None:
+def descend(update: Update, step: Tensor, momentum: Tensor, nesterov: bool) -> None:
     """Rules 1.1 to 1.3, where `step` is the learning rate times the coefficient.
 
     Both scalars are of the gradient's dtype.
     """
-    slot = move.slot
-    if slot.velocity is None:
+    parameter = update.parameter
+    if parameter.velocity is None:
         tf.raw_ops.ResourceApplyGradientDescent(
-            var=slot.variable.handle, alpha=step, delta=move.gradient
+            var=parameter.variable.handle, alpha=step, delta=update.gradient
         )
         return
     tf.raw_ops.ResourceApplyKerasMomentum(
-        var=slot.variable.handle,
-        accum=slot.velocity.handle,
+        var=parameter.variable.handle,
+        accum=parameter.velocity.handle,
         lr=step,
-        grad=move.gradient,
+        grad=update.gradient,
         momentum=momentum,
         use_nesterov=nesterov,
     )
 
 
-def average(slots: Sequence[Slot], momentum: float) -> None:
+def average(parameters: Sequence[ParameterState], momentum: float) -> None:
     """average <- momentum * average + (1 - momentum) * w.
 
     The kernel computes ``(average - alpha * w) / (1 + alpha * l2)``.
     """
-    pairs = [(cast(Any, slot.average), slot.variable) for slot in slots]
+    pairs = [(cast(Any, parameter.average), parameter.variable) for parameter in parameters]
     for dtype in {averaged.dtype for averaged, _ in pairs}:
         alpha = tf.constant((momentum - 1) / momentum, dtype)
         l1, l2 = tf.constant(0, dtype), tf.constant(-1, dtype)

@@ -1,6 +1,6 @@
 """TensorFlow's sparse gradients (contract 11), which have values for some rows only.
 
-Without a velocity, rows that have no gradient are neither read nor written; a velocity moves them
+Without a velocity, rows that have no gradient are neither read nor written; a velocity updates them
 all.
 """
 
@@ -14,12 +14,12 @@ import tensorflow as tf
 from kerasgd import rule
 from kerasgd.backends import tensorflow_clusters as clusters
 from kerasgd.backends import tensorflow_kernels as kernels
-from kerasgd.state import Move, Slot, Tensor
+from kerasgd.state import ParameterState, Tensor, Update
 
 
-def pay_for(gradient: tf.IndexedSlices, slot: Slot, variable: tf.Variable) -> bool:
+def pay_for(gradient: tf.IndexedSlices, parameter: ParameterState, variable: tf.Variable) -> bool:
     """Whether this gradient of `variable` is better not made dense."""
-    if slot.velocity is None:
+    if parameter.velocity is None:
         return True
     # As a dense gradient it is one more tensor of the variable's size to write and to read. But
     # without XLA, velocity and weights would be copied instead.
@@ -46,25 +46,25 @@ def each_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
-def descend(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
+def descend(update: Update, rate: Tensor, momentum: float, nesterov: bool) -> None:
     """Rules 1.1 to 1.3; without velocity, rows that have no gradient are not written (11.2)."""
-    if move.slot.velocity is None:
-        _descend_plainly(move, rate)
+    if update.parameter.velocity is None:
+        _descend_plainly(update, rate)
     else:
-        _descend_with_momentum(move, rate, momentum, nesterov)
+        _descend_with_momentum(update, rate, momentum, nesterov)
 
 
-def _descend_plainly(move: Move, rate: Tensor) -> None:
-    variable, step = move.slot.variable, _step(move, rate)
+def _descend_plainly(update: Update, rate: Tensor) -> None:
+    variable, step = update.parameter.variable, _step(update, rate)
     if variable.dtype == step.values.dtype:
         variable.scatter_sub(step)
     else:
         rows = rule.without_momentum(tf.gather(variable, step.indices), step.values)
         variable.scatter_update(tf.IndexedSlices(rows, step.indices))
-    if tf.is_tensor(move.coefficient):
+    if tf.is_tensor(update.coefficient):
         # Rows without a gradient have one of zero, and a norm that is not finite spoils them
         # too (4.5).
-        spoilt = tf.math.is_nan(move.coefficient)
+        spoilt = tf.math.is_nan(update.coefficient)
         tf.cond(spoilt, lambda: _spoil(variable), lambda: None)
 
 
@@ -72,21 +72,21 @@ def _spoil(variable: tf.Variable) -> None:
     variable.assign(variable * float("nan"), read_value=False)
 
 
-def _step(move: Move, rate: Tensor) -> tf.IndexedSlices:
-    gradient = move.gradient
+def _step(update: Update, rate: Tensor) -> tf.IndexedSlices:
+    gradient = update.gradient
     values = rule.learning_rate_times_gradient(
-        gradient.values, move.coefficient, rate, move.slot.variable.dtype.name
+        gradient.values, update.coefficient, rate, update.parameter.variable.dtype.name
     )
     return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
 
 
-def _descend_with_momentum(move: Move, rate: Tensor, momentum: float, nesterov: bool) -> None:
-    weights, velocity = move.slot.variable, move.slot.velocity
+def _descend_with_momentum(update: Update, rate: Tensor, momentum: float, nesterov: bool) -> None:
+    weights, velocity = update.parameter.variable, update.parameter.velocity
     assert velocity is not None
     kept = tf.constant(momentum, velocity.dtype)
-    if tf.is_tensor(move.coefficient):  # 4.5, as above
-        kept = tf.where(tf.math.is_nan(move.coefficient), kept * float("nan"), kept)
-    step = _step(move, rate)
+    if tf.is_tensor(update.coefficient):  # 4.5, as above
+        kept = tf.where(tf.math.is_nan(update.coefficient), kept * float("nan"), kept)
+    step = _step(update, rate)
     _in_place(lambda: velocity.assign(kept * velocity, read_value=False))
     velocity.scatter_sub(step)
     ahead = momentum if nesterov else 1.0

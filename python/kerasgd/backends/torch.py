@@ -17,7 +17,7 @@ from kerasgd import rule
 from kerasgd.backends import torch_kernels as kernels
 from kerasgd.backends import torch_pieces as pieces
 from kerasgd.keras_internals import in_stateless_scope
-from kerasgd.state import Move, Proceed, Slot, State, Step, Tensor, Variable
+from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
 
 # Half precision must not be computed in half precision (contract 8).
 WIDE = {torch.float32, torch.float64}
@@ -25,18 +25,18 @@ WIDE = {torch.float32, torch.float64}
 DEVICE, PLACE = torch.Tensor.get_device, torch.Tensor.data_ptr
 
 
-def as_is(function: Callable[..., None]) -> Callable[..., None]:
-    """As `Backend.as_is`."""
+def without_autograph(function: Callable[..., None]) -> Callable[..., None]:
+    """As `Backend.without_autograph`."""
     return function
 
 
-def sum_rows(
+def prepare_gradients(
     gradients: Sequence[Tensor | None],
-    slots: Sequence[Slot],
-    may_stay_sparse: Callable[[Slot], bool],
+    parameters: Sequence[ParameterState],
+    may_stay_sparse: Callable[[ParameterState], bool],
 ) -> list[Tensor | None]:
-    """As `Backend.sum_rows`; PyTorch's sparse gradients are made dense."""
-    weights = _values([slot.variable for slot in slots])
+    """As `Backend.prepare_gradients`; PyTorch's sparse gradients are made dense."""
+    weights = _values([parameter.variable for parameter in parameters])
     if _are_ready([gradient for gradient in gradients if gradient is not None], weights):
         return list(gradients)
     pairs = zip(gradients, weights, strict=True)
@@ -110,14 +110,14 @@ def is_eager() -> bool:
     return True
 
 
-def beside(optimizer: Any, variable: Variable) -> contextlib.AbstractContextManager[Any]:
-    """As `Backend.beside`: on the device that Keras uses, where its variables are."""
+def colocated_with(optimizer: Any, variable: Variable) -> contextlib.AbstractContextManager[Any]:
+    """As `Backend.colocated_with`: on the device that Keras uses, where its variables are."""
     return contextlib.nullcontext()
 
 
-def slot_in_step(slot: Slot, variable: Variable) -> Slot:
-    """As `Backend.slot_in_step`: a step has the slots as they are."""
-    return slot
+def parameter_in_step(parameter: ParameterState, variable: Variable) -> ParameterState:
+    """As `Backend.parameter_in_step`: a step has the parameters as they are."""
+    return parameter
 
 
 def read(variable: Variable) -> Tensor:
@@ -147,13 +147,13 @@ def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> T
     return torch.stack(norms).square_()
 
 
-def numbers(gradient: Tensor) -> Tensor:
-    """As `Backend.numbers`."""
+def values(gradient: Tensor) -> Tensor:
+    """As `Backend.values`."""
     return gradient
 
 
-def map_numbers(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
-    """As `Backend.map_numbers`."""
+def map_values(function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+    """As `Backend.map_values`."""
     return function(gradient)
 
 
@@ -166,11 +166,11 @@ def rescale(
     return [gradient * factor for gradient, factor in zip(gradients, factors, strict=True)]
 
 
-def accumulate(moves: Sequence[Move]) -> None:
+def accumulate(updates: Sequence[Update]) -> None:
     """As `Backend.accumulate`."""
-    accumulators = _writable([move.slot.accumulator for move in moves])
-    for move, accumulator in zip(moves, accumulators, strict=True):
-        gradient, coefficient = move.gradient, float(move.coefficient)
+    accumulators = _writable([update.parameter.accumulator for update in updates])
+    for update, accumulator in zip(updates, accumulators, strict=True):
+        gradient, coefficient = update.gradient, float(update.coefficient)
         if gradient.dtype == accumulator.dtype:
             accumulator.add_(gradient, alpha=coefficient)
         else:  # contract 1.4: the cast comes last
@@ -184,10 +184,10 @@ def clear(variables: Sequence[Variable]) -> None:
 
 
 def descend(
-    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
+    updates: Sequence[Update], rate: Tensor, momentum: float, nesterov: bool, weight_decay: float
 ) -> None:
     """As `Backend.descend`."""
-    for (dtype, of_weights, _, decays), alike in _by_kind(moves).items():
+    for (dtype, of_weights, _, decays), alike in _by_kind(updates).items():
         decay = float(rate) * weight_decay if decays else 0.0
         if dtype != of_weights:
             _descend_one_by_one(alike, rate, momentum, nesterov, decay)
@@ -197,63 +197,63 @@ def descend(
             _descend_together(group, rate, momentum, nesterov, decay)
 
 
-def _by_kind(moves: Sequence[Move]) -> dict[tuple[Any, ...], Sequence[Move]]:
-    """The moves by what they must have in common to be done together."""
-    slots, gradients, coefficients, _ = zip(*moves, strict=True)
-    weights = _values([slot.variable for slot in slots])
+def _by_kind(updates: Sequence[Update]) -> dict[tuple[Any, ...], Sequence[Update]]:
+    """The updates by what they must have in common to be done together."""
+    parameters, gradients, coefficients, _ = zip(*updates, strict=True)
+    weights = _values([parameter.variable for parameter in parameters])
     features = (
         [gradient.dtype for gradient in gradients],
         [w.dtype for w in weights],
         list(map(id, coefficients)),
-        [slot.decays for slot in slots],
+        [parameter.decays for parameter in parameters],
     )
     if all(len(set(feature)) == 1 for feature in features):  # as mostly
-        return {tuple(feature[0] for feature in features): moves}
-    alike: dict[tuple[Any, ...], list[Move]] = {}
-    for kind, move in zip(zip(*features, strict=True), moves, strict=True):
-        alike.setdefault(kind, []).append(move)
+        return {tuple(feature[0] for feature in features): updates}
+    alike: dict[tuple[Any, ...], list[Update]] = {}
+    for kind, update in zip(zip(*features, strict=True), updates, strict=True):
+        alike.setdefault(kind, []).append(update)
     return dict(alike)
 
 
 def _descend_one_by_one(
-    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, decay: float
+    updates: Sequence[Update], rate: Tensor, momentum: float, nesterov: bool, decay: float
 ) -> None:
     """The rules for weights of another dtype than their gradients, which are wide enough."""
-    for move in moves:
+    for update in updates:
         if decay:
             # PyTorch computes half precision in float32 inside one operation.
-            (written,) = _writable([move.slot.variable])
+            (written,) = _writable([update.parameter.variable])
             written.add_(written, alpha=-decay)
-        rule.descend(move, rate, momentum, nesterov, read, assign)
+        rule.descend(update, rate, momentum, nesterov, read, assign)
 
 
 def _descend_together(
-    moves: Sequence[Move], rate: Tensor, momentum: float, nesterov: bool, decay: float
+    updates: Sequence[Update], rate: Tensor, momentum: float, nesterov: bool, decay: float
 ) -> None:
-    """The rules for moves of one dtype and one coefficient, where `decay` is the part that goes."""
-    step = _folded(rate, moves[0])
-    slots, gradients, _, _ = zip(*moves, strict=True)
-    weights = _writable([slot.variable for slot in slots])
-    if slots[0].velocity is None:
+    """The rules for updates of one dtype and coefficient, where `decay` is the part that goes."""
+    step = _folded(rate, updates[0])
+    parameters, gradients, _, _ = zip(*updates, strict=True)
+    weights = _writable([parameter.variable for parameter in parameters])
+    if parameters[0].velocity is None:
         kernels.descend_plainly(weights, gradients, step, decay)
     else:
-        velocities = _writable([slot.velocity for slot in slots])
+        velocities = _writable([parameter.velocity for parameter in parameters])
         kernels.descend(weights, velocities, gradients, step, momentum, nesterov, decay)
 
 
-def _folded(rate: Tensor, move: Move) -> float:
+def _folded(rate: Tensor, update: Update) -> float:
     """The learning rate times the coefficient, rounded as the gradient's dtype is."""
-    dtype, coefficient = move.gradient.dtype, move.coefficient
+    dtype, coefficient = update.gradient.dtype, update.coefficient
     step = torch.as_tensor(rate, dtype=dtype)
     if not (isinstance(coefficient, float) and coefficient == 1):  # as mostly
         step = step * torch.as_tensor(coefficient, dtype=dtype)
     return float(step)
 
 
-def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
+def average(parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
-    averages = _writable([slot.average for slot in slots])
-    weights = _values([slot.variable for slot in slots])
+    averages = _writable([parameter.average for parameter in parameters])
+    weights = _values([parameter.variable for parameter in parameters])
     if not bool(begun):
         torch._foreach_copy_(averages, weights)
         return
@@ -264,21 +264,23 @@ def average(slots: Sequence[Slot], momentum: float, begun: Tensor) -> None:
 
 
 def in_one_pass(
-    function: Callable[[Sequence[Move]], None], moves: Sequence[Move]
+    function: Callable[[Sequence[Update]], None], updates: Sequence[Update]
 ) -> frozenset[int]:
     """As `Backend.in_one_pass`: piece by piece, over memory once and the rest over the cache."""
-    if not pieces.pay_for(moves):
+    if not pieces.pay_for(updates):
         return frozenset()
-    alone = [move for move in moves if move.slot.constraint is None]
+    alone = [update for update in updates if update.parameter.constraint is None]
     for group in pieces.groups(alone):
         function(group)
-    return frozenset(id(move.slot) for move in alone)
+    return frozenset(id(update.parameter) for update in alone)
 
 
-def overwrite(slots: Sequence[Slot]) -> None:
+def overwrite(parameters: Sequence[ParameterState]) -> None:
     """As `Backend.overwrite`."""
-    weights = _writable([slot.variable for slot in slots])
-    for w, average in zip(weights, _values([slot.average for slot in slots]), strict=True):
+    weights = _writable([parameter.variable for parameter in parameters])
+    for w, average in zip(
+        weights, _values([parameter.average for parameter in parameters]), strict=True
+    ):
         w.copy_(average)
 
 

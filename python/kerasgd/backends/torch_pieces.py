@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from kerasgd.keras_internals import in_stateless_scope
-from kerasgd.state import Move
+from kerasgd.state import Update
 
 # So many elements of weights, velocity, average and gradient, 16 MB in float32, stay in the cache.
 # Smaller pieces cost more in calls, of which each piece takes some.
 PIECE = 2**20
-# What of a slot an update reads and writes.
+# What of a parameter an update reads and writes.
 ROLES = ("variable", "velocity", "average")
 
 
@@ -35,25 +35,25 @@ class Piece:
         return self._value
 
 
-def pay_for(moves: Sequence[Move]) -> bool:
+def pay_for(updates: Sequence[Update]) -> bool:
     """Whether there is more than one piece, and memory that may be written piece by piece."""
     if in_stateless_scope() or torch.compiler.is_compiling():
         return False
     # A GPU has no cache of this size, and takes large pieces best.
-    gradients = [move.gradient for move in moves if move.gradient.is_cpu]
+    gradients = [update.gradient for update in updates if update.gradient.is_cpu]
     elements: int = sum(map(torch.Tensor.numel, gradients))
     return elements > PIECE
 
 
-def groups(moves: Sequence[Move]) -> Iterator[Sequence[Move]]:
-    """The moves, large ones cut, in groups of at most `PIECE` elements; all in one if none pays."""
-    if not pay_for(moves):
-        yield moves
+def groups(updates: Sequence[Update]) -> Iterator[Sequence[Update]]:
+    """The updates, large ones cut, in groups of up to `PIECE` elements; one group if none pays."""
+    if not pay_for(updates):
+        yield updates
         return
-    group: list[Move] = []
+    group: list[Update] = []
     room = PIECE
-    for move in moves:
-        for part in [move] if move.gradient.numel() <= PIECE else _cut(move):
+    for update in updates:
+        for part in [update] if update.gradient.numel() <= PIECE else _cut(update):
             size = part.gradient.numel()
             if group and size > room:
                 yield group
@@ -63,21 +63,23 @@ def groups(moves: Sequence[Move]) -> Iterator[Sequence[Move]]:
     yield group
 
 
-def _cut(move: Move) -> Sequence[Move]:
-    slot, gradient = move.slot, move.gradient
-    kept = [role for role in ROLES if getattr(slot, role) is not None]
-    tensors = [gradient, *(getattr(slot, role)._value for role in kept)]
-    # Between dtypes moves are made one by one, for which a variable must be one.
+def _cut(update: Update) -> Sequence[Update]:
+    parameter, gradient = update.parameter, update.gradient
+    kept = [role for role in ROLES if getattr(parameter, role) is not None]
+    tensors = [gradient, *(getattr(parameter, role)._value for role in kept)]
+    # Between dtypes updates are made one by one, for which a variable must be one.
     if len({tensor.dtype for tensor in tensors}) > 1 or not all(map(_can_be_cut, tensors)):
-        return [move]
+        return [update]
     parts = zip(*(tensor.view(-1).split(PIECE) for tensor in tensors), strict=True)
-    return [_part(move, gradient, dict(zip(kept, rest, strict=True))) for gradient, *rest in parts]
+    return [
+        _part(update, gradient, dict(zip(kept, rest, strict=True))) for gradient, *rest in parts
+    ]
 
 
 def _can_be_cut(tensor: torch.Tensor) -> bool:
     return bool(tensor.is_cpu and tensor.is_contiguous())
 
 
-def _part(move: Move, gradient: torch.Tensor, values: Mapping[str, torch.Tensor]) -> Move:
+def _part(update: Update, gradient: torch.Tensor, values: Mapping[str, torch.Tensor]) -> Update:
     pieces: dict[str, Any] = {role: Piece(value) for role, value in values.items()}
-    return Move(replace(move.slot, **pieces), gradient, move.coefficient)
+    return Update(replace(update.parameter, **pieces), gradient, update.coefficient)

@@ -276,9 +276,9 @@ def _begin_averages(optimizer: Any, values: Mapping[str, Array]) -> None:
     """Where averages go on, those of new variables begin with the weights as they are."""
     if "averaging" not in values or not values["averaging"]:
         return
-    for i, slot in enumerate(optimizer.state().slots):
-        if slot.average is not None and f"average_{i}" not in values:
-            slot.average.assign(keras.ops.copy(slot.variable))
+    for i, parameter in enumerate(optimizer.state().parameters):
+        if parameter.average is not None and f"average_{i}" not in values:
+            parameter.average.assign(keras.ops.copy(parameter.variable))
 
 
 def _pair(optimizer: Any, variables: Sequence[Any], state: SavedState) -> Pairing:

@@ -54,9 +54,9 @@ def facts(optimizer: SGD | Wrapper) -> dict[str, Any]:
     """How far the optimizer is, and what it holds. Counts are floats, exact above 2^31 in R."""
     if isinstance(optimizer, Wrapper):
         return facts(optimizer.inner_optimizer) | _scale(optimizer)
-    slots = optimizer._state.slots if optimizer._state is not None else []
+    parameters = optimizer._state.parameters if optimizer._state is not None else []
     beside_weights = [
-        v for s in slots for v in (s.velocity, s.average, s.accumulator) if v is not None
+        v for s in parameters for v in (s.velocity, s.average, s.accumulator) if v is not None
     ]
     steps = int(value_of(optimizer._iterations, optimizer))
     return {
@@ -64,8 +64,8 @@ def facts(optimizer: SGD | Wrapper) -> dict[str, Any]:
         "steps": float(steps),
         "updates": float(steps // optimizer.window),
         "rate": _rate_now(optimizer),
-        "variables": float(len(slots)),
-        "weights": float(sum(_size(s.variable) for s in slots)),
+        "variables": float(len(parameters)),
+        "weights": float(sum(_size(s.variable) for s in parameters)),
         "bytes": float(sum(_bytes(v) for v in beside_weights)),
         "use_ema": optimizer.use_ema,
         "swapped": optimizer._swapped is not None,
