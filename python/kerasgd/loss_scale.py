@@ -1,6 +1,6 @@
 """The dynamic loss scale: which steps count, and how the scale follows (contract 6.3).
 
-A fixed loss scale needs no file: its inverse is the coefficient that a `Move` begins with.
+A fixed loss scale needs no file: its inverse is the coefficient that an `Update` begins with.
 """
 
 from __future__ import annotations

@@ -33,12 +33,13 @@ def test_steps_share_one_function():
     assert compiled.function.experimental_get_tracing_count() == 1
 
 
-def test_an_argument_may_change_between_steps():
+@pytest.mark.filterwarnings("ignore:`loss_scale_factor = ")
+def test_the_loss_scale_may_change_between_steps():  # contract 6.2, 13.3
     w = keras.Variable([1.0])
     optimizer = kerasgd.SGD(0.5)
-    for weight_decay, expected in [(None, 1.0), (1.0, 0.5), (0.5, 0.375), (None, 0.375)]:
-        optimizer.weight_decay = weight_decay
-        optimizer.apply([tf.zeros(1)], [w])
+    for factor, expected in [(None, 0.5), (2.0, 0.25), (4.0, 0.125), (None, -0.375)]:
+        optimizer.loss_scale_factor = factor
+        optimizer.apply([tf.ones(1)], [w])
         assert numbers(w) == [expected]
 
 

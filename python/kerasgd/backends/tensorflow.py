@@ -326,14 +326,14 @@ def count(counter: Variable) -> None:
 
 def squared_norms(gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
     """As `Backend.squared_norms`."""
-    values = [values(gradient) for gradient in gradients]
+    elements = [values(gradient) for gradient in gradients]
     if not kernels.are_better():
-        return xla.squared_norms(values, units)
+        return xla.squared_norms(elements, units)
     if units is not None:
-        factors = tf.unstack(1 / units, len(values))
-        values = [tf.cast(v, f.dtype) * f for v, f in zip(values, factors, strict=True)]
+        factors = tf.unstack(1 / units, len(elements))
+        elements = [tf.cast(e, f.dtype) * f for e, f in zip(elements, factors, strict=True)]
     # One pass over memory; reduce_sum(square()) writes the squares first.
-    halves = [tf.nn.l2_loss(v) for v in values]
+    halves = [tf.nn.l2_loss(e) for e in elements]
     widest = tf.float64 if tf.float64 in {half.dtype for half in halves} else tf.float32
     return 2 * tf.stack([tf.cast(half, widest) for half in halves])
 
