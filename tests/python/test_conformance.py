@@ -291,7 +291,7 @@ def test_untested_clauses_say_why(capsys):
         (["--subject", "SGD"], "'module:Class'"),
         (["--subject", "nowhere:SGD"], "no module 'nowhere'"),
         (["--subject", "kerasgd:Nothing"], "no 'Nothing'"),
-        (["--subject", "kerasgd:state"], "not a class of Keras optimizers"),
+        (["--subject", "kerasgd:schedules"], "not a class of Keras optimizers"),
         (["--python-for", "cuda=python"], "'cuda=python'"),
         (["--python-for", "jax=/nowhere/python"], "no program '/nowhere/python'"),
         (["--json", "/nowhere/results.json"], "no folder '/nowhere'"),
