@@ -18,7 +18,19 @@ from conftest import BACKEND
 import kerasgd
 from kerasgd.conformance import subjects
 from kerasgd.conformance.__main__ import main
-from kerasgd.conformance.checks import CHECKS, Check, close, equal, refused, same_bits, text, warned
+from kerasgd.conformance.checks import (
+    CHECKS,
+    Check,
+    NotTestedHere,
+    close,
+    equal,
+    only_of_kerasgd,
+    refused,
+    same_bits,
+    stopped,
+    text,
+    warned,
+)
 from kerasgd.conformance.clauses import CLAUSES, selected
 from kerasgd.conformance.runner import (
     FAILS,
@@ -213,6 +225,21 @@ def test_refused():
     assert not refused("x", lambda: fail(ValueError("`b` is bad")), "`a`").holds
     assert not refused("x", lambda: fail(RuntimeError("`a` is bad")), "`a`").holds
     assert not refused("x", lambda: None, "`a`").holds
+
+
+def test_stopped():
+    def fail():
+        raise RuntimeError("`a` is bad")
+
+    assert stopped("x", fail, "`a`").holds
+    assert not stopped("x", fail, "`b`").holds
+    assert not stopped("x", lambda: None, "`a`").holds
+
+
+def test_functions_of_kerasgd_are_not_asked_of_others():
+    only_of_kerasgd(OURS, "update")
+    with pytest.raises(NotTestedHere, match=r"`update\(\)`"):
+        only_of_kerasgd(STOCK, "update")
 
 
 def test_warned():

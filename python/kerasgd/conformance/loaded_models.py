@@ -106,13 +106,20 @@ def legacy_files(subject: Subject) -> Comparisons:
 
 @check("9.4a")
 def frozen_base(subject: Subject) -> Comparisons:
-    """A model that was trained, then frozen inside another one."""
+    """A model that was trained, then frozen inside another one: both optimizers go on."""
     base = fitted(network(subject(**MOMENTUM)))
     base.trainable = False
     head = keras.layers.Dense(2, name="head")
     model = compiled(keras.Sequential([keras.Input((3,)), base, head]), subject(**MOMENTUM))
     again = saved_and_loaded(fitted(model))
     yield from _continues("weights", model, again)
+    velocities = []
+    for inner in (base, again.layers[0]):
+        for part in (inner, *inner.layers):
+            part.trainable = True
+        inner.optimizer.build(inner.trainable_variables)
+        velocities.append(list(carried_on_by(inner).values()))
+    yield from each_same("what is left of the velocity of the base", *velocities)
 
 
 def _frozen_before_saving(subject: Subject) -> tuple[Any, Callable[[], Any]]:

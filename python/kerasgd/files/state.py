@@ -437,7 +437,11 @@ def _check_variables(
     without = [v for v, partner in zip(own, pairing, strict=True) if partner is None]
     not_taken = [v for j, v in enumerate(state.variables) if j not in pairing]
     if len(own) != len(state.variables):
-        longer = without if len(own) > len(state.variables) else not_taken
+        longer, shorter = without, [v.path for v in state.variables]
+        if len(own) < len(state.variables):
+            longer, shorter = not_taken, [v.path for v in own]
+        # One whose path is not there, rather than one that is there with another shape.
+        longer = [v for v in longer if find_path(v.path, shorter) is None] or longer
         raise StateError(
             f"The saved state belongs to {_counted(len(state.variables))}, but "
             f"`{optimizer.name}` has {len(own)}; the first without a partner is "

@@ -174,13 +174,13 @@ def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:
         ArgumentTypeError: it is something else.
     """
     requirement = "a list of variables, or a Keras model"
+    is_model = [hasattr(gradient, "trainable_variables") for gradient in grads]
+    if any(is_model) or gradients.are_exchanged(grads, variables):
+        hint = "The gradients come first, then the variables."
+        raise ArgumentTypeError("variables", requirement, variables, hint)
     found = variables_of(variables, "variables", requirement)
     if not found:
-        is_model = [hasattr(gradient, "trainable_variables") for gradient in grads]
-        exchanged = any(is_model) or gradients.are_exchanged(grads, variables)
-        hint = "The gradients come first, then the variables." if exchanged else None
-        requirement = "a list of variables, or a Keras model"
-        raise ArgumentTypeError("variables", requirement, variables, hint)
+        raise ArgumentTypeError("variables", requirement, variables)
     return found
 
 
