@@ -201,10 +201,9 @@ keep_optimizer <- "Next time, keep it with `save_optimizer()`, and read it with 
 words_for_empty <- function(what, maker = NULL, advice = NULL) {
   c(
     paste(
-      what, "is empty: it was kept with R's own functions, such as `saveRDS()`,",
-      "which keep nothing of a Python object."
+      what, "is empty: `saveRDS()` and `save()` cannot store Python objects."
     ),
-    i = if (!is.null(maker)) sprintf("Make it again with `%s`.", maker),
+    i = if (!is.null(maker)) sprintf("Recreate it with `%s`.", maker),
     i = advice
   )
 }

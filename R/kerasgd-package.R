@@ -19,7 +19,7 @@
 #' * `kerasgd_environment_error`: Python, Keras or its backend is missing or does not fit; field
 #'   `facts`, as [kerasgd_sitrep()] returns them.
 #' * `kerasgd_state_error`: what was asked does not go with the state of the optimizer or the file;
-#'   or the object was kept by `saveRDS()` or `save()`, which keep nothing of it.
+#'   or the object comes from `saveRDS()` or `save()`, which cannot store it.
 #' * `kerasgd_python_error`: any other error of Python; fields `type` (the Python class),
 #'   `traceback` and `exception`, and the whole message as the parent.
 #'

@@ -35,7 +35,7 @@
 #' @section Errors:
 #' `kerasgd_argument_error` if `steps` are not whole numbers >= 0, if an argument of `update()` is
 #' refused, or for `schedule$alpha <- `; `kerasgd_state_error` for a schedule that was read by
-#' `readRDS()` or `load()`, which keep nothing of a Python object: make it again. (Only `print()`
+#' `readRDS()` or `load()`, which cannot restore a Python object: recreate it. (Only `print()`
 #' and `str()` work then: they say so in one line.)
 #'
 #' @return `format()` returns a character vector, `as.list()` a named list, `as.data.frame()` a data

@@ -67,7 +67,7 @@
 #' * `kerasgd_argument_error`: an argument of `update()`, or a learning rate, is refused; see
 #'   [optimizer_sgd()].
 #' * `kerasgd_state_error`: any other use of an optimizer that was read by `readRDS()` or `load()`,
-#'   which keep nothing of a Python object. Use [save_optimizer()] instead.
+#'   which cannot restore a Python object. Use [save_optimizer()] instead.
 #'
 #' @return `format()` returns a character vector, `as.list()` a named list, `summary()` a list of
 #'   class `kerasgd_optimizer_summary` with `class`, `name`, `settings` and `state`, `all.equal()`

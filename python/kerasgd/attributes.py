@@ -7,7 +7,7 @@ from typing import Any
 
 from kerasgd import arguments
 from kerasgd.arguments import ArgumentRule
-from kerasgd.errors import StateError, in_words
+from kerasgd.errors import StateError, UnknownArgumentError, in_words
 
 
 def checked(
@@ -34,6 +34,17 @@ def checked(
             )
         )
     return value
+
+
+def check_is_of_wrapper(optimizer: Any, name: str, value: object) -> None:
+    """Refuse a setting of the inner optimizer, which would have no effect on the wrapper.
+
+    Raises:
+        UnknownArgumentError: the wrapper is made already.
+    """
+    if vars(optimizer).get("_constructed"):
+        hint = "It is a setting of `inner_optimizer`: {update} makes an optimizer with another one."
+        raise UnknownArgumentError(name, value, type(optimizer).__name__, None, hint)
 
 
 def check_known(optimizer: Any, name: str, value: object, known: Mapping[str, Any]) -> None:

@@ -134,7 +134,8 @@ def _averages(optimizer: Any) -> dict[str, Array]:
     if not optimizer.use_ema:
         return {}
     averages = _each("average", optimizer._model_variables_moving_average)
-    begun = int(_array(optimizer._iterations)) > 0
+    updates = int(_array(optimizer._iterations)) // (optimizer.gradient_accumulation_steps or 1)
+    begun = updates > 0
     return {"averaging": np.array(begun, "int32"), **_wide(averages)}
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "is_taken_away",
     "no_automatic_dependency_tracking",
     "rename",
+    "vars_of_wrapper",
 ]
 
 
@@ -56,3 +57,15 @@ def decays(optimizer: Any, variable: Any) -> bool:
 def entry_around(store: Any) -> Any:
     """The group of an HDF5 file in which this store has its arrays; None for other stores."""
     return getattr(getattr(store, "_h5_entry_group", None), "parent", None)
+
+
+def vars_of_wrapper(store: Any) -> Any:
+    """What the file has for the wrapper, if this empty store was looked for inside of one.
+
+    That is the place of an optimizer that was not wrapped when it was saved.
+    """
+    path, _, last = str(getattr(store, "_h5_entry_path", "")).rpartition("/")
+    file = getattr(store, "h5_file", None)
+    if last != "inner_optimizer" or file is None:
+        return {}
+    return file.get(f"{path}/vars", {})

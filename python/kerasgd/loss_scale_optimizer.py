@@ -95,6 +95,8 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             value = attributes.checked(self, name, value, arguments.LOSS_SCALE_RULES)
         elif name == "inner_optimizer" and vars(self).get("_constructed"):
             _check_inner(value)
+        elif name in arguments.RULES and name not in ("learning_rate", "name"):
+            attributes.check_is_of_wrapper(self, name, value)
         elif type(self) is LossScaleOptimizer:
             attributes.check_known(self, name, value, arguments.RULES)
         super().__setattr__(name, value)

@@ -197,7 +197,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             return
         variables = checked_list(variables, "variables", "a list of variables")
         if not variables:
+            self._own.mark()
             return
+        for variable in self._own.since_mark():  # a subclass adds them again
+            self._untrack_variable(variable)
         saved_state.check_pending(self, variables)
         exclusions = self._exclusions.resolved(variables)
         parameters = [self._parameter(variable, exclusions) for variable in variables]
@@ -235,7 +238,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             # is needed: the two must not share memory.
             value = np.array(keras.ops.convert_to_numpy(variable), dtype)
             # TensorFlow: a variable made in the function that is being traced has no value yet.
-            return value if value.shape == tuple(variable.shape) else np.zeros(shape, dtype)
+            return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
 
         return ParameterState(
             variable=variable,
@@ -739,6 +742,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             "rate_replaced": self._rate_replaced,
         }
         if not self.built:
+            roles |= self._own.by_role()
             return {role: variable for role, variable in roles.items() if variable is not None}
         state = self.state()
         roles |= {"averaging": state.averaging, "in_window": state.in_window}

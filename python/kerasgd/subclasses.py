@@ -54,6 +54,7 @@ class OwnVariables:
         self._by_role: dict[str, Any] = {}
         # While a variable is added for a trainable one: what it is, and the index of that one.
         self._adding: Role | None = None
+        self._marked: set[str] | None = None
 
     @contextlib.contextmanager
     def belonging_to(self, optimizer: Any, reference: Any, name: str) -> Iterator[None]:
@@ -67,11 +68,27 @@ class OwnVariables:
 
     def add(self, variable: Any, name: str) -> str:
         """Note a variable; the answer is its role."""
-        role = str(self._adding or Role(OWN + name.replace("/", "_")))
-        repeats = sum(r == role or r.startswith(f"{role}#") for r in self._by_role)
-        role = f"{role}#{repeats + 1}" if repeats else role
-        self._by_role[role] = variable
-        return role
+        role = self._adding or Role(OWN + name.replace("/", "_"))
+        repeated = role
+        count = 1
+        while str(repeated) in self._by_role:
+            count += 1
+            repeated = Role(f"{role.kind}#{count}", role.index)
+        self._by_role[str(repeated)] = variable
+        return str(repeated)
+
+    def mark(self) -> None:
+        """Note which variables are there now."""
+        self._marked = set(self._by_role)
+
+    def since_mark(self) -> list[Any]:
+        """Forget the variables that were added since `mark()`; the answer is those."""
+        if self._marked is None:
+            return []
+        added = {role: v for role, v in self._by_role.items() if role not in self._marked}
+        self._by_role = {role: v for role, v in self._by_role.items() if role in self._marked}
+        self._marked = None
+        return list(added.values())
 
     def by_role(self) -> dict[str, Any]:
         """All of them, by role."""

@@ -59,6 +59,11 @@ def _on_each_device(
     rate = rate_of_this_step()
     for device, state, gradients in devices:
         on_device: Step = partial(_on_device, settings, backend, state)
+        if settings.own_rule is not None and state.own and len(devices) > 1:
+            raise StateError(
+                "An `update_step()` with variables of its own works on one device only: on "
+                f"{len(devices)} its variables would change once for each."
+            )
         with device:
             if settings.own_rule is None:  # it may do anything, at each step
                 on_device = backend.compiled(on_device, state, settings)
@@ -280,7 +285,7 @@ def _update_if_due(
     def close() -> None:
         in_window = backend.read(state.in_window)
         now = {id(update.parameter) for update in updates}
-        share = 1 / settings.window  # one number, by which backends know what goes together
+        share = 1 / settings.window  # shared object: backends batch by coefficient
         means = [
             Update(
                 parameter,

@@ -70,6 +70,19 @@ def test_an_open_window_is_taken_over(steps):
         np.testing.assert_allclose(one, other, rtol=2e-6)
 
 
+def test_averages_begin_with_the_first_update():  # contract 5.1
+    w = keras.Variable([1.0])
+    settings = {"use_ema": True, "ema_momentum": 0.5, "gradient_accumulation_steps": 3}
+    theirs = keras.optimizers.SGD(0.5, **settings)
+    theirs.apply([keras.ops.ones(1)], [w])
+    ours = kerasgd.from_keras(theirs)
+    for _ in range(2):
+        ours.apply([keras.ops.ones(1)], [w])
+    assert numbers(w) == [0.5]
+    ours.finalize_variable_values()
+    assert numbers(w) == [0.5]
+
+
 def test_exclusions_from_decay_are_taken_over():
     trained = variables()
     theirs = keras.optimizers.SGD(1.0, weight_decay=0.5)

@@ -263,6 +263,61 @@ def test_mixed_precision_loads_under_another_policy(file):  # contract 9.4a, 6.2
     fit(again)
 
 
+@pytest.mark.parametrize("direction", ["into the wrapper", "out of the wrapper"])
+def test_a_loss_scale_that_only_one_of_the_two_has(direction, weights_file):  # contract 9.4a
+    plain, scaled = kerasgd.SGD(0.1, momentum=0.9), kerasgd.SGD(0.1, momentum=0.9)
+    scaled = kerasgd.LossScaleOptimizer(scaled, 4)
+    saved, into = (plain, scaled) if direction == "into the wrapper" else (scaled, plain)
+    model = fit(network(saved))
+    model.save_weights(weights_file)
+    again = network(into)
+    _, said = quietly(again.load_weights, weights_file)
+    assert len(said) == (direction == "out of the wrapper")
+    fit_nothing(again)
+    inner = [getattr(m.optimizer, "inner_optimizer", m.optimizer) for m in (model, again)]
+    assert int(inner[1].iterations) == 2
+    assert by_path(inner[1].momentums, again) == by_path(inner[0].momentums, model)
+    fit(again)
+
+
+def test_a_file_without_loss_scale_under_mixed_precision(weights_file):  # contract 9.4a, 6.2
+    model = fit(network(kerasgd.SGD(0.1, momentum=0.9)))
+    model.save_weights(weights_file)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        again = network(kerasgd.SGD(0.1, momentum=0.9))
+        quietly(again.load_weights, weights_file)
+        inner = again.optimizer.inner_optimizer
+        inner.build(again.trainable_variables)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert by_path(inner.momentums, again) == velocities(model)
+
+
+@pytest.mark.parametrize("replaced", ["schedule by number", "number by schedule"])
+def test_legacy_files_after_the_rate_was_replaced(replaced, tmp_path):  # contract 9.4a, 2.7
+    path = str(tmp_path / "model.h5")
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
+    first, second = (schedule, 0.05) if replaced == "schedule by number" else (0.05, schedule)
+    optimizer = kerasgd.SGD(first, momentum=0.9, use_ema=True)
+    model = network(optimizer)
+    model.compile(optimizer, loss=keras.losses.MeanSquaredError(), run_eagerly=BACKEND != "jax")
+    if BACKEND == "jax":  # whose step is always compiled
+        optimizer.build(model.trainable_variables)
+        optimizer.learning_rate = second
+        fit(model)
+    else:
+        fit(model)
+        optimizer.learning_rate = second
+        fit(model)
+    model.save(path)
+    again, said = quietly(keras.saving.load_model, path)
+    fit_nothing(again)
+    assert said == []
+    assert velocities(again) == velocities(model)
+    assert float(again.optimizer.learning_rate) == float(model.optimizer.learning_rate)
+
+
 @pytest.mark.parametrize("settings", [{"momentum": 0.9}, EVERYTHING], ids=["momentum", "all"])
 def test_legacy_files_continue(settings, tmp_path):  # contract 9.4a
     path = str(tmp_path / "model.h5")

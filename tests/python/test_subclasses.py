@@ -10,6 +10,7 @@ from conftest import BACKEND, WAYS_TO_COMPILE, model_of_one_weight, numbers, wei
 
 import kerasgd
 from kerasgd import subclasses
+from kerasgd.files.state import load_strictly
 
 
 class Tenth(kerasgd.SGD):
@@ -102,6 +103,69 @@ def test_variables_of_its_own_are_saved(way, tmp_path):
         again.build(new.trainable_variables)
     assert numbers(again.m[0]) == [[1.75]]
     assert numbers(again.steps) == 3.0
+
+
+@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
+def test_state_that_waits_is_set_once_where_fit_builds(options, tmp_path):
+    model = model_of_one_weight(Signs(0.5), **options)
+    fit_ones(model, 2)
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = model_of_one_weight(Signs(0.5), **options)
+    again.load_weights(tmp_path / "model.weights.h5")
+    fit_ones(again, 2)
+    assert numbers(again.optimizer.m[0]) == [[1.875]]
+    assert numbers(again.optimizer.steps) == 4.0
+
+
+def test_legacy_files_have_variables_of_a_subclass(tmp_path):  # contract 9.4a
+    model = model_of_one_weight(Signs(0.5))
+    model.compile(model.optimizer, loss=keras.losses.MeanSquaredError())
+    fit_ones(model, 2)
+    model.save(tmp_path / "model.h5")
+    again = keras.saving.load_model(tmp_path / "model.h5")
+    again.optimizer.build(again.trainable_variables)
+    assert numbers(again.optimizer.m[0]) == numbers(model.optimizer.m[0])
+    assert numbers(again.optimizer.steps) == 2.0
+    assert len(again.optimizer.variables) == len(model.optimizer.variables)
+
+
+@keras.saving.register_keras_serializable("test_subclasses")
+class Twice(kerasgd.SGD):
+    """Adds two variables of one name for each trainable one."""
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.first = self.add_optimizer_variables(variables, "s")
+        self.second = self.add_optimizer_variables(variables, "s")
+
+
+def test_variables_of_one_name_come_back_by_variable():
+    trained = [keras.Variable([0.0], name=name) for name in "abc"]
+    saved, into = Twice(), Twice()
+    saved.build(trained)
+    for i, variable in enumerate([*saved.first, *saved.second]):
+        variable.assign([float(i)])
+    store = {}
+    saved.save_own_variables(store)
+    into.build(trained[::2])
+    into.load_own_variables(store)
+    assert [numbers(v) for v in into.first] == [[0.0], [2.0]]
+    assert [numbers(v) for v in into.second] == [[3.0], [5.0]]
+
+
+def test_variables_of_a_subclass_without_a_place_are_told():  # contract 9.4a, 9.4b
+    trained = [keras.Variable([0.0], name="a")]
+    saved, into = Signs(), kerasgd.SGD()
+    saved.build(trained)
+    store = {}
+    saved.save_own_variables(store)
+    into.build(trained)
+    with pytest.warns(kerasgd.KerasgdWarning, match="`m`, `steps` of a subclass"):
+        into.load_own_variables(store)
+    with pytest.raises(kerasgd.StateError, match="`m`, `steps` of a subclass"):
+        load_strictly(into, store)
 
 
 @pytest.mark.parametrize("hook", subclasses.UNUSED_HOOKS)
@@ -197,6 +261,15 @@ def test_an_unknown_attribute_suggests_the_argument(wrapped):
         optimizer = kerasgd.LossScaleOptimizer(optimizer)
     with pytest.raises(kerasgd.UnknownArgumentError, match="mean `learning_rate`"):
         optimizer.lr = 0.1
+
+
+@pytest.mark.parametrize("setting", ["clipnorm", "momentum", "use_ema", "weight_decay"])
+def test_settings_of_the_inner_optimizer_have_no_place_on_the_wrapper(setting):
+    optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD())
+    with pytest.raises(kerasgd.UnknownArgumentError, match=r"`inner_optimizer`.*update\(\)"):
+        setattr(optimizer, setting, 1)
+    optimizer.learning_rate = 0.5
+    assert float(optimizer.inner_optimizer.learning_rate) == 0.5
 
 
 def test_attributes_of_a_subclass_are_its_own():

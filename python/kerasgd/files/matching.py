@@ -79,10 +79,6 @@ def _one_to_one(
     return [p[0] if len(p) == 1 and claims[p[0]] == 1 else None for p in found]
 
 
-def _last(path: str) -> str:
-    return "/".join(path.split("/")[-2:]) if path.count("/") else path
-
-
 def _ending(path: str) -> str:
     return "/".join(path.split("/")[-2:])
 

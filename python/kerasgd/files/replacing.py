@@ -50,13 +50,16 @@ def _remove_leftovers(target: pathlib.Path) -> None:
     if os.name != "posix":
         return  # there is no harmless way to ask whether a process is alive
     prefix = _prefix(target)
-    for path in target.parent.iterdir():
-        name = path.name
+    try:
+        names = os.listdir(target.parent)
+    except OSError:  # the folder may be one that can be written to and not read
+        return
+    for name in names:
         if name.startswith(prefix) and name.endswith(SUFFIX):
             process = name.removeprefix(prefix).partition(".")[0]
             if process.isdecimal() and not _is_alive(int(process)):
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    target.with_name(name).unlink()
 
 
 def _is_alive(process: int) -> bool:
@@ -73,8 +76,9 @@ def _flush_folder(folder: pathlib.Path) -> None:
     """Have the new name on the disk too, where folders can be flushed."""
     if os.name != "posix":
         return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    with contextlib.suppress(OSError):  # some file systems cannot; the new file is in its place
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

@@ -38,6 +38,16 @@ ARGUMENTS = {
 PARTNERS = {"averaging": "average", "in_window": "accumulator"}
 
 
+def is_own(name: str) -> bool:
+    """Whether an array is what a subclass keeps."""
+    return name.startswith((OWN, OWN_OF_VARIABLE))
+
+
+def name_of_own(kind: str) -> str:
+    """The name that the subclass gave."""
+    return kind.removeprefix(OWN).removeprefix(OWN_OF_VARIABLE)
+
+
 @dataclass(frozen=True)
 class Role:
     """The name of an array in a file, taken apart: `velocity_3` is the velocity of variable 3.
@@ -223,8 +233,11 @@ RULES: Mapping[str, tuple[str, Callable[[Array], bool]]] = {
 
 def _value(name: str, stored: Any, variables: list[Described]) -> Array:
     role = Role.of(name)
-    if role.kind.startswith((OWN, OWN_OF_VARIABLE)):
-        return np.asarray(stored)
+    if is_own(role.kind):
+        value = np.asarray(stored)
+        if value.dtype.kind not in "biuf" and not _floats(value):
+            raise _damaged(f"`{name}` does not hold numbers")
+        return value
     if role.kind not in RULES:
         raise _damaged(f"it holds `{name}`, which no optimizer has")
     expected = _shape_of(role, variables)

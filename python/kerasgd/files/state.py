@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import matching, saved
 from kerasgd.files.matching import Described, Pairing
 from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
-from kerasgd.keras_internals import entry_around
+from kerasgd.keras_internals import entry_around, vars_of_wrapper
 from kerasgd.variables import find_path, path_of, shape_of, value_of
 
 # Set as soon as a file is read, built or not.
@@ -76,25 +76,35 @@ def load(optimizer: Any, store: Mapping[str, Any]) -> None:
     Raises:
         StateError: the state is damaged. Nothing is changed then.
     """
-    state = saved.read(store)
-    inside = None if state is not None else _inside_of_wrapper(store)
+    is_wrapper = hasattr(optimizer, "inner_optimizer")
+    if is_wrapper and "iterations" in store.keys():  # noqa: SIM118 (no `in` for Keras' stores)
+        return  # of an optimizer that was not wrapped: the inner one takes it
+    inside = None if is_wrapper else _inside_of_wrapper(store)
     if inside is not None:
         load(optimizer, inside)
         _tell(optimizer, ["the dynamic loss scale, with which the file was trained"])
         return
-    if state is None:
-        if len(store.keys()):
-            _tell(optimizer, [_of_another_class(store)])
-        return
+    if not len(store.keys()):
+        store = vars_of_wrapper(store)
+        if saved.DESCRIPTION not in store:
+            return
+    _load(optimizer, store)
+
+
+def _load(optimizer: Any, store: Mapping[str, Any]) -> None:
+    state = saved.read(store)
     optimizer._left_out = []
-    if optimizer.built:
+    optimizer._pending = optimizer._given_back = None
+    if state is None:
+        _tell(optimizer, [_of_another_class(store)])
+    elif optimizer.built:
         _give_back(optimizer, state)
     else:
         hand_over(optimizer, state)
 
 
 def _inside_of_wrapper(store: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The entry of the inner optimizer, if this one is of Keras' `LossScaleOptimizer`.
+    """The entry of the inner optimizer, if this one is of a `LossScaleOptimizer`.
 
     `compile()` wraps an optimizer by the policy at that time: a file of a mixed_float16 training
     that is loaded under another policy has the wrapper's entry where ours is looked for.
@@ -152,7 +162,7 @@ def take_pending(optimizer: Any) -> None:
     pending = optimizer._pending
     if pending is not None:
         optimizer._pending = None
-        optimizer._given_back = pending.state
+        optimizer._given_back = pending.state.only(saved.is_own)
         _give_back(optimizer, pending.state)
 
 
@@ -163,7 +173,11 @@ def take_late(optimizer: Any, role: str, variable: Any) -> None:
         pairing = _pair(optimizer, optimizer._trainable_variables, state)
         value = state.values.get(_source(Role.of(role), pairing) or "")
         if value is not None and tuple(value.shape) == tuple(variable.shape):
-            variable.assign(value)
+            # `fit()` may be tracing its step: there an assignment would be done at every step.
+            with optimizer.backend.colocated_with(optimizer, optimizer._iterations):
+                variable.assign(value)
+    with optimizer.backend.colocated_with(optimizer, optimizer._iterations):
+        take_pending_weights(optimizer)
 
 
 def hold_weights(optimizer: Any, weights: Sequence[Any]) -> None:
@@ -172,16 +186,14 @@ def hold_weights(optimizer: Any, weights: Sequence[Any]) -> None:
     Raises:
         StateError: a counter is none.
     """
-    known = optimizer.variables
-    names = {id(variable): role for role, variable in optimizer._by_role().items()}
-    counters = [np.asarray(w) for w in weights[: len(known)]]
-    for variable, value in zip(known, counters, strict=False):
-        saved.check_value(names[id(variable)], value)
-    for variable, value in zip(known, counters, strict=False):
+    counters = {"iterations": optimizer._iterations, "learning_rate": optimizer._rate_variable}
+    values = [np.asarray(weight) for weight in weights[: len(counters)]]
+    for role, value in zip(counters, values, strict=False):
+        saved.check_value(role, value)
+    for variable, value in zip(counters.values(), values, strict=False):
         variable.assign(value)
-    optimizer._rate_was_loaded()
     # Copies, since the file is closed by then.
-    optimizer._pending_weights = [np.array(w) for w in weights[len(known) :]]
+    optimizer._pending_weights = [np.array(weight) for weight in weights[len(counters) :]]
 
 
 def take_pending_weights(optimizer: Any) -> None:
@@ -189,14 +201,33 @@ def take_pending_weights(optimizer: Any) -> None:
     weights = optimizer._pending_weights
     if weights is None:
         return
-    optimizer._pending_weights = None
-    counters = len(AT_ONCE) - (optimizer._rate_replaced is None)
-    variables = optimizer.variables[counters:]
-    if [tuple(v.shape) for v in variables] == [np.shape(w) for w in weights]:
-        for variable, weight in zip(variables, weights, strict=True):
-            variable.assign(weight)
-    elif weights:
+    counters = (optimizer._iterations, optimizer._rate_variable, optimizer._rate_replaced)
+    variables = [v for v in optimizer.variables if all(v is not counter for counter in counters)]
+    for candidate in _without_flag(weights):
+        if [tuple(v.shape) for v in variables] == [np.shape(w) for w in candidate]:
+            for variable, weight in zip(variables, candidate, strict=True):
+                variable.assign(weight)
+            optimizer._pending_weights = None
+            return
+    if type(optimizer).__module__ == "kerasgd":  # `build()` of a subclass goes on to add variables
+        optimizer._pending_weights = None
         _tell(optimizer, ["the file's arrays, which have no names and do not fit in their order"])
+
+
+def _without_flag(weights: list[Any]) -> Iterator[list[Any]]:
+    """The values as they are, and without the flag of a replaced rate, which may be first or last.
+
+    The settings have the rate that replaced the other.
+    """
+    yield weights
+    if weights and _is_flag(weights[0]):
+        yield weights[1:]
+    if weights and _is_flag(weights[-1]):
+        yield weights[:-1]
+
+
+def _is_flag(value: Any) -> bool:
+    return np.shape(value) == () and np.asarray(value).dtype.kind == "i"
 
 
 def _hold(optimizer: Any, state: SavedState, strict: bool) -> None:
@@ -353,8 +384,8 @@ def _counted(count: int) -> str:
 def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[str]) -> list[str]:
     """A phrase for each reason why something of the file has no place here."""
     own_kinds = optimizer._kinds()
+    phrases = _of_lost_own(optimizer, state)
     kinds = list(dict.fromkeys(Role.of(name).kind for name in state.values))
-    phrases = []
     lost: dict[int, list[str]] = {}
     for kind in kinds:
         if kind not in ARGUMENTS or not _holds(state, kind):
@@ -371,6 +402,18 @@ def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[s
             f"{optimizer.window} here"
         )
     return phrases + _of_lost_variables(optimizer, state, lost)
+
+
+def _of_lost_own(optimizer: Any, state: SavedState) -> list[str]:
+    """A phrase for what a subclass kept, if the optimizer has no place for it."""
+    if optimizer._given_back is not None and type(optimizer).__module__ != "kerasgd":
+        return []  # its `build()` goes on to add variables
+    known = {Role.of(name).kind for name in optimizer._by_role()}
+    lost = {Role.of(name).kind for name in state.values if saved.is_own(name)} - known
+    if not lost:
+        return []
+    names = ", ".join(f"`{saved.name_of_own(kind)}`" for kind in sorted(lost))
+    return [f"{names} of a subclass, for which {type(optimizer).__name__} has no place"]
 
 
 def _of_lost_variables(
@@ -460,6 +503,9 @@ def _check_variables(
 
 
 def _check_kinds(optimizer: Any, state: SavedState) -> None:
+    lost = _of_lost_own(optimizer, state) if optimizer.built else []
+    if lost:
+        raise StateError(f"The saved state has {lost[0]}.")
     own = optimizer._kinds()
     of_file = {Role.of(name).kind for name in state.values}
     for kind, argument in ARGUMENTS.items():
