@@ -22,7 +22,7 @@
 #'
 #' The file is a zip of NumPy arrays and of JSON. Nothing in it is run as code when it is read.
 #'
-#' R's own `saveRDS()` and `save()` keep nothing of a Python object; an optimizer that comes back
+#' R's own `saveRDS()` and `save()` cannot store Python objects; an optimizer that comes back
 #' from them says so when it is used.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].

@@ -284,7 +284,7 @@ as_python <- function(x) {
   if (is.null(x) || is_live_python_object(x)) {
     x
   } else if (is_python_object(x)) {
-    unrepresentable(x, "It was kept by R's own functions, which keep nothing of it: make it again.")
+    unrepresentable(x, "`saveRDS()` and `save()` cannot store Python objects; recreate it.")
   } else if (is_constructor(x)) {
     unrepresentable(x, sprintf("Call it: %s.", forgotten_call(x)))
   } else if (is.function(x)) {

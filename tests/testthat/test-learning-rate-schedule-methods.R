@@ -209,7 +209,10 @@ test_that("after readRDS() any use says what happened", {
   skip_if_no_keras()
   schedule <- restored_by_r(learning_rate_schedule_cosine_decay(0.1, 10))
   for (use in list(format, as.list, as.data.frame, plot, lines, update, function(x) x(1))) {
-    expect_error(use(schedule), "is empty: it was kept with R's own", class = "kerasgd_state_error")
+    expect_error(
+      use(schedule), "is empty: `saveRDS()` and",
+      fixed = TRUE, class = "kerasgd_state_error"
+    )
   }
   expect_error(all.equal(schedule, schedule), class = "kerasgd_state_error")
   expect_error(schedule$alpha <- 1, class = "kerasgd_state_error")
