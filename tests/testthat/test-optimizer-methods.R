@@ -435,7 +435,7 @@ test_that("a model does not take an optimizer that readRDS() restored", {
   })
 })
 
-# Rates that are replaced, and one optimizer for one model ------------------------------------------
+# Rates that are replaced, and one optimizer for one model -----------------------------------------
 
 test_that("a number takes the place of a schedule in a compiled fit()", {
   # contract 2.7
