@@ -8,9 +8,9 @@
 #'
 #' @section Files of Keras:
 #' `model$save()` and `model$save_weights()` (in keras3 `save_model()` and `save_model_weights()`)
-#' keep the state of the optimizer too. Such a model always loads: state comes back by variable, also
-#' when layers were frozen, added or removed since, and what cannot be given back is left out with
-#' one warning. State that another class wrote, such as Keras' own SGD, is left out as well;
+#' keep the state of the optimizer too. Such a model always loads: state comes back by variable,
+#' also when layers were frozen, added or removed since, and what cannot be given back is left out
+#' with one warning. State that another class wrote, such as Keras' own SGD, is left out as well;
 #' [from_keras_optimizer()] takes an optimizer of Keras over with its state.
 #'
 #' @section What is kept:
