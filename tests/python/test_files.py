@@ -323,6 +323,49 @@ def fuzz(tmp_path, count):
     return outcomes
 
 
+def damaged_store(store, generator):
+    """What Keras hands over for a file in which one array is another one."""
+    store = dict(store)
+    name = sorted(store)[int(generator.integers(len(store)))]
+    array = np.asarray(store[name])
+    ways = (
+        lambda: array.astype("float64") * np.nan if array.dtype.kind == "f" else array - 5,
+        lambda: array[np.newaxis],
+        lambda: array.ravel()[:0],
+        lambda: array.astype(str),
+        lambda: array.astype(object),
+        lambda: np.array(2**40),
+        lambda: np.frombuffer(generator.bytes(array.nbytes), array.dtype).reshape(array.shape),
+        None,
+    )
+    way = ways[int(generator.integers(len(ways)))]
+    if way is None:
+        del store[name]
+    else:
+        store[name] = way()
+    return store
+
+
+@pytest.mark.filterwarnings("ignore:State left out")  # where the description is missing
+@pytest.mark.parametrize("built", [False, True])
+def test_damaged_arrays_change_nothing_or_are_weights(built):  # contract 9.4a, 12.7
+    store = {}
+    trained()[0].save_own_variables(store)
+    refusals = 0
+    for seed in range(200):
+        optimizer = trained()[0] if built else kerasgd.SGD(0.5, **EVERYTHING)
+        before = [numbers(v) for v in optimizer.variables]
+        try:
+            optimizer.load_own_variables(damaged_store(store, np.random.default_rng(seed)))
+        except kerasgd.StateError:
+            refusals += 1
+            assert [numbers(v) for v in optimizer.variables] == before
+        else:
+            assert np.isfinite(float(optimizer.learning_rate))
+            assert 0 <= int(optimizer._iterations) < 2**31
+    assert refusals > 100
+
+
 def test_damaged_files_are_refused_by_name(tmp_path):
     outcomes = fuzz(tmp_path, 60)
     assert outcomes["refused"] > 60
