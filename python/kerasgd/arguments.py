@@ -33,7 +33,7 @@ from kerasgd.errors import (
     UnknownArgumentError,
 )
 from kerasgd.functions import ForeignFunction
-from kerasgd.rule import LARGEST_NORMAL, SMALLEST_NORMAL
+from kerasgd.rules.precision import LARGEST_NORMAL, SMALLEST_NORMAL
 from kerasgd.variables import as_numpy
 
 LARGEST_WHOLE_NUMBER = 2**31 - 1

@@ -12,8 +12,8 @@ from functools import partial
 
 import keras
 
-from kerasgd import rule
 from kerasgd.backends import Backend
+from kerasgd.rules import precision
 from kerasgd.state import Tensor, Update
 
 # Below this sum of squares, squares of single elements may have vanished: float32 ends at 1.2e-38.
@@ -33,7 +33,7 @@ def clip_values(backend: Backend, updates: Sequence[Update], limit: float) -> li
 
     def clipped(update: Update) -> Tensor:
         # The limit of what is yet to be multiplied by the coefficient.
-        its_limit = limit / rule.scalar(update.coefficient, update.gradient.dtype)
+        its_limit = limit / precision.scalar(update.coefficient, update.gradient.dtype)
         return backend.map_values(partial(_clip_between, its_limit), update.gradient)
 
     return [update._replace(gradient=clipped(update)) for update in updates]
@@ -77,7 +77,7 @@ def _clip_norms(
     """
     ops = keras.ops
     squares = sums(None)
-    unclipped = rule.scalar(updates[0].coefficient, squares.dtype)  # they all share it
+    unclipped = precision.scalar(updates[0].coefficient, squares.dtype)  # they all share it
     careful = ops.any(ops.logical_or(ops.logical_not(ops.isfinite(squares)), squares < TINY))
     factors = backend.choose(
         careful,
@@ -107,7 +107,7 @@ def _careful_factors(sums: Sums, squares: Tensor, unclipped: Tensor, limit: floa
     ops = keras.ops
     units = _units(squares)
     norms_in_units = ops.sqrt(sums(units))
-    norms = ops.clip(norms_in_units * units, rule.SMALLEST_NORMAL, rule.LARGEST_NORMAL)
+    norms = ops.clip(norms_in_units * units, precision.SMALLEST_NORMAL, precision.LARGEST_NORMAL)
     remainders = norms_in_units * (units / norms)  # 1, but for norms beyond the bounds
     clipped = unclipped * remainders > limit / norms
     coefficients = ops.where(clipped, limit / remainders, unclipped)
@@ -120,6 +120,8 @@ def _careful_factors(sums: Sums, squares: Tensor, unclipped: Tensor, limit: floa
 def _units(squares: Tensor) -> Tensor:
     """For each norm the unit in which no square overflows, and none that counts vanishes."""
     ops = keras.ops
-    large = rule.scalar(LARGE_UNIT[keras.backend.standardize_dtype(squares.dtype)], squares.dtype)
+    large = precision.scalar(
+        LARGE_UNIT[keras.backend.standardize_dtype(squares.dtype)], squares.dtype
+    )
     units = ops.where(squares < TINY, 1 / large, ops.ones_like(squares))
     return ops.where(ops.isfinite(squares), units, large)

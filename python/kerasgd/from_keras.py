@@ -8,12 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import rule
 from kerasgd.errors import ArgumentTypeError
 from kerasgd.files import state as files
 from kerasgd.files.saved import SavedState
 from kerasgd.keras_internals import decays
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
+from kerasgd.rules import precision
 from kerasgd.sgd import SGD
 
 Array = np.ndarray[Any, Any]
@@ -157,7 +157,7 @@ def _each(kind: str, variables: Sequence[Any]) -> dict[str, Array]:
 
 def _wide(values: dict[str, Array]) -> dict[str, Array]:
     """In at least float32, as ours are."""
-    return {role: value.astype(rule.wide(value.dtype.name)) for role, value in values.items()}
+    return {role: value.astype(precision.wide(value.dtype.name)) for role, value in values.items()}
 
 
 def _array(variable: Any) -> Array:

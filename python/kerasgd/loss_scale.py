@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import keras
 
 from kerasgd.backends import Backend
-from kerasgd.rule import LARGEST_NORMAL, SMALLEST_NORMAL
+from kerasgd.rules.precision import LARGEST_NORMAL, SMALLEST_NORMAL
 from kerasgd.state import DynamicScale, State, Tensor
 
 

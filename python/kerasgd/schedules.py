@@ -34,7 +34,7 @@ from kerasgd.errors import (
     with_full_stop,
 )
 from kerasgd.functions import describe_failure, describe_result
-from kerasgd.rule import wide
+from kerasgd.rules.precision import wide
 
 _registered = keras.saving.register_keras_serializable(package="kerasgd")
 

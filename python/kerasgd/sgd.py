@@ -11,15 +11,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments, attributes, backends, ema, gradients, rule, subclasses, update
+from kerasgd import arguments, attributes, backends, ema, gradients, subclasses, update
 from kerasgd import learning_rate as rates
 from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import state as saved_state
 from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking, rename
+from kerasgd.rules import precision
+from kerasgd.rules.weight_decay import Exclusions
 from kerasgd.settings import Settings
 from kerasgd.state import DynamicScale, ParameterState, State, Tensor, Update
 from kerasgd.variables import checked_list, path_of, shape_of, value_of
-from kerasgd.weight_decay import Exclusions
 
 # Those that are attributes without more ado: setting one is checking it.
 CHECKED = {
@@ -227,7 +228,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def _parameter(self, variable: Any, exclusions: Exclusions) -> ParameterState:
         takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
         dtype = keras.backend.standardize_dtype(variable.dtype)
-        wide = rule.wide(dtype)  # 8.1: sums and averages in half precision would stall
+        wide = precision.wide(dtype)  # 8.1: sums and averages in half precision would stall
         moves = not takes_value
 
         def colocated(role: str, dtype: str, initializer: Any = ZEROS) -> Any:

@@ -5,7 +5,7 @@
     weights (EMA) -> overwrite them if due. Last, t grows by one.
 
 Unscaling the loss, averaging over the window and the norm clips are scalings. They are kept as one
-scalar, the coefficient of a `Update`, that meets the gradient inside the update rule.
+scalar, the coefficient of an `Update`, that meets the gradient inside the update rule.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any
 
 import keras
 
-from kerasgd import clipping, loss_scale, rule
+from kerasgd import clipping, loss_scale
 from kerasgd.backends import Backend
 from kerasgd.errors import StateError, with_full_stop
+from kerasgd.rules import precision
+from kerasgd.rules.weight_decay import decay_factor, decayed
 from kerasgd.settings import Settings
 from kerasgd.state import ParameterState, State, Step, Tensor, Update, Variable
 
@@ -196,12 +198,12 @@ def _descend_by_own_rule(
 ) -> None:
     """As `_descend()`, by the `update_step()` of a subclass."""
     for update in updates:
-        weights = backend.read(update.parameter.variable)
         if settings.weight_decay and update.parameter.decays:
-            backend.assign(
-                update.parameter.variable, rule.decayed(weights, rate, settings.weight_decay)
-            )
-        gradient = rule.scalar(update.coefficient, update.gradient.dtype) * update.gradient
+            weights = backend.read(update.parameter.variable)
+            dtype = keras.backend.standardize_dtype(weights.dtype)
+            factor = decay_factor(rate, settings.weight_decay, dtype)
+            backend.assign(update.parameter.variable, decayed(weights, factor))
+        gradient = precision.scalar(update.coefficient, update.gradient.dtype) * update.gradient
         settings.own_rule(gradient, update.parameter.variable, rate)  # type: ignore[misc]
 
 

@@ -1,4 +1,4 @@
-"""Which variables weight decay leaves alone (weight_decay.py)."""
+"""Which variables weight decay leaves alone (rules/weight_decay.py)."""
 
 import keras
 import pytest

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from kerasgd import rule
 from kerasgd.backends import xla
 from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
+from kerasgd.rules import momentum as momentum_rule
+from kerasgd.rules.ema import averaged
+from kerasgd.rules.weight_decay import decay_factor, decayed
 from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
 
 
@@ -155,10 +157,10 @@ def clear(variables: Sequence[Variable]) -> None:
 
 def _decay(parameters: Sequence[ParameterState], rate: Tensor, weight_decay: float) -> None:
     for parameter in parameters:
-        weights = parameter.variable.value
-        dtype = rule.wide(keras.backend.standardize_dtype(weights.dtype))
-        wide = weights.astype(dtype)
-        parameter.variable.assign(wide - jnp.asarray(rate, dtype) * weight_decay * wide)
+        weights = read(parameter.variable)
+        dtype = keras.backend.standardize_dtype(weights.dtype)
+        factor = decay_factor(rate, weight_decay, dtype)
+        assign(parameter.variable, decayed(weights, factor))
 
 
 def descend(
@@ -170,17 +172,14 @@ def descend(
             [update.parameter for update in updates if update.parameter.decays], rate, weight_decay
         )
     for update in updates:
-        rule.descend(update, rate, momentum, nesterov, read, assign)
+        momentum_rule.descend(update, rate, momentum, nesterov, read, assign)
 
 
 def average(parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
     """As `Backend.average`."""
     for parameter in parameters:
-        old = read(parameter.average)
-        weights = read(parameter.variable).astype(old.dtype)
-        # No product by 0 for the first one: weights may be infinite.
-        later = momentum * old + (1 - momentum) * weights
-        assign(parameter.average, jnp.where(begun, later, weights))
+        old, weights = read(parameter.average), read(parameter.variable)
+        assign(parameter.average, averaged(old, weights, momentum, begun))
 
 
 def in_one_pass(

@@ -16,13 +16,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasgd import rule
 from kerasgd.backends import tensorflow_clusters as clusters
 from kerasgd.backends import tensorflow_eager as eager
 from kerasgd.backends import tensorflow_kernels as kernels
 from kerasgd.backends import tensorflow_rows as rows
 from kerasgd.backends import xla
 from kerasgd.errors import StateError
+from kerasgd.rules import momentum as momentum_rule
+from kerasgd.rules import precision
+from kerasgd.rules.ema import averaged
+from kerasgd.rules.weight_decay import decay_factor, decayed
 from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
 from kerasgd.variables import path_of
 
@@ -271,7 +274,7 @@ def call_each_time(function: Callable[[], float]) -> Tensor | float:
         graph.outer_graph, "capture_call_time_value"
     ):
         graph = graph.outer_graph
-    dtype = rule.wide(keras.config.floatx())
+    dtype = precision.wide(keras.config.floatx())
     return graph.capture_call_time_value(
         lambda: tf.constant(function(), dtype),
         tf.TensorSpec((), dtype),
@@ -370,7 +373,9 @@ def accumulate(updates: Sequence[Update]) -> None:
     """As `Backend.accumulate`."""
     for update in updates:
         accumulator: Variable = update.parameter.accumulator
-        gradient = _times(rule.scalar(update.coefficient, update.gradient.dtype), update.gradient)
+        gradient = _times(
+            precision.scalar(update.coefficient, update.gradient.dtype), update.gradient
+        )
         accumulator.assign_add(tf.cast(gradient, accumulator.dtype), read_value=False)
 
 
@@ -384,13 +389,10 @@ def _decay(parameters: Sequence[ParameterState], rate: Tensor, weight_decay: flo
     factors: dict[str, Tensor] = {}
     for parameter in parameters:
         weights = read(parameter.variable)
-        dtype = rule.wide(weights.dtype.name)
-        if dtype not in factors:
-            factors[dtype] = rule.scalar(rate, dtype) * weight_decay
-        # Not times `1 - factor`, of which float32 keeps little where it is close to 1.
-        assign(
-            parameter.variable, tf.cast(weights, dtype) - factors[dtype] * tf.cast(weights, dtype)
-        )
+        dtype = precision.wide(weights.dtype.name)
+        if dtype not in factors:  # once, and not once for each of thousands of variables
+            factors[dtype] = decay_factor(rate, weight_decay, dtype)
+        assign(parameter.variable, decayed(weights, factors[dtype]))
 
 
 def descend(
@@ -411,11 +413,11 @@ def descend(
             dtype = update.gradient.dtype
             key = (dtype, id(update.coefficient))
             if key not in scalars:
-                step = rule.scalar(rate, dtype) * rule.scalar(update.coefficient, dtype)
+                step = precision.scalar(rate, dtype) * precision.scalar(update.coefficient, dtype)
                 scalars[key] = step, tf.constant(momentum, dtype)
             kernels.descend(update, *scalars[key], nesterov)
         else:
-            rule.descend(update, rate, momentum, nesterov, read, assign)
+            momentum_rule.descend(update, rate, momentum, nesterov, read, assign)
 
 
 def average(parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
@@ -440,11 +442,8 @@ def _first_average(parameters: Sequence[ParameterState]) -> None:
 
 
 def _average(parameter: ParameterState, momentum: float, begun: Tensor) -> None:
-    old = read(parameter.average)
-    weights = tf.cast(parameter.variable, old.dtype)
-    # No product by 0 for the first one: weights may be infinite.
-    later = momentum * old + (1 - momentum) * weights
-    assign(parameter.average, tf.where(begun, later, weights))
+    old, weights = read(parameter.average), read(parameter.variable)
+    assign(parameter.average, averaged(old, weights, momentum, begun))
 
 
 def in_one_pass(

@@ -11,9 +11,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasgd import rule
 from kerasgd.backends import tensorflow_clusters as clusters
 from kerasgd.backends import tensorflow_kernels as kernels
+from kerasgd.rules import momentum as momentum_rule
 from kerasgd.state import ParameterState, Tensor, Update
 
 
@@ -59,7 +59,7 @@ def _descend_plainly(update: Update, rate: Tensor) -> None:
     if variable.dtype == step.values.dtype:
         variable.scatter_sub(step)
     else:
-        rows = rule.without_momentum(tf.gather(variable, step.indices), step.values)
+        rows = momentum_rule.without_momentum(tf.gather(variable, step.indices), step.values)
         variable.scatter_update(tf.IndexedSlices(rows, step.indices))
     if tf.is_tensor(update.coefficient):
         # Rows without a gradient have one of zero, and a norm that is not finite spoils them
@@ -74,7 +74,7 @@ def _spoil(variable: tf.Variable) -> None:
 
 def _step(update: Update, rate: Tensor) -> tf.IndexedSlices:
     gradient = update.gradient
-    values = rule.learning_rate_times_gradient(
+    values = momentum_rule.learning_rate_times_gradient(
         gradient.values, update.coefficient, rate, update.parameter.variable.dtype.name
     )
     return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)

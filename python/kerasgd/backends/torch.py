@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import torch
 
-from kerasgd import rule
 from kerasgd.backends import torch_kernels as kernels
 from kerasgd.backends import torch_pieces as pieces
 from kerasgd.keras_internals import in_stateless_scope
+from kerasgd.rules import momentum as momentum_rule
 from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
 
 # Half precision must not be computed in half precision (contract 8).
@@ -224,7 +224,7 @@ def _descend_one_by_one(
             # PyTorch computes half precision in float32 inside one operation.
             (written,) = _writable([update.parameter.variable])
             written.add_(written, alpha=-decay)
-        rule.descend(update, rate, momentum, nesterov, read, assign)
+        momentum_rule.descend(update, rate, momentum, nesterov, read, assign)
 
 
 def _descend_together(

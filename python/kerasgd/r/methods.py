@@ -8,12 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments, gradients, rule, schedules
+from kerasgd import arguments, gradients, schedules
 from kerasgd.arguments import LARGEST_FLOAT32
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.files import snapshot
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.r import inspection, transfer
+from kerasgd.rules import precision
 from kerasgd.sgd import SGD
 from kerasgd.variables import check_variables, is_variable, path_of
 
@@ -198,7 +199,7 @@ def gradient(data: bytes, shape: list[float], variable: Any) -> Any:
         array = array.reshape(())
     if array.shape != wanted:
         raise ArgumentValueError("grads", f"{_shaped(wanted)} for `{path_of(variable)}`", array)
-    dtype = rule.wide(keras.backend.standardize_dtype(variable.dtype))
+    dtype = precision.wide(keras.backend.standardize_dtype(variable.dtype))
     if dtype == "float32" and np.any(np.isfinite(array) & (np.abs(array) > LARGEST_FLOAT32)):
         raise ArgumentValueError(
             "grads",

@@ -1,10 +1,12 @@
-"""Which variables weight decay leaves alone (contract 3.2 to 3.4)."""
+"""Weight decay (contract 3): the formula, and which variables are left alone."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import keras
 
 from kerasgd.errors import (
     ArgumentError,
@@ -14,7 +16,25 @@ from kerasgd.errors import (
     Element,
     StateError,
 )
+from kerasgd.rules.precision import scalar, wide
+from kerasgd.state import Tensor
 from kerasgd.variables import checked_list, find_path, path_of
+
+
+def decay_factor(rate: Tensor | float, weight_decay: float, dtype: str) -> Tensor:
+    """``learning_rate * weight_decay`` for weights of `dtype`, in `wide(dtype)`."""
+    return scalar(rate, wide(dtype)) * weight_decay
+
+
+def decayed(weights: Tensor, factor: Tensor) -> Tensor:
+    """``w - learning_rate * weight_decay * w`` in the dtype of the weights (contract 3.1).
+
+    `factor` is `decay_factor()`. The weights are not multiplied by ``1 - factor``, of which float32
+    keeps little where it is close to 1.
+    """
+    ops = keras.ops
+    in_wide = ops.cast(weights, factor.dtype)
+    return ops.cast(in_wide - factor * in_wide, weights.dtype)
 
 
 class Remembered(NamedTuple):

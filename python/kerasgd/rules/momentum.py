@@ -1,8 +1,4 @@
-"""The update rule as a function of values (contract 1.1 to 1.4), for any backend.
-
-This is the plain form, one variable at a time. Backends that have faster kernels for several
-variables at once are held equal to it by tests.
-"""
+"""The update rule, for `momentum` and `nesterov` (contract 1.1 to 1.4), one variable at a time."""
 
 from __future__ import annotations
 
@@ -10,20 +6,8 @@ from collections.abc import Callable
 
 import keras
 
+from kerasgd.rules.precision import scalar, wide
 from kerasgd.state import Tensor, Update, Variable
-
-# Between these float32 numbers are normal, and so are their inverses.
-SMALLEST_NORMAL, LARGEST_NORMAL = 2.0**-126, 2.0**126
-
-
-def wide(dtype: str) -> str:
-    """The dtype to compute in: at least float32, since half precision loses the small steps."""
-    return "float64" if dtype == "float64" else "float32"
-
-
-def scalar(value: Tensor | float, dtype: str) -> Tensor:
-    """A scalar in `dtype`. (A cast of TensorFlow rounds a Python number to float32 first.)"""
-    return keras.ops.convert_to_tensor(value, dtype=dtype)
 
 
 def learning_rate_times_gradient(
@@ -36,16 +20,6 @@ def learning_rate_times_gradient(
     # Contract 1.4: the cast comes last of all. A scaled gradient that is cast first may overflow.
     gradient = ops.cast(scalar(coefficient, gradient.dtype) * gradient, dtype)
     return scalar(rate, wide(dtype)) * ops.cast(gradient, wide(dtype))
-
-
-def decayed(weights: Tensor, rate: Tensor | float, weight_decay: float) -> Tensor:
-    """Rule 3.1: the weights after weight decay, in their dtype."""
-    ops = keras.ops
-    dtype = wide(keras.backend.standardize_dtype(weights.dtype))
-    weights_wide = ops.cast(weights, dtype)
-    # Not times `1 - factor`, of which float32 keeps little where it is close to 1.
-    factor = scalar(rate, dtype) * weight_decay
-    return ops.cast(weights_wide - factor * weights_wide, weights.dtype)
 
 
 def without_momentum(weights: Tensor, step: Tensor) -> Tensor:
