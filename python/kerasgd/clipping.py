@@ -12,7 +12,7 @@ from functools import partial
 
 import keras
 
-from kerasgd.backends import Backend
+from kerasgd.backends.base import Backend
 from kerasgd.rules import precision
 from kerasgd.state import Tensor, Update
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kerasgd import arguments
-from kerasgd.backends import Backend
+from kerasgd.backends.base import Backend
 from kerasgd.errors import ArgumentError, Described, LearningRateError, StateError, in_words
 from kerasgd.functions import (
     ForeignFunction,

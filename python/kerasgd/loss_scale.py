@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from kerasgd.backends import Backend
+from kerasgd.backends.base import Backend
 from kerasgd.rules.precision import LARGEST_NORMAL, SMALLEST_NORMAL
 from kerasgd.state import DynamicScale, State, Tensor
 

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 
 from kerasgd import clipping, loss_scale
-from kerasgd.backends import Backend
+from kerasgd.backends.base import Backend
 from kerasgd.errors import StateError, with_full_stop
 from kerasgd.rules import precision
 from kerasgd.rules.weight_decay import decay_factor, decayed

@@ -13,7 +13,7 @@ if BACKEND != "tensorflow":
 
 import tensorflow as tf
 
-from kerasgd.backends import tensorflow_clusters as clusters
+from kerasgd.backends.tensorflow import clusters
 
 ARGUMENTS = {
     "decay": {"weight_decay": 0.1},

@@ -12,7 +12,7 @@ if BACKEND != "tensorflow":
 
 import tensorflow as tf
 
-from kerasgd.backends import tensorflow_eager as eager
+from kerasgd.backends.tensorflow import eager
 
 
 def compiled_steps(optimizer):

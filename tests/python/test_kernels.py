@@ -135,7 +135,7 @@ def test_norms_of_millions_of_elements_keep_their_digits(clip):  # contract 4.3
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
-    from kerasgd.backends import tensorflow_kernels as kernels
+    from kerasgd.backends.tensorflow import kernels
 
     def operations(jit_compile, dtype="float32"):
         """The types of the operations that one step is made of."""
@@ -173,7 +173,8 @@ if BACKEND == "tensorflow":
 if BACKEND == "torch":
     import torch
 
-    from kerasgd.backends import torch_kernels, torch_pieces
+    from kerasgd.backends.torch import kernels as torch_kernels
+    from kerasgd.backends.torch import pieces as torch_pieces
     from kerasgd.state import ParameterState, Update
 
     @pytest.fixture

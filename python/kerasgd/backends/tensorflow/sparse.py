@@ -11,8 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasgd.backends import tensorflow_clusters as clusters
-from kerasgd.backends import tensorflow_kernels as kernels
+from kerasgd.backends.tensorflow import clusters, kernels
 from kerasgd.rules import momentum as momentum_rule
 from kerasgd.state import ParameterState, Tensor, Update
 

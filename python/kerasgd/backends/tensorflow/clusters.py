@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from kerasgd.backends import tensorflow_kernels as kernels
+from kerasgd.backends.tensorflow import kernels
 from kerasgd.state import Update, Variable
 
 # The number of elements from which on some thousand steps make up for the compiling.

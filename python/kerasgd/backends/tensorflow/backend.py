@@ -1,0 +1,250 @@
+"""TensorFlow: kernels in place in graphs and eager code, plain operations where XLA fuses them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasgd.backends import grouped_norms
+from kerasgd.backends.base import Backend
+from kerasgd.backends.tensorflow import clusters, eager, kernels, replicas, sparse
+from kerasgd.backends.tensorflow.replicas import native
+from kerasgd.rules import momentum as momentum_rule
+from kerasgd.rules import precision
+from kerasgd.rules.weight_decay import decay_factor, decayed
+from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
+
+
+class TensorFlowBackend(Backend):
+    """Variables are written by operations, in graphs and in eager code alike."""
+
+    def without_autograph(self, function: Callable[..., None]) -> Callable[..., None]:
+        """AutoGraph makes tracing slow and has nothing to do here."""
+        unconverted: Callable[..., None] = tf.autograph.experimental.do_not_convert(function)
+        return unconverted
+
+    def prepare_gradients(
+        self,
+        gradients: Sequence[Tensor | None],
+        parameters: Sequence[ParameterState],
+        may_stay_sparse: Callable[[ParameterState], bool],
+    ) -> list[Tensor | None]:
+        pairs = zip(gradients, parameters, strict=True)
+        return [
+            g if g is None else _with_summed_rows(g, parameter, may_stay_sparse)
+            for g, parameter in pairs
+        ]
+
+    def compiled(self, function: Step, state: State, settings: Hashable) -> Step:
+        if self.is_eager() and eager.can_compile(state):
+            return eager.compiled(function, state, settings)
+        return function
+
+    def when(
+        self, condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]
+    ) -> None:
+        tf.cond(condition, action, lambda: None)
+
+    def call_each_time(self, function: Callable[[], float]) -> Tensor | float:
+        # A graph gets a placeholder that the outermost function fills, on the main thread, each
+        # time that it is called.
+        graph = tf.compat.v1.get_default_graph()
+        if self.is_eager():
+            return function()
+        while getattr(graph, "outer_graph", None) is not None and hasattr(
+            graph.outer_graph, "capture_call_time_value"
+        ):
+            graph = graph.outer_graph
+        dtype = precision.wide(keras.config.floatx())
+        return graph.capture_call_time_value(
+            lambda: tf.constant(function(), dtype),
+            tf.TensorSpec((), dtype),
+            key=function,
+        )
+
+    def is_eager(self) -> bool:
+        return bool(tf.executing_eagerly())
+
+    def read(self, variable: Variable) -> Tensor:
+        return tf.convert_to_tensor(variable)
+
+    def assign(self, variable: Variable, value: Tensor) -> None:
+        variable.assign(tf.cast(value, variable.dtype), read_value=False)
+
+    def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
+        elements = [self.values(gradient) for gradient in gradients]
+        if not kernels.are_better():
+            return grouped_norms.squared_norms(elements, units)
+        if units is not None:
+            factors = tf.unstack(1 / units, len(elements))
+            elements = [tf.cast(e, f.dtype) * f for e, f in zip(elements, factors, strict=True)]
+        # One pass over memory; reduce_sum(square()) writes the squares first.
+        halves = [tf.nn.l2_loss(e) for e in elements]
+        widest = tf.float64 if tf.float64 in {half.dtype for half in halves} else tf.float32
+        return 2 * tf.stack([tf.cast(half, widest) for half in halves])
+
+    def values(self, gradient: Tensor) -> Tensor:
+        return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+    def map_values(self, function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
+        if isinstance(gradient, tf.IndexedSlices):
+            return tf.IndexedSlices(
+                function(gradient.values), gradient.indices, gradient.dense_shape
+            )
+        return function(gradient)
+
+    def choose(
+        self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
+    ) -> Tensor:
+        return tf.cond(condition, yes, no)
+
+    def rescale(
+        self, condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
+    ) -> list[Tensor]:
+
+        def products() -> list[Tensor]:
+            pairs = zip(factors, gradients, strict=True)
+            return [
+                self._times(tf.cast(factor, gradient.dtype), gradient) for factor, gradient in pairs
+            ]
+
+        if not kernels.are_better():  # XLA fuses the product, and would copy for a conditional
+            return products()
+        # One conditional for all: each one takes long to trace.
+        rescaled: list[Tensor] = tf.cond(condition, products, lambda: list(gradients))
+        return rescaled
+
+    def accumulate(self, updates: Sequence[Update]) -> None:
+        for update in updates:
+            accumulator: Variable = update.parameter.accumulator
+            gradient = self._times(
+                precision.scalar(update.coefficient, update.gradient.dtype), update.gradient
+            )
+            accumulator.assign_add(tf.cast(gradient, accumulator.dtype), read_value=False)
+
+    def clear(self, variables: Sequence[Variable]) -> None:
+        for variable in variables:
+            variable.assign(tf.zeros_like(variable), read_value=False)
+
+    def descend(
+        self,
+        updates: Sequence[Update],
+        rate: Tensor,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
+        if weight_decay:
+            self._decay(
+                [update.parameter for update in updates if update.parameter.decays],
+                rate,
+                weight_decay,
+            )
+        use_kernels = kernels.are_better()
+        # Each scalar once, not once for each of thousands of variables: updates share coefficients.
+        scalars: dict[tuple[Any, int], tuple[Tensor, Tensor]] = {}
+        for update in updates:
+            if isinstance(update.gradient, tf.IndexedSlices):
+                sparse.descend(update, rate, momentum, nesterov)
+            elif use_kernels and kernels.can_move(update):
+                dtype = update.gradient.dtype
+                key = (dtype, id(update.coefficient))
+                if key not in scalars:
+                    step = precision.scalar(rate, dtype) * precision.scalar(
+                        update.coefficient, dtype
+                    )
+                    scalars[key] = step, tf.constant(momentum, dtype)
+                kernels.descend(update, *scalars[key], nesterov)
+            else:
+                momentum_rule.descend(update, rate, momentum, nesterov, self.read, self.assign)
+
+    def average(self, parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
+        by_kernel: list[ParameterState] = []
+        plainly: list[ParameterState] = []
+        use_kernels = kernels.are_better()
+        for parameter in parameters:
+            has_kernel = use_kernels and kernels.can_average(parameter, momentum)
+            (by_kernel if has_kernel else plainly).append(parameter)
+        if by_kernel:
+            tf.cond(
+                begun,
+                lambda: kernels.average(by_kernel, momentum),
+                lambda: self._first_average(by_kernel),
+            )
+        super().average(plainly, momentum, begun)
+
+    def in_one_pass(
+        self, function: Callable[[Sequence[Update]], None], updates: Sequence[Update]
+    ) -> frozenset[int]:
+        """One cluster of operations that XLA compiles."""
+        large = [
+            update for update in updates if clusters.are_possible() and clusters.pays_for(update)
+        ]
+        if large:
+            clusters.run(partial(function, large))
+        return frozenset(id(update.parameter) for update in large)
+
+    def overwrite(self, parameters: Sequence[ParameterState]) -> None:
+        for parameter in parameters:
+            self.assign(parameter.variable, self.read(parameter.average))
+
+    def _decay(
+        self, parameters: Sequence[ParameterState], rate: Tensor, weight_decay: float
+    ) -> None:
+        factors: dict[str, Tensor] = {}
+        for parameter in parameters:
+            weights = self.read(parameter.variable)
+            dtype = precision.wide(weights.dtype.name)
+            if dtype not in factors:  # once, and not once for each of thousands of variables
+                factors[dtype] = decay_factor(rate, weight_decay, dtype)
+            self.assign(parameter.variable, decayed(weights, factors[dtype]))
+
+    def _first_average(self, parameters: Sequence[ParameterState]) -> None:
+        for parameter in parameters:
+            self.assign(parameter.average, self.read(parameter.variable))
+
+    def _times(self, factor: Tensor, gradient: Tensor) -> Tensor:
+        return self.map_values(lambda elements: factor * elements, gradient)
+
+    def across_replicas(
+        self, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
+    ) -> None:
+        replicas.across_replicas(state, gradients, proceed)
+
+    def colocated_with(
+        self, optimizer: Any, variable: Variable
+    ) -> contextlib.AbstractContextManager[Any]:
+        return replicas.colocated_with(optimizer, variable)
+
+    def parameter_in_step(self, parameter: ParameterState, variable: Variable) -> ParameterState:
+        return replicas.parameter_in_step(parameter, variable)
+
+
+def _with_summed_rows(
+    gradient: Tensor, parameter: ParameterState, may_stay_sparse: Callable[[ParameterState], bool]
+) -> Tensor:
+    if not isinstance(gradient, tf.IndexedSlices):
+        return _widened(tf.convert_to_tensor(gradient))
+    # Users may pass arrays, lists or tuples as parts.
+    values = _widened(tf.convert_to_tensor(gradient.values))
+    indices = tf.convert_to_tensor(gradient.indices, dtype_hint=tf.int64)
+    gradient = tf.IndexedSlices(values, indices, _shape(native(parameter.variable)))
+    stays = may_stay_sparse(parameter) and sparse.pay_for(
+        gradient, parameter, native(parameter.variable)
+    )
+    return sparse.each_once(gradient) if stays else tf.convert_to_tensor(gradient)
+
+
+def _shape(variable: tf.Variable) -> Tensor:
+    if variable.shape.is_fully_defined():
+        return tf.constant(variable.shape.as_list())
+    return tf.shape(variable)
+
+
+def _widened(values: Tensor) -> Tensor:
+    return values if values.dtype in (tf.float32, tf.float64) else tf.cast(values, "float32")
