@@ -1,0 +1,35 @@
+"""What CONTRIBUTING.md says of the files is true."""
+
+import ast
+import pathlib
+import re
+
+from conftest import SIGNATURE
+
+ROOT = pathlib.Path(__file__).parents[2]
+PACKAGE = ROOT / "python" / "kerasgd"
+TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def table():
+    """Argument, file and functions of each row of the table of arguments."""
+    rows = re.findall(r"^\| `([\w.]+)` \| `([\w/]+\.py)` \| (`\w+`(?:, `\w+`)*) \|$", TEXT, re.M)
+    return [(argument, file, re.findall(r"\w+", functions)) for argument, file, functions in rows]
+
+
+def test_every_argument_has_a_row():
+    assert sorted(argument for argument, _, _ in table()) == sorted([*SIGNATURE, "..."])
+
+
+def test_the_functions_are_where_the_table_says():
+    for argument, file, functions in table():
+        tree = ast.parse((PACKAGE / file).read_text("utf-8"))
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert set(functions) <= defined, argument
+
+
+def test_every_module_is_named():
+    names = {path.stem if path.suffix else path.name for path in PACKAGE.iterdir()}
+    known = {name for name in names if not name.startswith("_") and name != "py"}
+    named = set(re.findall(r"`(?:\w+/)*([\w-]+)(?:\.py|\.csv|/)`", TEXT))
+    assert known <= named, known - named
