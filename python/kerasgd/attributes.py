@@ -42,7 +42,8 @@ def check_is_of_wrapper(optimizer: Any, name: str, value: object) -> None:
     Raises:
         UnknownArgumentError: the wrapper is made already.
     """
-    if vars(optimizer).get("_constructed"):
+    # Keras sets `loss_scale_factor` to None, which it is.
+    if vars(optimizer).get("_constructed") and value != vars(optimizer).get(name):
         hint = "It is a setting of `inner_optimizer`: {update} makes an optimizer with another one."
         raise UnknownArgumentError(name, value, type(optimizer).__name__, None, hint)
 
