@@ -1,6 +1,6 @@
 """Clipping (contract 4): of values, of each gradient's norm, of the global norm.
 
-What is clipped is the gradient of the update, ``coefficient * gradient`` of each update. The norm
+What is clipped is the gradient of an update: ``coefficient * gradient`` of each `Update`. The norm
 clips change the coefficient only; a gradient at or below the limit keeps its own, so that the
 result is bit for bit that of the optimizer without the clip (4.4).
 """

@@ -10,6 +10,7 @@ from conftest import BACKEND, model_of_one_weight, weight
 
 import kerasgd
 from kerasgd.files import snapshot
+from kerasgd.keras_internals import is_taken_away
 from kerasgd.r import inspection
 
 ONE = np.ones((1, 1), "float32")
@@ -66,6 +67,9 @@ READERS = {
 @pytest.mark.parametrize("reader", READERS)
 def test_lost_state_is_named(reader, scaled):  # contract 5.4, 9.4
     model = interrupt(new_model(scaled))
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not is_taken_away(inner._iterations):
+        pytest.skip(f"Keras {keras.__version__} restores the state after an interrupt")
     with pytest.raises(kerasgd.StateError, match="The state of `SGD` is unavailable"):
         READERS[reader](model.optimizer)
 
