@@ -32,7 +32,9 @@ test_that("it validates its inputs", {
   # contract 9.4c, 12
   skip_if_no_keras()
   keras <- reticulate::import("keras")
-  expect_snapshot(error = TRUE, {
+  # Keras' class of an optimizer on PyTorch is in another module
+  without_module <- function(lines) sub("<keras[.][a-z_.]*Adam>", "<Adam>", lines)
+  expect_snapshot(error = TRUE, transform = without_module, {
     from_keras_optimizer()
     from_keras_optimizer(keras$optimizers$Adam())
     from_keras_optimizer(optimizer_sgd())

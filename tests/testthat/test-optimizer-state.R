@@ -129,8 +129,10 @@ test_that("with strict = FALSE what fits comes back, and the rest is told once",
 
   expect_error(load_optimizer(file, list(kept)), class = "kerasgd_state_error")
   expect_snapshot(loaded <- load_optimizer(file, list(kept), strict = FALSE))
-  expect_identical(as.double(loaded$momentums[[0]]), c(-0.5, -0.5))
   expect_identical(as.numeric(loaded$iterations), 1)
+  # -0.5 by the first step, and half of its velocity
+  loaded$apply(list(keras$ops$zeros(2L)), list(kept))
+  expect_identical(as.double(kept), c(-0.75, -0.75))
   expect_output(print(summary(loaded)), "state left out: the velocity of 1 variable")
   expect_snapshot(error = TRUE, load_optimizer(file, list(kept), strict = NA))
 })
