@@ -451,16 +451,25 @@ test_that("a number takes the place of a schedule in a compiled fit()", {
   optimizer$learning_rate <- 0
   expect_identical(fit(), 0.25)
   expect_output(print(optimizer), "learning_rate = 0\n")
-  if (loaded_backend() != "torch") { # where nothing is compiled, it acts
-    expect_snapshot(error = TRUE, {
-      optimizer$learning_rate <- schedule
-      optimizer$learning_rate <- function() 0.5
-    })
-  }
   changed <- update(optimizer, learning_rate = 0.125, keep_state = TRUE)
   model$compile(optimizer = changed, loss = "mse")
   expect_identical(fit(), 0.25 + 0.125 * 2 * 0.75)
   expect_identical(as.numeric(changed$iterations), 3)
+})
+
+test_that("what a compiled step could not follow is refused", {
+  # contract 2.7
+  skip_if_no_keras()
+  optimizer_sgd()
+  skip_if(loaded_backend() == "torch", "nothing is compiled, so that it acts")
+  model <- one_weight_model(optimizer_sgd(0.125))
+  model$fit(matrix(1), matrix(1), verbose = 0L)
+  optimizer <- model$optimizer
+  expect_snapshot(error = TRUE, {
+    optimizer$learning_rate <- learning_rate_schedule_exponential_decay(0.125, 1, 0.5)
+    optimizer$learning_rate <- function() 0.5
+  })
+  expect_identical(as.double(optimizer$learning_rate), 0.125)
 })
 
 test_that("update() keeps the state if it is asked to", {
