@@ -274,7 +274,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def add_variable(self, *args: Any, **kwargs: Any) -> Any:
         """Add a variable, as a subclass does in its `build()`; it is saved under its name."""
         variable = super().add_variable(*args, **kwargs)
-        self._keep(variable, kwargs.get("name") or variable.name, None)
+        self._keep(variable, kwargs.get("name") or variable.name)
         return variable
 
     def add_variable_from_reference(
@@ -286,7 +286,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
                 reference_variable, name=name, initializer=initializer
             )
 
-    def _keep(self, variable: Any, name: str, reference: Any) -> None:
+    def _keep(self, variable: Any, name: str) -> None:
         role = self._own.add(variable, name)
         if self._state is not None:
             self._state = replace(self._state, own=self._own.variables())
@@ -362,9 +362,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             state = self.state()
             if dynamic_scale is not None:
                 state = replace(state, dynamic_scale=dynamic_scale)
-            settings = self._settings or self._settings_of_steps()
+            assert self._settings is not None  # the optimizer is built by now
             step = self.backend.without_autograph(update.step)
-            step(settings, self.backend, state, aligned, self.rate_of_this_step)
+            step(self._settings, self.backend, state, aligned, self.rate_of_this_step)
 
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
@@ -450,14 +450,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             variable: the weights.
             learning_rate: the rate of this step, a number or a scalar tensor.
         """
-        parameter = self.parameter_of(variable)
-        if parameter is None:
-            self._index_of(variable)
-            return
-        parameter = self.backend.parameter_in_step(parameter, variable)
+        kept = self.state().parameters[self._index_of(variable)]
+        parameter = self.backend.parameter_in_step(kept, variable)
         (ready,) = self.backend.prepare_gradients([gradient], [parameter], lambda parameter: False)
-        move = Update(parameter, ready, 1.0)
-        self.backend.descend([move], learning_rate, self.momentum, self.nesterov, 0.0)
+        update_of_one = Update(parameter, ready, 1.0)
+        self.backend.descend([update_of_one], learning_rate, self.momentum, self.nesterov, 0.0)
 
     # -- the learning rate -------------------------------------------------------------------
 

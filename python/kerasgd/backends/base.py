@@ -50,7 +50,7 @@ class Backend:
     def compiled(self, function: Step, state: State, settings: Hashable) -> Step:
         """`function`, compiled where eager code is slower and that is sound.
 
-        What it does is decided by `state`, which it is for, and by `settings`.
+        `state`, which it is for, and `settings` alone decide what it does.
         """
         return function
 

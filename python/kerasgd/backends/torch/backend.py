@@ -21,7 +21,7 @@ from kerasgd.state import ParameterState, Proceed, State, Tensor, Update, Variab
 
 # Half precision must not be computed in half precision (contract 8).
 WIDE = {torch.float32, torch.float64}
-# What is asked of thousands of tensors is asked by functions that `map()` calls without Python.
+# For thousands of tensors: methods that `map()` calls without running Python code.
 DEVICE, PLACE = torch.Tensor.get_device, torch.Tensor.data_ptr
 
 
@@ -177,7 +177,7 @@ def _apart_from_weights(
 
 
 def _by_kind(updates: Sequence[Update]) -> dict[tuple[Any, ...], Sequence[Update]]:
-    """The updates by what they must have in common to be done together."""
+    """Group the updates that one kernel call can do together."""
     parameters, gradients, coefficients, _ = zip(*updates, strict=True)
     weights = _values([parameter.variable for parameter in parameters])
     features = (
@@ -186,7 +186,7 @@ def _by_kind(updates: Sequence[Update]) -> dict[tuple[Any, ...], Sequence[Update
         list(map(id, coefficients)),
         [parameter.decays for parameter in parameters],
     )
-    if all(len(set(feature)) == 1 for feature in features):  # as mostly
+    if all(len(set(feature)) == 1 for feature in features):  # the usual case
         return {tuple(feature[0] for feature in features): updates}
     alike: dict[tuple[Any, ...], list[Update]] = {}
     for kind, update in zip(zip(*features, strict=True), updates, strict=True):
@@ -212,7 +212,7 @@ def _folded(rate: Tensor, update: Update) -> float:
     """The learning rate times the coefficient, rounded as the gradient's dtype is."""
     dtype, coefficient = update.gradient.dtype, update.coefficient
     step = torch.as_tensor(rate, dtype=dtype)
-    if not (isinstance(coefficient, float) and coefficient == 1):  # as mostly
+    if not (isinstance(coefficient, float) and coefficient == 1):  # the usual case
         step = step * torch.as_tensor(coefficient, dtype=dtype)
     return float(step)
 
