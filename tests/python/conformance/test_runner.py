@@ -43,7 +43,7 @@ from kerasgd.conformance.runner import (
 )
 from kerasgd.conformance.subjects import Subject
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 ENVIRONMENTS = {"tensorflow": ".venv", "jax": ".venv-jax", "torch": ".venv-torch"}
 OTHERS = {
     backend: str(ROOT / folder / "bin" / "python")
