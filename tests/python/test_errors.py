@@ -9,7 +9,7 @@ import kerasgd
 from kerasgd import errors
 from kerasgd.errors import Described
 from kerasgd.functions import ForeignFunction
-from kerasgd.learning_rate import value_of
+from kerasgd.rules.learning_rate import value_of
 
 
 @pytest.fixture
