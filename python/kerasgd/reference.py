@@ -224,7 +224,7 @@ class ReferenceSGD:
         A constraint maps a weight to an allowed one (None: all are). Variables are excluded from
         weight decay by their index (3.2). A variable in `overwrite_with_gradient` takes its
         gradient as its new value and nothing else acts on it (13.1: the scales of float8 layers).
-        Every `statistics_every`-th update is measured, None for no update at all (15.1).
+        Every `statistics_every`-th update is measured (15.1); None measures none.
         """
         self.steps = 0
         self.updates = 0
@@ -296,7 +296,7 @@ class ReferenceSGD:
         return list(self.weights)
 
     def update(self, given: Arrays, rate: float) -> None:
-        """Change the weights by the gradient of one update."""
+        """Change the weights by the gradient `given` for one update (4.2)."""
         self.updates += 1
         self.skipped_in_a_row = 0
         before = list(self.weights)
@@ -393,7 +393,7 @@ class ReferenceSGD:
         return means
 
     def learning_rate_factors(self, t: int) -> list[float]:
-        """By what each variable multiplies the rate of step `t` (14.3); 1 without a group."""
+        """The factor of each variable's rate at step `t` (14.3); 1 where no group sets one."""
         factors = (group.learning_rate_factor for group in self.groups)
         values = (f.function(t) if isinstance(f, Schedule) else f for f in factors)
         return self.setting_of_groups(1.0, values)
@@ -414,7 +414,7 @@ class ReferenceSGD:
                 self.weights[i] = written
 
     def not_overwritten(self, values: Arrays) -> list[Array | None]:
-        """The same with None for each variable in `overwrite_with_gradient`."""
+        """The same, but None for each variable in `overwrite_with_gradient`."""
         return [None if i in self.overwrite_with_gradient else v for i, v in enumerate(values)]
 
     def clip(self, gradients: Arrays) -> list[Array | None]:
@@ -470,13 +470,13 @@ class ReferenceSGD:
                 self.weights[i] = np.array(constraint(self.weights[i]), np.float64)
 
     def measure(self, given: Arrays, rate: float, before: Sequence[Array]) -> None:
-        """Write the statistics (15.2) of every `statistics_every`-th update, skipped ones included.
+        """Write the statistics (15.2) of every `statistics_every`-th update; skipped ones count.
 
         `learning_rate` is the optimizer's, without factors; `loss_scale` is 1 without one, under
-        `ReferenceLossScale` the scale of this step; `updates` counts this update if it was done.
-        `nonfinite` counts `overwrite_with_gradient` variables; their values are in no norm. All
-        other variables are in `weight_norm`, with or without a gradient; those left alone, as all
-        are at a skipped update, have an `update_norm` of 0.
+        `ReferenceLossScale` the scale of this step; `updates` is k, with this update if it is done.
+        Values for `overwrite_with_gradient` count in `nonfinite` only. All other variables are in
+        `weight_norm`, with or without a gradient; those left alone, as all are at a skipped update,
+        have an `update_norm` of 0.
 
         >>> sgd = ReferenceSGD(0.5, clipvalue=4.0).build([[6.0, 8.0]], statistics_every=1)
         >>> _ = sgd.step([[0.0, 8.0]])
@@ -504,7 +504,7 @@ class ReferenceSGD:
         ]
 
     def clip_coefficient(self, gradients: Arrays) -> float:
-        """The norm after the clip by that before; 1 for a norm of 0, NaN for one not finite."""
+        """The norm after the clip by that before; 1 for a norm of 0, NaN unless it is finite."""
         before = norm(gradients)
         if before == 0:
             return 1.0
@@ -550,8 +550,8 @@ class ReferenceSGD:
         """Write the averages into these variables, None for all (5.4).
 
         Before the first update there are none, and nothing changes. A variable without an average
-        (`overwrite_with_gradient`) is left alone, and so is one that is frozen (14.3): that has a
-        factor of 0 now or, by a schedule, had it at the last update.
+        (`overwrite_with_gradient`) is left alone, and so is a frozen one (14.3): one that has a
+        factor of 0, as a number now or by its schedule at the last update.
         """
         if self.updates == 0:
             return

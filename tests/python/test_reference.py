@@ -698,6 +698,7 @@ def test_14_3_factors_and_settings_of_float32_are_not_rounded_again():
     decayed, moved = sgd.step([0.0, 1.0])
     assert decayed == 1 - 0.1 * float(third)
     assert moved == -(0.1 * float(third))
+    assert run(ReferenceSGD(0.1, weight_decay=third).build([1.0]), [0.0]) == [decayed]
 
 
 def test_14_3_whatever_changes_the_rate_changes_all_groups_alike():
@@ -821,6 +822,16 @@ def test_14_3_a_frozen_variable_is_averaged_as_one_without_gradient():
     assert sgd.averages == [6.5]
 
 
+def test_14_3_a_frozen_variable_is_not_overwritten_with_its_average():
+    factor = Schedule(lambda t: float(t < 2))
+    sgd = ReferenceSGD(1.0, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=4)
+    sgd.build([10.0, 10.0], groups=[ReferenceGroup({0}, learning_rate_factor=factor)])
+    for _ in range(4):
+        sgd.step([1.0, 1.0])
+    assert sgd.averages == [8.125, 6.875]
+    assert sgd.weights == [8.0, 6.875]
+
+
 def test_14_3_finalizing_asks_for_a_schedule_at_the_last_update():
     # The last update is at t = 3, the step at t = 4 opens a window.
     for frozen_at, expected in [(3, 9.0), (4, 8.5), (5, 8.5)]:
@@ -892,9 +903,14 @@ def test_14_7_a_factor_can_be_changed_between_steps():
     assert sgd.step([1.0, 1.0]) == [-1.0, -2.5 - 0.75 - 0.125]
 
 
-def test_14_building_anew_forgets_groups():
-    sgd = ReferenceSGD(1.0).build([0.0], groups=[ReferenceGroup({0}, learning_rate_factor=0.0)])
-    assert run(sgd.build([0.0]), [1.0]) == [-1.0]
+def test_14_building_anew_forgets_groups_counts_and_statistics():
+    groups = [ReferenceGroup({0}, learning_rate_factor=0.0)]
+    sgd = ReferenceSGD(1.0).build([0.0], groups=groups, statistics_every=1, skip_nonfinite=True)
+    run(sgd, [np.nan])
+    sgd.build([0.0])
+    assert (sgd.skipped, sgd.skipped_in_a_row) == (0, 0)
+    assert run(sgd, [1.0]) == [-1.0]
+    assert (sgd.statistics, sgd.statistics_per_variable) == ({}, [])
 
 
 # contract 15 ------------------------------------------------------------------------------------
