@@ -8,8 +8,6 @@ import pytest
 import kerasgd
 from kerasgd import errors
 from kerasgd.errors import Described
-from kerasgd.functions import ForeignFunction
-from kerasgd.learning_rate import value_of
 
 
 @pytest.fixture
@@ -48,31 +46,6 @@ def test_what_was_received_may_bring_a_hint():
     assert kerasgd.ArgumentTypeError("x", "a number", received).hint == "Call it."
     assert kerasgd.ArgumentTypeError("x", "a number", received, "Other.").hint == "Other."
     assert kerasgd.ArgumentTypeError("x", "a number", 1j).hint is None
-
-
-def test_a_function_of_r_describes_its_result():
-    # contract 2.4
-    function = ForeignFunction(lambda: None, (), lambda: "what R says")
-    with pytest.raises(kerasgd.LearningRateError, match="not one that returns what R says"):
-        value_of(function)
-
-
-def test_the_type_of_an_error_of_r_is_no_word_of_r():
-    # contract 2.4
-
-    def fails():
-        raise RuntimeError("no file.")
-
-    with pytest.raises(kerasgd.LearningRateError, match=r"one that fails: no file\.$"):
-        value_of(ForeignFunction(fails))
-    with pytest.raises(kerasgd.LearningRateError, match=r"fails with RuntimeError: no file\.$"):
-        value_of(fails)
-
-
-def test_a_rate_too_large_for_a_float_is_no_rate():
-    # contract 2.4
-    with pytest.raises(kerasgd.LearningRateError, match="one that returns an object of class int"):
-        value_of(lambda: 10**400)
 
 
 def test_an_element_is_named_in_the_words_of_python():

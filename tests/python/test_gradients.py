@@ -229,3 +229,28 @@ def test_a_gradient_whose_shape_only_the_run_can_tell(shape, arguments):  # cont
     for _ in range(4):
         step(tf.constant(DENSE, tf.float32))
     assert_close([w], expected(arguments), "float32")
+
+
+def test_bad_gradients_change_nothing():  # contract 1.6, 12.7
+    w = keras.Variable([1.0, 2.0], name="w")
+    optimizer = kerasgd.SGD(0.5, momentum=0.5)
+    for gradients, words in (
+        ([None], "a gradient for at least one variable"),
+        ([keras.ops.ones(3)], r"of shape \(2,\) for `w`"),
+        ([[1.0]], r"of shape \(2,\) for `w`"),
+        ([1.0], r"of shape \(2,\) for `w`"),
+        ([keras.ops.ones(2), keras.ops.ones(2)], "one gradient for each variable, 1 in all"),
+    ):
+        with pytest.raises(kerasgd.ArgumentValueError, match=words):
+            optimizer.apply(gradients, [w])
+        assert not optimizer.built
+    optimizer.apply([], [w])
+    assert int(optimizer.iterations) == 0
+    assert numbers(w) == [1.0, 2.0]
+
+
+def test_integer_gradients_are_numbers():  # contract 1.4
+    w = keras.Variable([1.0], name="w")
+    optimizer = kerasgd.SGD(0.5, loss_scale_factor=4)
+    optimizer.apply([keras.ops.convert_to_tensor([2], dtype="int32")], [w])
+    assert numbers(w) == [0.75]

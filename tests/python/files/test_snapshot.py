@@ -1,4 +1,4 @@
-"""An optimizer in a file of its own (snapshot.py)."""
+"""An optimizer in a file of its own: `save_optimizer()` and `load_optimizer()` (contract 9.4b)."""
 
 import zipfile
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kerasgd
+from files.conftest import as_member, header_of, json_member, refused, rewritten
 from kerasgd.files import snapshot
 from kerasgd.r import inspection
 
@@ -193,3 +194,30 @@ def test_the_file_holds_no_pickle(tmp_path):
     with zipfile.ZipFile(file) as archive:
         headers = [archive.read(name)[:80] for name in archive.namelist()]
     assert all(header.startswith(b"\x93NUMPY") and b"'|O'" not in header for header in headers)
+
+
+CONFIGS = {
+    "class": {"class": "Adam"},
+    "no class": {"class": None},
+    "no settings": {"config": None},
+    "format": {"format": "new"},
+}
+
+
+@pytest.mark.parametrize("damage", CONFIGS)
+def test_a_damaged_header_is_refused(damage, file):
+    header = {**header_of(file), **CONFIGS[damage]}
+    rewritten(file, {"optimizer.npy": json_member(header)})
+    refused(file)
+
+
+HEADERS = {
+    "deep header": as_member(np.frombuffer(b"[" * 100_000, "uint8")),
+    "header of a list": json_member([]),
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_other_content_in_place_of_the_header_is_refused(header, file):
+    rewritten(file, {"optimizer.npy": HEADERS[header]})
+    refused(file)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kerasgd
-from kerasgd.r import inspection, transfer
+from kerasgd.r import inspection
 
 
 def stepped(**settings):
@@ -82,17 +82,6 @@ def test_state_that_differs_is_named():
     expected = (0.375 + 0.625) / (2 * 0.875)
     assert inspection.differing_state(one, other, 0) == {"velocity_0": pytest.approx(expected)}
     assert inspection.differing_state(one, kerasgd.SGD(), 0)["velocity_0"] is None
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int32"])
-def test_numbers_leave_as_doubles_in_the_order_of_r(dtype):
-    values = keras.ops.convert_to_tensor([[1, 2, 3], [4, 5, 6]], dtype)
-    assert np.frombuffer(transfer.as_doubles(values)).tolist() == [1, 4, 2, 5, 3, 6]
-
-
-def test_numbers_arrive_in_the_order_of_r():
-    data = np.array([1.0, 4.0, 2.0, 5.0, 3.0, 6.0]).tobytes()
-    assert transfer.from_doubles(data, [2.0, 3.0]).tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_facts_tell_of_the_loss_scale():

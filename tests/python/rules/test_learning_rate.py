@@ -1,31 +1,23 @@
 """Rates that are functions, and rates that are replaced (contract 2)."""
 
 import json
-import threading
 
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, WAYS_TO_COMPILE, model_of_one_weight, numbers, weight
+from conftest import (
+    BACKEND,
+    WAYS_TO_COMPILE,
+    fit_ones,
+    halving,
+    model_of_one_weight,
+    numbers,
+    weight,
+)
 
 import kerasgd
-from kerasgd.callbacks import LearningRateFunction
-
-
-def fit_ones(model, steps, **options):
-    ones = np.ones((steps, 1))
-    model.fit(ones, ones, batch_size=1, shuffle=False, verbose=0, **options)
-    return weight(model)
-
-
-def halving(calls):
-    def rate():
-        assert threading.current_thread() is threading.main_thread()
-        calls.append(1)
-        return 0.5 ** len(calls)
-
-    return rate
-
+from kerasgd.functions import ForeignFunction
+from kerasgd.learning_rate import value_of
 
 not_on_jax = pytest.mark.skipif(BACKEND == "jax", reason="a compiled JAX step calls no function")
 
@@ -69,33 +61,6 @@ def test_a_compiled_step_of_jax_refuses_functions():  # contract 2.3
     assert caught.value.argument == "learning_rate"
 
 
-@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
-def test_the_callback_sets_the_rate_before_each_batch(options):  # contract 2.3
-    calls = []
-    model = model_of_one_weight(kerasgd.SGD(0.1), **options)
-    assert fit_ones(model, 4, callbacks=[LearningRateFunction(halving(calls))]) == pytest.approx(
-        -(1 - 0.5**4), rel=1e-6
-    )
-    assert len(calls) == 4
-
-
-def test_the_callback_reaches_through_a_loss_scale():  # contract 2.3, 6.3
-    calls = []
-    optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.1), 4)
-    model = model_of_one_weight(optimizer)
-    trained = fit_ones(model, 2, callbacks=[LearningRateFunction(halving(calls))])
-    assert trained == pytest.approx(-0.75, rel=1e-6)
-
-
-def test_the_callback_wants_a_number_to_begin_with():  # contract 2.3
-    model = model_of_one_weight(kerasgd.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)))
-    with pytest.raises(kerasgd.StateError, match="must be a number"):
-        fit_ones(model, 1, callbacks=[LearningRateFunction(lambda: 0.1)])
-    for wrong in (0.1, None, lambda step: step, dict):
-        with pytest.raises(kerasgd.ArgumentTypeError, match="`learning_rate` must be"):
-            LearningRateFunction(wrong)
-
-
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "a", None, [1, 2], True])
 def test_what_a_function_returns_is_checked(value):  # contract 2.4
     w = keras.Variable([1.0])
@@ -117,13 +82,6 @@ def test_a_failing_function_stops_training(options):  # contract 2.4
     model = model_of_one_weight(kerasgd.SGD(failing), **options)
     with pytest.raises(kerasgd.LearningRateError, match="the file is gone") as caught:
         fit_ones(model, 2)
-    assert isinstance(caught.value.original, OSError)
-
-
-def test_a_failing_function_of_the_callback_stops_training():  # contract 2.4
-    model = model_of_one_weight(kerasgd.SGD(0.1))
-    with pytest.raises(kerasgd.LearningRateError, match="the file is gone") as caught:
-        fit_ones(model, 2, callbacks=[LearningRateFunction(failing)])
     assert isinstance(caught.value.original, OSError)
 
 
@@ -353,3 +311,28 @@ def test_a_metric_shows_the_rate_that_is_used(first, options):  # contract 2.3, 
     assert model.fit(x, x, verbose=0).history["rate"] == [0.25]
     optimizer.learning_rate = 0.0625
     assert model.fit(x, x, verbose=0).history["rate"] == [0.0625]
+
+
+def test_a_function_of_r_describes_its_result():
+    # contract 2.4
+    function = ForeignFunction(lambda: None, (), lambda: "what R says")
+    with pytest.raises(kerasgd.LearningRateError, match="not one that returns what R says"):
+        value_of(function)
+
+
+def test_the_type_of_an_error_of_r_is_no_word_of_r():
+    # contract 2.4
+
+    def fails():
+        raise RuntimeError("no file.")
+
+    with pytest.raises(kerasgd.LearningRateError, match=r"one that fails: no file\.$"):
+        value_of(ForeignFunction(fails))
+    with pytest.raises(kerasgd.LearningRateError, match=r"fails with RuntimeError: no file\.$"):
+        value_of(fails)
+
+
+def test_a_rate_too_large_for_a_float_is_no_rate():
+    # contract 2.4
+    with pytest.raises(kerasgd.LearningRateError, match="one that returns an object of class int"):
+        value_of(lambda: 10**400)

@@ -1,7 +1,10 @@
 """Which variables weight decay leaves alone (rules/weight_decay.py)."""
 
+import pickle
+
 import keras
 import pytest
+from conftest import numbers
 
 import kerasgd
 
@@ -89,3 +92,45 @@ def test_what_is_no_exclusion_is_refused(given, words):
     # contract 12
     with pytest.raises(kerasgd.ArgumentError, match=words):
         decaying(**given)
+
+
+def test_exclusions_are_saved():  # contract 3.3
+    trained = variables("a", "b")
+    optimizer = kerasgd.SGD(0.5, weight_decay=1)
+    optimizer.exclude_from_weight_decay([trained[0]], ["^a$"])
+    optimizer.build(trained)
+    for again in (
+        kerasgd.SGD.from_config(optimizer.get_config()),
+        pickle.loads(pickle.dumps(optimizer)),
+    ):
+        new = variables("a", "b")
+        again.apply([keras.ops.zeros(1)] * 2, new)
+        assert [numbers(v) for v in new] == [[1.0], [0.5]]
+
+
+@pytest.mark.parametrize(
+    "exclusions",
+    [
+        [],
+        {"indices": [], "patterns": "a"},
+        {"indices": [-1], "patterns": []},
+        {"indices": [0.5], "patterns": []},
+        {"indices": [], "patterns": [1]},
+        {"indices": [], "patterns": [], "paths": [1]},
+        {"indices": [], "patterns": [], "others": []},
+        {"patterns": []},
+    ],
+)
+def test_exclusions_of_a_file_are_checked(exclusions):  # contract 3.3
+    config = {**kerasgd.SGD().get_config(), "weight_decay_exclusions": exclusions}
+    with pytest.raises(kerasgd.KerasgdError, match="weight_decay_exclusions"):
+        kerasgd.SGD.from_config(config)
+
+
+def test_an_excluded_index_that_no_variable_has_is_refused_at_build():
+    exclusions = {"indices": [7], "patterns": []}
+    config = {**kerasgd.SGD(weight_decay=0.1).get_config(), "weight_decay_exclusions": exclusions}
+    optimizer = kerasgd.SGD.from_config(config)
+    with pytest.raises(kerasgd.StateError, match="7"):
+        optimizer.build([keras.Variable([0.0])])
+    assert not optimizer.built
