@@ -3,7 +3,6 @@
 `RULES` says for each argument what is accepted and turns it into the one form that the rest of the
 package knows: numbers become `float`, whole numbers `int`, flags `bool`. `check()` applies one
 rule, `check_all()` those of a call, `check_sgd()` also what holds between the arguments of `SGD`.
-Nothing else in the package judges an argument.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from typing import Any, Generic, TypeVar
 import keras
 import numpy as np
 
+from kerasgd import limits
 from kerasgd.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -33,12 +33,9 @@ from kerasgd.errors import (
     UnknownArgumentError,
 )
 from kerasgd.functions import ForeignFunction
-from kerasgd.rules.precision import LARGEST_NORMAL, SMALLEST_NORMAL
 from kerasgd.variables import as_numpy
 
 LARGEST_WHOLE_NUMBER = 2**31 - 1
-LARGEST_FLOAT32 = float(np.finfo("float32").max)
-SMALLEST_FLOAT32 = float(np.finfo("float32").smallest_subnormal)
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
 Value = TypeVar("Value")
@@ -174,7 +171,7 @@ def learning_rate() -> ArgumentRule[object]:
         if callable(value) and not _is_array(value):
             return _without_arguments(value)
         result = RATE.convert(value)
-        if result > LARGEST_FLOAT32 and keras.config.floatx() != "float64":
+        if result > limits.LARGEST and keras.config.floatx() != "float64":
             raise ValueError("A rate is stored as float32, which ends at 3.4e38.")
         return result
 
@@ -244,7 +241,8 @@ RULES: Mapping[str, ArgumentRule[Any]] = {
 # Those of `LossScaleOptimizer`.
 LOSS_SCALE_RULES: Mapping[str, ArgumentRule[Any]] = {
     "initial_scale": number(
-        "a number from 2^-126 to 2^126", lambda x: SMALLEST_NORMAL <= x <= LARGEST_NORMAL
+        "a number from 2^-126 to 2^126",
+        lambda x: limits.SMALLEST_NORMAL <= x <= limits.LARGEST_NORMAL,
     ),
     "dynamic_growth_steps": whole_number(at_least=1),
     "name": optional(label()),
@@ -276,9 +274,9 @@ def _warn_of_rounding(argument: str, result: object) -> None:
     """Say so if float32, in which training computes, turns a number into 0 or infinity."""
     if not isinstance(result, float) or result == 0 or keras.config.floatx() == "float64":
         return
-    if abs(result) > LARGEST_FLOAT32:
+    if abs(result) > limits.LARGEST:
         rounded = "infinity"
-    elif abs(result) < SMALLEST_FLOAT32 / 2:
+    elif abs(result) < limits.SMALLEST / 2:
         rounded = "0"
     else:
         return

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from kerasgd import arguments
-from kerasgd import learning_rate as rates
 from kerasgd.errors import StateError, in_words
+from kerasgd.rules import learning_rate as rate_rule
 
 
 class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
@@ -60,7 +60,7 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the rate of this batch."""
-        rate = rates.value_of(self.learning_rate)
+        rate = rate_rule.value_of(self.learning_rate)
         if hasattr(self.model, "jax_state_sync"):
             # The JAX trainer holds the values of all variables; they have to come back first.
             self.model.jax_state_sync()

@@ -10,15 +10,27 @@ from kerasgd.state import Tensor, Variable
 
 
 @dataclass(frozen=True)
+class GroupSettings:
+    """What the variables of one group have in common.
+
+    Attributes:
+        momentum: 0 without.
+        weight_decay: 0 without.
+    """
+
+    momentum: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """The arguments in the form in which a step reads them; fixed once the optimizer is built.
 
     Equal settings make equal steps: compiled steps are kept by them.
 
     Attributes:
-        momentum: 0 without.
+        groups: the settings of each group of variables (see `ParameterState.group`).
         nesterov: whether the rule looks ahead.
-        weight_decay: 0 without.
         clipnorm: the limit, or None.
         clipvalue: the limit, or None.
         global_clipnorm: the limit, or None.
@@ -30,9 +42,8 @@ class Settings:
         own_rule: the `update_step()` of a subclass that overrides it, or None.
     """
 
-    momentum: float
+    groups: tuple[GroupSettings, ...]
     nesterov: bool
-    weight_decay: float
     clipnorm: float | None
     clipvalue: float | None
     global_clipnorm: float | None

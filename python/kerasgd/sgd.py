@@ -12,14 +12,15 @@ import keras
 import numpy as np
 
 from kerasgd import arguments, attributes, backends, ema, gradients, subclasses, update
-from kerasgd import learning_rate as rates
 from kerasgd.errors import KerasgdWarning, StateError, in_words
+from kerasgd.files import rates
 from kerasgd.files import state as saved_state
 from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking, rename
+from kerasgd.rules import learning_rate as rate_rule
 from kerasgd.rules import precision
 from kerasgd.rules.weight_decay import Exclusions
-from kerasgd.settings import Settings
-from kerasgd.state import DynamicScale, ParameterState, State, Tensor, Update
+from kerasgd.settings import GroupSettings, Settings
+from kerasgd.state import DynamicScale, ParameterState, State, Tensor, Updates
 from kerasgd.variables import checked_list, path_of, shape_of, value_of
 
 # Those that are attributes without more ado: setting one is checking it.
@@ -30,6 +31,8 @@ CHECKED = {
 }
 # Beyond the arguments, what a configuration holds.
 EXCLUSIONS = "weight_decay_exclusions"
+# The groups of variables, by their place in `Settings.groups`.
+WITH_DECAY, WITHOUT_DECAY = 0, 1
 # Not by its name, which Keras would look up for each of thousands of variables.
 ZEROS = keras.initializers.Zeros()
 
@@ -204,7 +207,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             self._untrack_variable(variable)
         saved_state.check_pending(self, variables)
         exclusions = self._exclusions.resolved(variables)
-        parameters = [self._parameter(variable, exclusions) for variable in variables]
+        parameters = [
+            self._parameter(index, variable, exclusions) for index, variable in enumerate(variables)
+        ]
         self._state = State(
             iterations=self._iterations,
             averaging=self._counter("averaging", ()) if self.use_ema else None,
@@ -225,7 +230,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             saved_state.take_pending(self)
             saved_state.take_pending_weights(self)
 
-    def _parameter(self, variable: Any, exclusions: Exclusions) -> ParameterState:
+    def _parameter(self, index: int, variable: Any, exclusions: Exclusions) -> ParameterState:
         takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
         dtype = keras.backend.standardize_dtype(variable.dtype)
         wide = precision.wide(dtype)  # 8.1: sums and averages in half precision would stall
@@ -242,13 +247,14 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
 
         return ParameterState(
+            index=index,
             variable=variable,
             velocity=colocated("velocity", dtype) if moves and self.momentum else None,
             average=colocated("average", wide, first_average) if moves and self.use_ema else None,
             accumulator=colocated("accumulator", wide) if self.window > 1 else None,
             constraint=getattr(variable, "constraint", None) if moves else None,
-            decays=moves and not exclusions.cover(variable),
             overwrite_with_gradient=takes_value,
+            group=WITHOUT_DECAY if exclusions.cover(variable) else WITH_DECAY,
         )
 
     def _colocated(self, variable: Any, role: str, dtype: str, initializer: Any) -> Any:
@@ -311,9 +317,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def _settings_of_steps(self) -> Settings:
         return Settings(
-            momentum=self.momentum,
+            groups=(
+                GroupSettings(self.momentum, self.weight_decay or 0.0),
+                GroupSettings(self.momentum, 0.0),
+            ),
             nesterov=self.nesterov,
-            weight_decay=self.weight_decay or 0.0,
             clipnorm=self.clipnorm,
             clipvalue=self.clipvalue,
             global_clipnorm=self.global_clipnorm,
@@ -451,10 +459,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             learning_rate: the rate of this step, a number or a scalar tensor.
         """
         kept = self.state().parameters[self._index_of(variable)]
-        parameter = self.backend.parameter_in_step(kept, variable)
-        (ready,) = self.backend.prepare_gradients([gradient], [parameter], lambda parameter: False)
-        update_of_one = Update(parameter, ready, 1.0)
-        self.backend.descend([update_of_one], learning_rate, self.momentum, self.nesterov, 0.0)
+        backend = self.backend.of_this_trace()
+        parameter = backend.parameter_in_step(kept, variable)
+        ready = backend.prepare_gradients([gradient], [parameter], lambda parameter: False)
+        its = self._settings_of_steps().groups[parameter.group]
+        backend.apply_rule(
+            Updates([parameter], ready, 1.0), learning_rate, its.momentum, self.nesterov
+        )
 
     # -- the learning rate -------------------------------------------------------------------
 
@@ -465,13 +476,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         rate = self._learning_rate
         if rate is self._rate_variable:
             return keras.ops.convert_to_tensor(rate)
-        if isinstance(rate, rates.Schedule):
+        if isinstance(rate, rate_rule.Schedule):
             return self._scheduled_rate(rate)
-        return self.backend.call_each_time(rates.RateNow(self))
+        return self.backend.call_each_time(rate_rule.RateNow(self))
 
     def _scheduled_rate(self, schedule: Any) -> Tensor:
         """The rate of a schedule; what is compiled follows a number that takes its place."""
-        scheduled = rates.of_schedule(schedule, self._iterations, self.backend)
+        scheduled = rate_rule.of_schedule(schedule, self._iterations, self.backend.is_eager())
         if self.backend.is_eager():
             return scheduled
         number = keras.ops.convert_to_tensor(self._rate_variable)
@@ -482,7 +493,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """The rate now as a number, also where a compiled step still asks for the function."""
         if self._learning_rate is self._rate_variable:
             return float(keras.ops.convert_to_numpy(self._rate_variable))
-        rate = rates.value_of(self._learning_rate)
+        rate = rate_rule.value_of(self._learning_rate)
         if rate != self._last_rate:
             self._rate_variable.assign(rate)  # for metrics, which are compiled too
             self._last_rate = rate
@@ -502,11 +513,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         rate = self._learning_rate
         if rate is self._rate_variable:
             return rate
-        if isinstance(rate, rates.Schedule):
+        if isinstance(rate, rate_rule.Schedule):
             return self._scheduled_rate(rate)
         if not self.backend.is_eager():
             return keras.ops.convert_to_tensor(self._rate_variable)
-        return rates.value_of(rate) if self._last_rate is None else self._last_rate
+        return rate_rule.value_of(rate) if self._last_rate is None else self._last_rate
 
     @learning_rate.setter
     def learning_rate(self, rate: Any) -> None:
@@ -556,7 +567,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """The rate as an argument: a number, a schedule or a function, which is not called."""
         if self._learning_rate is not self._rate_variable:
             return self._learning_rate
-        return rates.exact(self._given_rate, value_of(self._rate_variable, self))
+        return rate_rule.exact(self._given_rate, value_of(self._rate_variable, self))
 
     # -- loss scale --------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import Any, NamedTuple
 
 # The tensors and variables of three libraries, none of which ships types.
@@ -18,22 +19,24 @@ class ParameterState:
     """A trainable variable with all that the optimizer keeps for it.
 
     Attributes:
+        index: its place among the variables of `build()`.
         variable: the weights.
         velocity: None without momentum.
         average: the EMA of the weights; None without EMA.
         accumulator: the sum of gradients in this window; None without accumulation.
         constraint: a function of the weights, or None.
-        decays: whether weight decay applies.
         overwrite_with_gradient: the gradient *is* the new value (float8 scales of Keras).
+        group: which of `Settings.groups` the variable belongs to.
     """
 
+    index: int
     variable: Variable
-    velocity: Variable | None
-    average: Variable | None
-    accumulator: Variable | None
-    constraint: Callable[[Any], Any] | None
-    decays: bool
-    overwrite_with_gradient: bool
+    velocity: Variable | None = None
+    average: Variable | None = None
+    accumulator: Variable | None = None
+    constraint: Callable[[Any], Any] | None = None
+    overwrite_with_gradient: bool = False
+    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class State:
 
     def variables(self) -> list[Variable]:
         """Everything that an update may write, the step counter excepted."""
-        of_slots = [
+        of_parameters = [
             v
             for parameter in self.parameters
             for v in (
@@ -87,24 +90,93 @@ class State:
             )
         ]
         others = [self.averaging, self.in_window, *self.own]
-        return [v for v in [*of_slots, *others] if v is not None]
+        return [v for v in [*of_parameters, *others] if v is not None]
 
 
 class Update(NamedTuple):
-    """One variable's part in an update. (A tuple, since a step makes one for each variable.)
+    """One variable's part in an update.
 
     Attributes:
         parameter: what is updated.
         gradient: in at least float32.
-        coefficient: the scalar that makes it the gradient of the update: inverse loss scale, 1/n of
-            accumulation and clip in one, so that a scaled gradient need not be written to memory.
+        coefficient: the scalar that makes it the gradient of the update (see `Updates`).
         present: whether there is a gradient at all; a tensor where only the run can tell.
     """
 
     parameter: ParameterState
     gradient: Tensor
     coefficient: Tensor | float
-    present: Tensor | bool = True
+    present: Tensor | bool
+
+
+@dataclass(frozen=True)
+class Updates:
+    """The variables to update, side by side with their gradients.
+
+    Attributes:
+        parameters: what is updated.
+        gradients: one for each, in at least float32.
+        coefficient: the scalar that makes them the gradients of the update: the inverse loss scale,
+            1/n of accumulation and the clip in one, so that a scaled gradient need not be written
+            to memory. One for all of them, or a list with one for each.
+        present: for each whether there is a gradient at all, as in `Update`; None if all have one.
+    """
+
+    parameters: Sequence[ParameterState]
+    gradients: Sequence[Tensor]
+    coefficient: Tensor | float | list[Tensor | float]
+    present: Sequence[Tensor | bool] | None = None
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __iter__(self) -> Iterator[Update]:
+        present = self.present or [True] * len(self)
+        columns = (self.parameters, self.gradients, self.each_coefficient(), present)
+        return map(Update, *columns)
+
+    def shares_coefficient(self) -> bool:
+        """Whether one coefficient is for all of them."""
+        return not isinstance(self.coefficient, list)
+
+    def each_coefficient(self) -> list[Tensor | float]:
+        """A coefficient for each."""
+        if isinstance(self.coefficient, list):
+            return self.coefficient
+        return [self.coefficient] * len(self)
+
+    def where(self, keep: Sequence[bool]) -> Updates:
+        """Those of the updates for which `keep` holds."""
+        if all(keep):
+            return self
+
+        def kept(column: Sequence[Any]) -> list[Any]:
+            return list(compress(column, keep))
+
+        coefficient = self.coefficient
+        return Updates(
+            kept(self.parameters),
+            kept(self.gradients),
+            kept(coefficient) if isinstance(coefficient, list) else coefficient,
+            None if self.present is None else kept(self.present),
+        )
+
+    def split(self, by: Sequence[bool]) -> tuple[Updates, Updates]:
+        """Those for which `by` holds, and the others."""
+        return self.where(by), self.where([not chosen for chosen in by])
+
+    def by_presence(self) -> tuple[Updates, Updates]:
+        """Those that have a gradient for certain, and those of which only the run can tell."""
+        if self.present is None:
+            return self, self.where([False] * len(self))
+        certain, uncertain = self.split([present is True for present in self.present])
+        return replace(certain, present=None), uncertain
+
+    def by_group(self) -> Iterator[tuple[int, Updates]]:
+        """The updates of each group of variables, with its number."""
+        groups = [parameter.group for parameter in self.parameters]
+        for group in sorted(set(groups)):
+            yield group, self.where([its_group == group for its_group in groups])
 
 
 # Goes on with the step on all devices, for each with the context to enter, its copy of the state,

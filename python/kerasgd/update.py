@@ -5,7 +5,7 @@
     weights (EMA) -> overwrite them if due. Last, t grows by one.
 
 Unscaling the loss, averaging over the window and the norm clips are scalings. They are kept as one
-scalar, the coefficient of an `Update`, that meets the gradient inside the update rule.
+scalar, the coefficient of `Updates`, that meets the gradient inside the update rule.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Any
 
 import keras
 
-from kerasgd import clipping, loss_scale
 from kerasgd.backends.base import Backend
 from kerasgd.errors import StateError, with_full_stop
-from kerasgd.rules import precision
-from kerasgd.rules.weight_decay import decay_factor, decayed
+from kerasgd.rules import accumulation, ema, loss_scale
+from kerasgd.rules.precision import scalar
 from kerasgd.settings import Settings
-from kerasgd.state import ParameterState, State, Step, Tensor, Update, Variable
+from kerasgd.state import ParameterState, State, Step, Tensor, Updates
+
+RateOfThisStep = Callable[[], Tensor | float]
 
 
 def step(
@@ -30,30 +31,29 @@ def step(
     backend: Backend,
     state: State,
     gradients: Sequence[Tensor | None],
-    rate_of_this_step: Callable[[], Tensor | float],
+    rate_of_this_step: RateOfThisStep,
 ) -> None:
     """Do one step with one gradient, or None, for each variable."""
+    backend = backend.of_this_trace()
     summed = backend.prepare_gradients(
-        gradients, state.parameters, partial(_moves_by_the_rule_alone, settings)
+        gradients, state.parameters, partial(_rule_alone_changes, settings)
     )
     proceed = partial(_on_each_device, settings, backend, rate_of_this_step)
     backend.across_replicas(state, summed, proceed)
 
 
-def _moves_by_the_rule_alone(settings: Settings, parameter: ParameterState) -> bool:
-    """Whether nothing else changes this variable, so that a sparse gradient may stay one."""
-    if settings.own_rule is not None:
+def _rule_alone_changes(settings: Settings, parameter: ParameterState) -> bool:
+    """Whether nothing but the rule changes this variable: then a sparse gradient may stay one."""
+    if settings.own_rule is not None or settings.groups[parameter.group].weight_decay:
         return False
-    decays = parameter.decays and settings.weight_decay
-    return not decays and all(
-        v is None for v in (parameter.average, parameter.accumulator, parameter.constraint)
-    )
+    kept = (parameter.average, parameter.accumulator, parameter.constraint)
+    return all(each is None for each in kept)
 
 
 def _on_each_device(
     settings: Settings,
     backend: Backend,
-    rate_of_this_step: Callable[[], Tensor | float],
+    rate_of_this_step: RateOfThisStep,
     devices: Sequence[tuple[Any, State, list[Tensor | None]]],
 ) -> None:
     """The step from the summed gradients on; every device does the same to its own copies."""
@@ -79,135 +79,204 @@ def _on_device(
     gradients: Sequence[Tensor | None],
     rate: Tensor,
 ) -> None:
-    advance = partial(_advance, settings, backend, state, gradients, rate)
+    """Unscale the loss; with a dynamic scale, skip the step if a gradient is not finite."""
+    backend = backend.of_this_trace()  # this may be compiled by itself
+    go_on = partial(_accumulate_or_update, settings, backend, state, gradients, rate)
     if state.dynamic_scale is None:
-        advance(1 / settings.loss_scale_factor)
+        go_on(loss_scale.unscaling(settings.loss_scale_factor))
     else:
-        loss_scale.if_finite(backend, state, gradients, advance)
+        _if_finite(backend, state, gradients, go_on)
 
 
-def _advance(
+def _if_finite(
+    backend: Backend,
+    state: State,
+    gradients: Sequence[Tensor | None],
+    go_on: Callable[[Tensor], None],
+) -> None:
+    """Do the step if all gradients are finite, else halve the dynamic scale."""
+    dynamic = state.dynamic_scale
+    assert dynamic is not None
+    finite = loss_scale.all_finite([backend.values(g) for g in gradients if g is not None])
+
+    def step_and_count() -> None:
+        scale, finite_steps = backend.read(dynamic.scale), backend.read(dynamic.finite_steps)
+        go_on(loss_scale.unscaling(scale))
+        scale, finite_steps = loss_scale.after_finite_step(
+            scale, finite_steps, dynamic.growth_steps
+        )
+        backend.assign(dynamic.scale, scale)
+        backend.assign(dynamic.finite_steps, finite_steps)
+
+    def skip() -> None:
+        backend.assign(dynamic.scale, loss_scale.after_other_step(backend.read(dynamic.scale)))
+        backend.clear([dynamic.finite_steps])
+
+    own = [dynamic.scale, dynamic.finite_steps]
+    backend.cond(finite, step_and_count, [*state.variables(), state.iterations, *own])
+    backend.cond(keras.ops.logical_not(finite), skip, own)
+
+
+def _accumulate_or_update(
     settings: Settings,
     backend: Backend,
     state: State,
     gradients: Sequence[Tensor | None],
     rate: Tensor | float,
-    unscale: Tensor | float,
+    unscaling: Tensor | float,
 ) -> None:
-    """Accumulate or update, and count the step."""
-    pairs = zip(state.parameters, gradients, strict=True)
-    updates = [
-        Update(parameter, gradient, unscale)
-        for parameter, gradient in pairs
-        if gradient is not None
-    ]
+    """Accumulate, and update at the last step of the window; count the step."""
+    updates = _updates(state, gradients, unscaling)
     if settings.window == 1:
         _update(settings, backend, state, updates, rate)
     else:
-        _accumulate(settings, backend, state, updates)
+        _accumulate(backend, state, updates)
         _update_if_due(settings, backend, state, updates, rate)
     backend.count(state.iterations)
 
 
-def _update(
-    settings: Settings, backend: Backend, state: State, updates: Sequence[Update], rate: Tensor
+def _updates(
+    state: State, gradients: Sequence[Tensor | None], coefficient: Tensor | float
+) -> Updates:
+    """The variables that have a gradient, with it."""
+    updates = Updates(state.parameters, gradients, coefficient)
+    return updates.where([gradient is not None for gradient in gradients])
+
+
+# -- accumulation ------------------------------------------------------------------------------
+
+
+def _accumulate(backend: Backend, state: State, updates: Updates) -> None:
+    """Add to the sums of this window, and note which variables have had a gradient in it."""
+    in_window = backend.read(state.in_window)
+    overwriting, summed = updates.split(_overwriting(updates))
+    backend.accumulate(summed)
+    for update in overwriting:
+        accumulator = update.parameter.accumulator
+        is_first = in_window[update.parameter.index] == 0
+        so_far = backend.read(accumulator)
+        backend.assign(accumulator, accumulation.largest(so_far, update.gradient, is_first))
+    with_gradient = {parameter.index for parameter in updates.parameters}
+    present = [float(parameter.index in with_gradient) for parameter in state.parameters]
+    backend.assign(state.in_window, keras.ops.maximum(in_window, present))
+
+
+def _update_if_due(
+    settings: Settings, backend: Backend, state: State, updates: Updates, rate: Tensor | float
 ) -> None:
-    """Change the weights: clip, decay, rule, constraints, EMA."""
-    updates = _clip(settings, backend, _take_values(settings, backend, updates))
-    large = _move_large(settings, backend, state, updates, rate)
-    small = (
-        [update for update in updates if id(update.parameter) not in large] if large else updates
+    """Close the window at its last step: update with the mean, and begin a new window."""
+
+    def close() -> None:
+        _update(settings, backend, state, _means(settings, backend, state, updates), rate)
+        backend.clear([parameter.accumulator for parameter in state.parameters] + [state.in_window])
+
+    due = accumulation.is_update(backend.read(state.iterations), settings.window)
+    backend.cond(due, close, state.variables())
+
+
+def _means(settings: Settings, backend: Backend, state: State, updates: Updates) -> Updates:
+    """The means of the window, where it has gradients: this step's `updates` or earlier ones."""
+    in_window = backend.read(state.in_window)
+    in_this_step = {parameter.index for parameter in updates.parameters}
+    return Updates(
+        state.parameters,
+        [backend.read(parameter.accumulator) for parameter in state.parameters],
+        accumulation.mean_coefficient(settings.window),
+        [i in in_this_step or in_window[i] > 0 for i in range(len(state.parameters))],
     )
-    certain = [update for update in small if update.present is True]
-    _descend(settings, backend, certain, rate)
-    if len(certain) < len(small):
-        uncertain = [update for update in small if update.present is not True]
-        _descend_if_present(settings, backend, uncertain, rate, state.own)
-    if settings.use_ema:
-        _average(
-            settings,
-            backend,
-            state,
-            [parameter for parameter in state.parameters if id(parameter) not in large],
-        )
-        _close_average(settings, backend, state)
 
 
-def _descend_if_present(
-    settings: Settings,
-    backend: Backend,
-    updates: Sequence[Update],
-    rate: Tensor,
-    own: Sequence[Variable],
+# -- an update ---------------------------------------------------------------------------------
+
+
+def _update(
+    settings: Settings, backend: Backend, state: State, updates: Updates, rate: Tensor | float
 ) -> None:
-    """As `_descend()`, where only the run can tell whether there is a gradient."""
-    for update in updates:
-        written = (update.parameter.variable, update.parameter.velocity, *own)
-        writes = [v for v in written if v is not None]
-        backend.when(update.present, partial(_descend, settings, backend, [update], rate), writes)
+    """Change the weights: clip, decay, rule, constraints, EMA, overwriting."""
+    updates = _clip(settings, backend, _overwrite_with_gradients(backend, updates))
+    backend.in_parts(partial(_change_and_average, settings, state, rate), updates, settings)
+    if settings.use_ema:
+        updated = {parameter.index for parameter in updates.parameters}
+        others = [p for p in state.parameters if p.index not in updated]
+        _average_weights(settings, state, backend, others)
+        backend.assign(state.averaging, keras.ops.ones((), dtype="int32"))
+        _overwrite_weights_if_due(settings, backend, state)
 
 
-def _move_large(
-    settings: Settings, backend: Backend, state: State, updates: Sequence[Update], rate: Tensor
-) -> frozenset[int]:
-    """Update and average the variables so large that it pays to do both in one pass; which ones."""
-    if settings.own_rule is not None or not (settings.weight_decay or settings.use_ema):
-        return frozenset()  # the rule alone is one pass
-
-    def move_and_average(updates: Sequence[Update]) -> None:
-        _descend(settings, backend, updates, rate)
-        if settings.use_ema:
-            _average(settings, backend, state, [update.parameter for update in updates])
-
-    def takes_several_passes(parameter: ParameterState) -> bool:
-        return bool(parameter.decays and settings.weight_decay) or parameter.average is not None
-
-    several = [
-        update
-        for update in updates
-        if update.present is True and takes_several_passes(update.parameter)
-    ]
-    return backend.in_one_pass(move_and_average, several)
+def _overwriting(updates: Updates) -> list[bool]:
+    return [parameter.overwrite_with_gradient for parameter in updates.parameters]
 
 
-def _clip(settings: Settings, backend: Backend, updates: Sequence[Update]) -> Sequence[Update]:
-    if not updates:
+def _overwrite_with_gradients(backend: Backend, updates: Updates) -> Updates:
+    """Give the variables whose gradient is their new value that value; return the other updates."""
+    overwriting, others = updates.split(_overwriting(updates))
+    for update in overwriting:
+        value = keras.ops.copy(update.gradient)  # the caller's own stays the caller's
+        if update.present is not True:
+            value = keras.ops.where(update.present, value, backend.read(update.parameter.variable))
+        backend.assign(update.parameter.variable, value)
+    return others
+
+
+def _clip(settings: Settings, backend: Backend, updates: Updates) -> Updates:
+    if not len(updates):
         return updates
     if settings.clipvalue is not None:
-        return clipping.clip_values(backend, updates, settings.clipvalue)
+        return backend.clip_values(updates, settings.clipvalue)
     if settings.clipnorm is not None:
-        return clipping.clip_each_norm(backend, updates, settings.clipnorm)
+        return backend.clip_each_norm(updates, settings.clipnorm)
     if settings.global_clipnorm is not None:
-        return clipping.clip_global_norm(backend, updates, settings.global_clipnorm)
+        return backend.clip_global_norm(updates, settings.global_clipnorm)
     return updates
 
 
-def _descend(settings: Settings, backend: Backend, updates: Sequence[Update], rate: Tensor) -> None:
-    """Decay the weights, apply the rule, then the constraints."""
-    if not updates:
-        return
-    if settings.own_rule is not None:
-        _descend_by_own_rule(settings, backend, updates, rate)
-    else:
-        backend.descend(updates, rate, settings.momentum, settings.nesterov, settings.weight_decay)
-    _constrain(settings, backend, [update.parameter for update in updates])
-
-
-def _descend_by_own_rule(
-    settings: Settings, backend: Backend, updates: Sequence[Update], rate: Tensor
+def _change_and_average(
+    settings: Settings, state: State, rate: Tensor | float, backend: Backend, updates: Updates
 ) -> None:
-    """As `_descend()`, by the `update_step()` of a subclass."""
+    """All that happens to the weights of these variables, and to their averages."""
+    certain, uncertain = updates.by_presence()
+    _change_weights(settings, backend, rate, certain)
+    for update in uncertain:
+        parameter = update.parameter
+        alone = Updates([parameter], [update.gradient], update.coefficient)
+        writes = [v for v in (parameter.variable, parameter.velocity, *state.own) if v is not None]
+        change = partial(_change_weights, settings, backend, rate, alone)
+        backend.cond(update.present, change, writes)
+    if settings.use_ema:
+        _average_weights(settings, state, backend, updates.parameters)
+
+
+def _change_weights(
+    settings: Settings, backend: Backend, rate: Tensor | float, updates: Updates
+) -> None:
+    """Decay the weights, apply the rule, then the constraints."""
+    for group, of_group in updates.by_group():
+        its = settings.groups[group]
+        if settings.own_rule is not None:
+            _apply_own_rule(settings.own_rule, backend, of_group, rate, its.weight_decay)
+        else:
+            backend.decay_and_apply_rule(
+                of_group, rate, its.momentum, settings.nesterov, its.weight_decay
+            )
+    _apply_constraints(backend, updates.parameters)
+
+
+def _apply_own_rule(
+    own_rule: Callable[[Tensor, Any, Any], None],
+    backend: Backend,
+    updates: Updates,
+    rate: Tensor | float,
+    weight_decay: float,
+) -> None:
+    """Decay the weights, and apply the `update_step()` of a subclass in place of the rule."""
     for update in updates:
-        if settings.weight_decay and update.parameter.decays:
-            weights = backend.read(update.parameter.variable)
-            dtype = keras.backend.standardize_dtype(weights.dtype)
-            factor = decay_factor(rate, settings.weight_decay, dtype)
-            backend.assign(update.parameter.variable, decayed(weights, factor))
-        gradient = precision.scalar(update.coefficient, update.gradient.dtype) * update.gradient
-        settings.own_rule(gradient, update.parameter.variable, rate)  # type: ignore[misc]
+        if weight_decay:
+            backend.decay_weights([update.parameter], rate, weight_decay)
+        gradient = scalar(update.coefficient, update.gradient.dtype) * update.gradient
+        own_rule(gradient, update.parameter.variable, rate)
 
 
-def _constrain(settings: Settings, backend: Backend, parameters: Sequence[ParameterState]) -> None:
+def _apply_constraints(backend: Backend, parameters: Sequence[ParameterState]) -> None:
     try:
         for parameter in parameters:
             if parameter.constraint is not None:
@@ -220,89 +289,22 @@ def _constrain(settings: Settings, backend: Backend, parameters: Sequence[Parame
         ) from error
 
 
-def _average(
-    settings: Settings, backend: Backend, state: State, parameters: Sequence[ParameterState]
+def _average_weights(
+    settings: Settings, state: State, backend: Backend, parameters: Sequence[ParameterState]
 ) -> None:
     """Average the weights of these variables, with a gradient or not."""
-    begun = backend.read(state.averaging) > 0
     averaged = [parameter for parameter in parameters if parameter.average is not None]
     if averaged:
-        backend.average(averaged, settings.ema_momentum, begun)
+        backend.average(averaged, settings.ema_momentum, backend.read(state.averaging) > 0)
 
 
-def _close_average(settings: Settings, backend: Backend, state: State) -> None:
-    """Note that the averages hold weights now, and overwrite the weights with them if due."""
-    backend.assign(state.averaging, keras.ops.ones((), dtype="int32"))
-    if settings.ema_overwrite_frequency is not None:
-        averaged = [parameter for parameter in state.parameters if parameter.average is not None]
-        updates = backend.read(state.iterations) // settings.window + 1
-        backend.when(
-            updates % settings.ema_overwrite_frequency == 0,
-            partial(backend.overwrite, averaged),
-            [parameter.variable for parameter in averaged],
-        )
-
-
-def _take_values(
-    settings: Settings, backend: Backend, updates: Sequence[Update]
-) -> Sequence[Update]:
-    """Give variables that take their gradient as value that value; return the other updates."""
-    takers = [update for update in updates if update.parameter.overwrite_with_gradient]
-    for update in takers:
-        value = keras.ops.copy(update.gradient)  # the caller's own stays the caller's
-        if update.present is not True:
-            value = keras.ops.where(update.present, value, backend.read(update.parameter.variable))
-        backend.assign(update.parameter.variable, value)
-    return [m for m in updates if not m.parameter.overwrite_with_gradient] if takers else updates
-
-
-def _accumulate(
-    settings: Settings, backend: Backend, state: State, updates: Sequence[Update]
-) -> None:
-    """Add to the sums of this window, and note which variables have had a gradient in it."""
-    in_window = backend.read(state.in_window)
-    backend.accumulate(
-        [update for update in updates if not update.parameter.overwrite_with_gradient]
+def _overwrite_weights_if_due(settings: Settings, backend: Backend, state: State) -> None:
+    if settings.ema_overwrite_frequency is None:
+        return
+    averaged = [parameter for parameter in state.parameters if parameter.average is not None]
+    updates = backend.read(state.iterations) // settings.window + 1
+    backend.cond(
+        ema.overwrites(updates, settings.ema_overwrite_frequency),
+        partial(backend.overwrite, averaged),
+        [parameter.variable for parameter in averaged],
     )
-    for update in updates:
-        if (
-            update.parameter.overwrite_with_gradient
-        ):  # float8 scales: the largest of the window counts
-            so_far = backend.read(update.parameter.accumulator)
-            largest = keras.ops.maximum(so_far, update.gradient)
-            is_first = in_window[_index(state, update)] == 0
-            backend.assign(
-                update.parameter.accumulator, keras.ops.where(is_first, update.gradient, largest)
-            )
-    moved = {id(update.parameter) for update in updates}
-    present = [float(id(parameter) in moved) for parameter in state.parameters]
-    backend.assign(state.in_window, keras.ops.maximum(in_window, present))
-
-
-def _update_if_due(
-    settings: Settings, backend: Backend, state: State, updates: Sequence[Update], rate: Tensor
-) -> None:
-    """Close the window at its last step: update with the mean, and begin a new window."""
-
-    def close() -> None:
-        in_window = backend.read(state.in_window)
-        now = {id(update.parameter) for update in updates}
-        share = 1 / settings.window  # shared object: backends batch by coefficient
-        means = [
-            Update(
-                parameter,
-                backend.read(parameter.accumulator),
-                1.0 if parameter.overwrite_with_gradient else share,
-                present=True if id(parameter) in now else in_window[i] > 0,
-            )
-            for i, parameter in enumerate(state.parameters)
-        ]
-        _update(settings, backend, state, means, rate)
-        backend.clear([parameter.accumulator for parameter in state.parameters] + [state.in_window])
-
-    due = (backend.read(state.iterations) + 1) % settings.window == 0
-    backend.when(due, close, state.variables())
-
-
-def _index(state: State, update: Update) -> int:
-    return next(i for i, parameter in enumerate(state.parameters) if parameter is update.parameter)

@@ -8,19 +8,34 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
 
+from kerasgd.rules import accumulation, clipping
 from kerasgd.rules import momentum as momentum_rule
-from kerasgd.rules import precision
 from kerasgd.rules.ema import averaged
+from kerasgd.rules.precision import scalar
 from kerasgd.rules.weight_decay import decay_factor, decayed
-from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
+from kerasgd.settings import Settings
+from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Updates, Variable
+
+# Sums of squares, one for each norm, of gradients that are measured in units (None: in 1).
+SquaresIn = Callable[[Tensor | None], Tensor]
 
 
 class Backend:
     """The operations of a step."""
+
+    def of_this_trace(self) -> Backend:
+        """The operations for the code that runs now, or that is being traced.
+
+        Where a backend has several ways to do one thing, this is where their choice begins; a step
+        asks once, and once more in code that is compiled by itself.
+        """
+        return self
 
     def without_autograph(self, function: Callable[..., None]) -> Callable[..., None]:
         """`function`, not to be rewritten where the backend's compiler rewrites Python code."""
@@ -54,14 +69,14 @@ class Backend:
         """
         return function
 
-    def when(
+    def cond(
         self, condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]
     ) -> None:
         """Do `action`, which writes nothing but `writes`, if `condition` holds."""
         if bool(condition):
             action()
 
-    def choose(
+    def cond_value(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
     ) -> Tensor:
         """The one or the other, only that one computed where the backend can."""
@@ -119,6 +134,65 @@ class Backend:
         """The gradient with `function` applied to its elements."""
         return function(gradient)
 
+    def clip_values(self, updates: Updates, limit: float) -> Updates:
+        """`clipvalue` (contract 4.1)."""
+
+        def clipped(update: Update) -> Tensor:
+            # The limit of what is yet to be multiplied by the coefficient.
+            its_limit = limit / scalar(update.coefficient, update.gradient.dtype)
+            return self.map_values(
+                lambda values: clipping.clip_value(values, its_limit), update.gradient
+            )
+
+        return replace(updates, gradients=list(map(clipped, updates)))
+
+    def clip_each_norm(self, updates: Updates, limit: float) -> Updates:
+        """`clipnorm` (contract 4.1)."""
+        squares_in = partial(self.squared_norms, updates.gradients)
+        clip, in_units = self._clip_norms(squares_in, updates.coefficient, limit)
+        count = len(updates)
+        scales, coefficients = (list(keras.ops.unstack(part, count)) for part in clip)
+        gradients = self.rescale(in_units, updates.gradients, scales)
+        return replace(updates, gradients=gradients, coefficient=coefficients)
+
+    def clip_global_norm(self, updates: Updates, limit: float) -> Updates:
+        """`global_clipnorm` (contract 4.1)."""
+        count = len(updates)
+
+        def squares_in(units: Tensor | None) -> Tensor:
+            if units is not None:
+                units = keras.ops.broadcast_to(units, (count,))
+            squares = self.squared_norms(updates.gradients, units)
+            return keras.ops.reshape(keras.ops.sum(squares), (1,))
+
+        clip, in_units = self._clip_norms(squares_in, updates.coefficient, limit)
+        gradients = self.rescale(in_units, updates.gradients, [clip.scale[0]] * count)
+        return replace(updates, gradients=gradients, coefficient=clip.coefficient[0])
+
+    def _clip_norms(
+        self, squares_in: SquaresIn, unclipped: Any, limit: float
+    ) -> tuple[clipping.NormClip, Tensor]:
+        """What clips the norms, and whether they had to be measured in units.
+
+        That second measurement is done only where it is needed (contract 4.3).
+        """
+        ops = keras.ops
+        squares = squares_in(None)
+        unclipped = scalar(unclipped, squares.dtype)
+        in_units = clipping.needs_units(squares)
+
+        def as_usual() -> Tensor:
+            coefficients = clipping.clip_norm(squares, unclipped, limit)
+            return ops.stack([ops.ones_like(coefficients), coefficients])
+
+        def measured_in_units() -> Tensor:
+            units = clipping.units_for(squares)
+            clip = clipping.clip_norm_in_units(squares_in(units), units, unclipped, limit)
+            return ops.stack(clip)
+
+        scale, coefficient = ops.unstack(self.cond_value(in_units, measured_in_units, as_usual), 2)
+        return clipping.NormClip(scale, coefficient), in_units
+
     def rescale(
         self, condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
     ) -> Sequence[Tensor]:
@@ -126,37 +200,66 @@ class Backend:
         pairs = zip(gradients, factors, strict=True)
         return [gradient * keras.ops.cast(factor, gradient.dtype) for gradient, factor in pairs]
 
-    def accumulate(self, updates: Sequence[Update]) -> None:
+    def accumulate(self, updates: Updates) -> None:
         """accumulator <- accumulator + coefficient * gradient."""
         for update in updates:
             accumulator: Variable = update.parameter.accumulator
-            factor = precision.scalar(update.coefficient, update.gradient.dtype)
             total = self.read(accumulator)
-            # Contract 1.4: the cast comes last.
-            gradient = keras.ops.cast(factor * update.gradient, total.dtype)
-            self.assign(accumulator, total + gradient)
+            self.assign(
+                accumulator, accumulation.accumulated(total, update.gradient, update.coefficient)
+            )
 
     def clear(self, variables: Sequence[Variable]) -> None:
         """Set to zero."""
         for variable in variables:
             self.assign(variable, keras.ops.zeros_like(self.read(variable)))
 
-    def descend(
+    def decay_and_apply_rule(
         self,
-        updates: Sequence[Update],
+        updates: Updates,
         rate: Tensor,
         momentum: float,
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        """Rule 3.1 where it applies, w <- w - rate * weight_decay * w; then rules 1.1 to 1.3."""
+        """Weight decay (contract 3.1), then the update rule (contract 1.1 to 1.3)."""
+        if weight_decay:
+            self.decay_weights(updates.parameters, rate, weight_decay)
+        self.apply_rule(updates, rate, momentum, nesterov)
+
+    def decay_weights(
+        self, parameters: Sequence[ParameterState], rate: Tensor, weight_decay: float
+    ) -> None:
+        """w <- w - rate * weight_decay * w."""
+        for parameter in parameters:
+            weights = self.read(parameter.variable)
+            dtype = keras.backend.standardize_dtype(weights.dtype)
+            factor = decay_factor(rate, weight_decay, dtype)
+            self.assign(parameter.variable, decayed(weights, factor))
+
+    def apply_rule(self, updates: Updates, rate: Tensor, momentum: float, nesterov: bool) -> None:
+        """Rules 1.1 to 1.4."""
         for update in updates:
-            if weight_decay and update.parameter.decays:
-                weights = self.read(update.parameter.variable)
-                dtype = keras.backend.standardize_dtype(weights.dtype)
-                factor = decay_factor(rate, weight_decay, dtype)
-                self.assign(update.parameter.variable, decayed(weights, factor))
-            momentum_rule.descend(update, rate, momentum, nesterov, self.read, self.assign)
+            self.apply_rule_to_one(update, rate, momentum, nesterov)
+
+    def apply_rule_to_one(
+        self, update: Update, rate: Tensor, momentum: float, nesterov: bool
+    ) -> None:
+        """Rules 1.1 to 1.4 for one variable."""
+        variable, velocity = update.parameter.variable, update.parameter.velocity
+        weights = self.read(variable)
+        dtype = keras.backend.standardize_dtype(weights.dtype)
+        step = momentum_rule.learning_rate_times_gradient(
+            update.gradient, update.coefficient, rate, dtype
+        )
+        if velocity is None:
+            self.assign(variable, momentum_rule.without_momentum(weights, step))
+            return
+        weights, new_velocity = momentum_rule.with_momentum(
+            weights, self.read(velocity), step, momentum, nesterov
+        )
+        self.assign(variable, weights)
+        self.assign(velocity, new_velocity)
 
     def average(self, parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
         """average <- momentum * average + (1 - momentum) * w; the first one is w itself."""
@@ -164,15 +267,19 @@ class Backend:
             old, weights = self.read(parameter.average), self.read(parameter.variable)
             self.assign(parameter.average, averaged(old, weights, momentum, begun))
 
-    def in_one_pass(
-        self, function: Callable[[Sequence[Update]], None], updates: Sequence[Update]
-    ) -> frozenset[int]:
-        """Do `function`, which takes several passes over memory, in one where that pays.
+    def in_parts(
+        self,
+        change: Callable[[Backend, Updates], None],
+        updates: Updates,
+        settings: Settings,
+    ) -> None:
+        """Do `change`, all that happens to the weights in an update, for all of the updates.
 
-        It is called with the updates for which it does, if there are any; where the backend goes
-        piece by piece, once for each piece. The answer has the `id()` of the updates' parameters.
+        It takes several passes over memory: the backend may divide the updates so that each part
+        takes them in the cache, or that a compiler makes one of them. It hands over with each part
+        the operations for it.
         """
-        return frozenset()
+        change(self, updates)
 
     def overwrite(self, parameters: Sequence[ParameterState]) -> None:
         """w <- average."""

@@ -27,7 +27,7 @@ class JaxBackend(Backend):
         """JAX's sparse gradients are made dense."""
         return [gradient if gradient is None else _dense(gradient) for gradient in gradients]
 
-    def when(
+    def cond(
         self, condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]
     ) -> None:
         if not isinstance(condition, jax.core.Tracer):
@@ -46,14 +46,13 @@ class JaxBackend(Backend):
         for variable, value in zip(writes, values, strict=True):
             variable.assign(value)
 
-    def choose(
+    def cond_value(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
     ) -> Tensor:
         if isinstance(condition, jax.core.Tracer):
             return jax.lax.cond(condition, yes, no)
-        return (
-            yes() if condition else no()
-        )  # a cond of new functions would be compiled at each step
+        # In eager code `lax.cond` would compile its functions, which are new at each step.
+        return yes() if condition else no()
 
     def call_each_time(self, function: Callable[[], float]) -> float:
         """Refused in a compiled step, which has no sound way out."""

@@ -18,7 +18,7 @@ import numpy as np
 from kerasgd.arguments import LARGEST_WHOLE_NUMBER
 from kerasgd.errors import StateError
 from kerasgd.files.matching import Described
-from kerasgd.rules.precision import LARGEST_NORMAL, SMALLEST_NORMAL
+from kerasgd.limits import LARGEST_NORMAL, SMALLEST_NORMAL
 
 Array = np.ndarray[Any, Any]
 

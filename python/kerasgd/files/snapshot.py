@@ -14,9 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import learning_rate as rates
 from kerasgd.errors import StateError
-from kerasgd.files import archive, replacing, state
+from kerasgd.files import archive, rates, replacing, state
 from kerasgd.files.archive import Array
 
 FORMAT = 1

@@ -17,11 +17,11 @@ import numpy as np
 from keras.optimizers import LossScaleOptimizer as Wrapper
 
 from kerasgd import arguments
-from kerasgd import learning_rate as rates
 from kerasgd.files import state as saved_state
 from kerasgd.from_keras import from_keras
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.r import transfer
+from kerasgd.rules.learning_rate import Schedule
 from kerasgd.sgd import SGD
 from kerasgd.variables import check_available, path_of, shape_of, value_of
 
@@ -96,9 +96,9 @@ def _scale(optimizer: Wrapper) -> dict[str, float]:
 def _rate_now(optimizer: SGD) -> float | None:
     """The rate of the next step, of a function the last one; None where it was never called."""
     rate = optimizer.rate_setting()
-    if rate is not None and callable(rate) and not isinstance(rate, rates.Schedule):
+    if rate is not None and callable(rate) and not isinstance(rate, Schedule):
         return optimizer._last_rate
-    if isinstance(rate, rates.Schedule):
+    if isinstance(rate, Schedule):
         check_available([optimizer._iterations], optimizer)
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
     if not isinstance(rate, float):
@@ -152,7 +152,7 @@ def _exclusions(optimizer: SGD) -> tuple[list[str], list[str]]:
 
 def same(one: Any, other: Any, tolerance: float = 0.0) -> bool:
     """Whether two values of a setting are the same; schedules are if class and arguments are."""
-    if isinstance(one, rates.Schedule) and type(one) is type(other):
+    if isinstance(one, Schedule) and type(one) is type(other):
         return same(one.get_config(), other.get_config(), tolerance)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         keys_are = one.keys() == other.keys()

@@ -8,8 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments, gradients, schedules
-from kerasgd.arguments import LARGEST_FLOAT32
+from kerasgd import arguments, gradients, limits, schedules
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.files import snapshot
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
@@ -200,7 +199,7 @@ def gradient(data: bytes, shape: list[float], variable: Any) -> Any:
     if array.shape != wanted:
         raise ArgumentValueError("grads", f"{_shaped(wanted)} for `{path_of(variable)}`", array)
     dtype = precision.wide(keras.backend.standardize_dtype(variable.dtype))
-    if dtype == "float32" and np.any(np.isfinite(array) & (np.abs(array) > LARGEST_FLOAT32)):
+    if dtype == "float32" and np.any(np.isfinite(array) & (np.abs(array) > limits.LARGEST)):
         raise ArgumentValueError(
             "grads",
             f"numbers up to 3.4e38 for `{path_of(variable)}`",

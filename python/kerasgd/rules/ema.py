@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights (contract 5.1)."""
+"""The exponential moving average of the weights (contract 5.1, 5.2)."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def averaged(average: Tensor, weights: Tensor, momentum: float, begun: Tensor) -
     weights = keras.ops.cast(weights, average.dtype)
     later = momentum * average + (1 - momentum) * weights
     return keras.ops.where(begun, later, weights)
+
+
+def overwrites(updates: Tensor, frequency: int) -> Tensor:
+    """Whether averages overwrite the weights after this update, the `updates`-th (contract 5.2)."""
+    return updates % frequency == 0

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import keras
 
 from kerasgd.rules.precision import scalar, wide
-from kerasgd.state import Tensor, Update, Variable
+from kerasgd.state import Tensor
 
 
 def learning_rate_times_gradient(
@@ -37,24 +35,3 @@ def with_momentum(
     if nesterov:
         ahead = momentum * ahead - step
     return ops.cast(ops.cast(weights, step.dtype) + ahead, weights.dtype), new_velocity
-
-
-def descend(
-    update: Update,
-    rate: Tensor,
-    momentum: float,
-    nesterov: bool,
-    read: Callable[[Variable], Tensor],
-    assign: Callable[[Variable, Tensor], None],
-) -> None:
-    """Rules 1.1 to 1.4 for one variable; `read` and `assign` are those of the backend."""
-    parameter, weights = update.parameter, read(update.parameter.variable)
-    step = learning_rate_times_gradient(
-        update.gradient, update.coefficient, rate, keras.backend.standardize_dtype(weights.dtype)
-    )
-    if parameter.velocity is None:
-        assign(parameter.variable, without_momentum(weights, step))
-        return
-    weights, velocity = with_momentum(weights, read(parameter.velocity), step, momentum, nesterov)
-    assign(parameter.variable, weights)
-    assign(parameter.velocity, velocity)

@@ -6,9 +6,6 @@ import keras
 
 from kerasgd.state import Tensor
 
-# Between these float32 numbers are normal, and so are their inverses.
-SMALLEST_NORMAL, LARGEST_NORMAL = 2.0**-126, 2.0**126
-
 
 def wide(dtype: str) -> str:
     """The dtype to compute in: at least float32, since half precision loses the small steps."""

@@ -17,7 +17,7 @@ from conftest import (
 
 import kerasgd
 from kerasgd.functions import ForeignFunction
-from kerasgd.learning_rate import value_of
+from kerasgd.rules.learning_rate import value_of
 
 not_on_jax = pytest.mark.skipif(BACKEND == "jax", reason="a compiled JAX step calls no function")
 

@@ -12,16 +12,27 @@ import tensorflow as tf
 
 from kerasgd.backends import grouped_norms
 from kerasgd.backends.base import Backend
-from kerasgd.backends.tensorflow import clusters, eager, kernels, replicas, sparse
+from kerasgd.backends.tensorflow import choice, clusters, eager, kernels, replicas, sparse
+from kerasgd.backends.tensorflow.choice import Implementation, Mode
 from kerasgd.backends.tensorflow.replicas import native
-from kerasgd.rules import momentum as momentum_rule
 from kerasgd.rules import precision
 from kerasgd.rules.weight_decay import decay_factor, decayed
-from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Variable
+from kerasgd.settings import Settings
+from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Updates, Variable
 
 
 class TensorFlowBackend(Backend):
-    """Variables are written by operations, in graphs and in eager code alike."""
+    """Variables are written by operations, in graphs and in eager code alike.
+
+    Attributes:
+        mode: what becomes of these operations, which `choice.py` chooses by.
+    """
+
+    def __init__(self, mode: Mode = Mode.EAGER) -> None:
+        self.mode = mode
+
+    def of_this_trace(self) -> Backend:
+        return TensorFlowBackend(choice.current_mode())
 
     def without_autograph(self, function: Callable[..., None]) -> Callable[..., None]:
         """AutoGraph makes tracing slow and has nothing to do here."""
@@ -36,7 +47,7 @@ class TensorFlowBackend(Backend):
     ) -> list[Tensor | None]:
         pairs = zip(gradients, parameters, strict=True)
         return [
-            g if g is None else _with_summed_rows(g, parameter, may_stay_sparse)
+            g if g is None else _with_summed_rows(self.mode, g, parameter, may_stay_sparse)
             for g, parameter in pairs
         ]
 
@@ -45,7 +56,7 @@ class TensorFlowBackend(Backend):
             return eager.compiled(function, state, settings)
         return function
 
-    def when(
+    def cond(
         self, condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]
     ) -> None:
         tf.cond(condition, action, lambda: None)
@@ -78,7 +89,7 @@ class TensorFlowBackend(Backend):
 
     def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
         elements = [self.values(gradient) for gradient in gradients]
-        if not kernels.are_better():
+        if self.mode is Mode.XLA:
             return grouped_norms.squared_norms(elements, units)
         if units is not None:
             factors = tf.unstack(1 / units, len(elements))
@@ -98,7 +109,7 @@ class TensorFlowBackend(Backend):
             )
         return function(gradient)
 
-    def choose(
+    def cond_value(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
     ) -> Tensor:
         return tf.cond(condition, yes, no)
@@ -113,13 +124,13 @@ class TensorFlowBackend(Backend):
                 self._times(tf.cast(factor, gradient.dtype), gradient) for factor, gradient in pairs
             ]
 
-        if not kernels.are_better():  # XLA fuses the product, and would copy for a conditional
+        if self.mode is Mode.XLA:  # it fuses the product, and would copy for a conditional
             return products()
         # One conditional for all: each one takes long to trace.
         rescaled: list[Tensor] = tf.cond(condition, products, lambda: list(gradients))
         return rescaled
 
-    def accumulate(self, updates: Sequence[Update]) -> None:
+    def accumulate(self, updates: Updates) -> None:
         for update in updates:
             accumulator: Variable = update.parameter.accumulator
             gradient = self._times(
@@ -131,69 +142,7 @@ class TensorFlowBackend(Backend):
         for variable in variables:
             variable.assign(tf.zeros_like(variable), read_value=False)
 
-    def descend(
-        self,
-        updates: Sequence[Update],
-        rate: Tensor,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
-    ) -> None:
-        if weight_decay:
-            self._decay(
-                [update.parameter for update in updates if update.parameter.decays],
-                rate,
-                weight_decay,
-            )
-        use_kernels = kernels.are_better()
-        # Each scalar once, not once for each of thousands of variables: updates share coefficients.
-        scalars: dict[tuple[Any, int], tuple[Tensor, Tensor]] = {}
-        for update in updates:
-            if isinstance(update.gradient, tf.IndexedSlices):
-                sparse.descend(update, rate, momentum, nesterov)
-            elif use_kernels and kernels.can_move(update):
-                dtype = update.gradient.dtype
-                key = (dtype, id(update.coefficient))
-                if key not in scalars:
-                    step = precision.scalar(rate, dtype) * precision.scalar(
-                        update.coefficient, dtype
-                    )
-                    scalars[key] = step, tf.constant(momentum, dtype)
-                kernels.descend(update, *scalars[key], nesterov)
-            else:
-                momentum_rule.descend(update, rate, momentum, nesterov, self.read, self.assign)
-
-    def average(self, parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
-        by_kernel: list[ParameterState] = []
-        plainly: list[ParameterState] = []
-        use_kernels = kernels.are_better()
-        for parameter in parameters:
-            has_kernel = use_kernels and kernels.can_average(parameter, momentum)
-            (by_kernel if has_kernel else plainly).append(parameter)
-        if by_kernel:
-            tf.cond(
-                begun,
-                lambda: kernels.average(by_kernel, momentum),
-                lambda: self._first_average(by_kernel),
-            )
-        super().average(plainly, momentum, begun)
-
-    def in_one_pass(
-        self, function: Callable[[Sequence[Update]], None], updates: Sequence[Update]
-    ) -> frozenset[int]:
-        """One cluster of operations that XLA compiles."""
-        large = [
-            update for update in updates if clusters.are_possible() and clusters.pays_for(update)
-        ]
-        if large:
-            clusters.run(partial(function, large))
-        return frozenset(id(update.parameter) for update in large)
-
-    def overwrite(self, parameters: Sequence[ParameterState]) -> None:
-        for parameter in parameters:
-            self.assign(parameter.variable, self.read(parameter.average))
-
-    def _decay(
+    def decay_weights(
         self, parameters: Sequence[ParameterState], rate: Tensor, weight_decay: float
     ) -> None:
         factors: dict[str, Tensor] = {}
@@ -203,6 +152,53 @@ class TensorFlowBackend(Backend):
             if dtype not in factors:  # once, and not once for each of thousands of variables
                 factors[dtype] = decay_factor(rate, weight_decay, dtype)
             self.assign(parameter.variable, decayed(weights, factors[dtype]))
+
+    def apply_rule(self, updates: Updates, rate: Tensor, momentum: float, nesterov: bool) -> None:
+        scalars = kernels.Scalars(rate, momentum, updates)
+        for update in updates:
+            implementation = choice.implementation(self.mode, update)
+            if implementation is Implementation.ROWS:
+                sparse.apply_rule(self.mode, update, rate, momentum, nesterov)
+            elif implementation is Implementation.KERNEL:
+                kernels.apply_rule(update, *scalars.of(update), nesterov)
+            else:
+                self.apply_rule_to_one(update, rate, momentum, nesterov)
+
+    def average(self, parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
+        by_kernel: list[ParameterState] = []
+        plainly: list[ParameterState] = []
+        for parameter in parameters:
+            implementation = choice.of_average(self.mode, parameter, momentum)
+            has_kernel = implementation is Implementation.KERNEL
+            (by_kernel if has_kernel else plainly).append(parameter)
+        if by_kernel:
+            tf.cond(
+                begun,
+                lambda: kernels.average(by_kernel, momentum),
+                lambda: self._first_average(by_kernel),
+            )
+        super().average(plainly, momentum, begun)
+
+    def in_parts(
+        self,
+        change: Callable[[Backend, Updates], None],
+        updates: Updates,
+        settings: Settings,
+    ) -> None:
+        """Large variables in one cluster, if they take several passes, and then the others."""
+        clustered, others = updates.split(
+            [
+                choice.implementation(self.mode, update, settings) is Implementation.CLUSTER
+                for update in updates
+            ]
+        )
+        if len(clustered):
+            clusters.run(partial(change, TensorFlowBackend(Mode.XLA), clustered))
+        change(self, others)
+
+    def overwrite(self, parameters: Sequence[ParameterState]) -> None:
+        for parameter in parameters:
+            self.assign(parameter.variable, self.read(parameter.average))
 
     def _first_average(self, parameters: Sequence[ParameterState]) -> None:
         for parameter in parameters:
@@ -214,7 +210,7 @@ class TensorFlowBackend(Backend):
     def across_replicas(
         self, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
     ) -> None:
-        replicas.across_replicas(state, gradients, proceed)
+        replicas.across_replicas(self.mode, state, gradients, proceed)
 
     def colocated_with(
         self, optimizer: Any, variable: Variable
@@ -226,7 +222,10 @@ class TensorFlowBackend(Backend):
 
 
 def _with_summed_rows(
-    gradient: Tensor, parameter: ParameterState, may_stay_sparse: Callable[[ParameterState], bool]
+    mode: Mode,
+    gradient: Tensor,
+    parameter: ParameterState,
+    may_stay_sparse: Callable[[ParameterState], bool],
 ) -> Tensor:
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
@@ -234,10 +233,10 @@ def _with_summed_rows(
     values = _widened(tf.convert_to_tensor(gradient.values))
     indices = tf.convert_to_tensor(gradient.indices, dtype_hint=tf.int64)
     gradient = tf.IndexedSlices(values, indices, _shape(native(parameter.variable)))
-    stays = may_stay_sparse(parameter) and sparse.pay_for(
-        gradient, parameter, native(parameter.variable)
+    stays = may_stay_sparse(parameter) and choice.stays_sparse(
+        mode, gradient, parameter, native(parameter.variable)
     )
-    return sparse.each_once(gradient) if stays else tf.convert_to_tensor(gradient)
+    return sparse.each_once(mode, gradient) if stays else tf.convert_to_tensor(gradient)
 
 
 def _shape(variable: tf.Variable) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import tensorflow as tf
 
-from kerasgd.state import ParameterState, Tensor, Update
+from kerasgd.rules.precision import scalar
+from kerasgd.state import ParameterState, Tensor, Update, Updates
 
 # Half precision must not be computed in half precision (contract 8).
 WIDE = (tf.float32, tf.float64)
@@ -18,28 +19,7 @@ WIDE = (tf.float32, tf.float64)
 SMALLEST_EMA_MOMENTUM = 0.5
 
 
-def _private_xla_test() -> Any:
-    """TensorFlow's test whether a graph is to be compiled by XLA; None where it has none."""
-    try:
-        from tensorflow.python.ops import control_flow_util
-
-        return control_flow_util.GraphOrParentsInXlaContext
-    except (ImportError, AttributeError):
-        return None
-
-
-_is_for_xla = _private_xla_test()
-
-
-def are_better() -> bool:
-    """Whether the code that is being traced, or runs, is not for XLA."""
-    if tf.executing_eagerly():
-        return True
-    # Without the test plain operations are right, if slower, in every graph.
-    return _is_for_xla is not None and not _is_for_xla(tf.compat.v1.get_default_graph())
-
-
-def can_move(update: Update) -> bool:
+def can_apply_rule(update: Update) -> bool:
     """Whether there is a kernel for this gradient and this variable."""
     kept = [update.parameter.variable, update.parameter.velocity]
     # (To TensorFlow the rows of a sparse gradient are a tensor too.)
@@ -66,7 +46,31 @@ def _has_handle(variable: Any) -> bool:
     )
 
 
-def descend(update: Update, step: Tensor, momentum: Tensor, nesterov: bool) -> None:
+class Scalars:
+    """The scalars of the kernels, each made once and not once for each of thousands of variables.
+
+    Args:
+        rate: the learning rate.
+        momentum: the momentum.
+        updates: those that the scalars are for.
+    """
+
+    def __init__(self, rate: Tensor, momentum: float, updates: Updates) -> None:
+        self._rate = rate
+        self._momentum = momentum
+        self._is_shared = updates.shares_coefficient()
+        self._made: dict[Any, tuple[Tensor, Tensor]] = {}
+
+    def of(self, update: Update) -> tuple[Tensor, Tensor]:
+        """The rate times the coefficient, and the momentum, in the dtype of the gradient."""
+        dtype = update.gradient.dtype
+        if not (self._is_shared and dtype in self._made):
+            step = scalar(self._rate, dtype) * scalar(update.coefficient, dtype)
+            self._made[dtype] = step, tf.constant(self._momentum, dtype)
+        return self._made[dtype]
+
+
+def apply_rule(update: Update, step: Tensor, momentum: Tensor, nesterov: bool) -> None:
     """Rules 1.1 to 1.3, where `step` is the learning rate times the coefficient.
 
     Both scalars are of the gradient's dtype.

@@ -16,17 +16,20 @@ import keras
 import tensorflow as tf
 
 from kerasgd.backends.tensorflow import sparse
+from kerasgd.backends.tensorflow.choice import Mode
 from kerasgd.errors import StateError
 from kerasgd.state import ParameterState, Proceed, State, Tensor, Variable
 from kerasgd.variables import path_of
 
 
-def across_replicas(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
+def across_replicas(
+    mode: Mode, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
+) -> None:
     """Sum the gradients, and `proceed` on each device with its copies of the state."""
     if not tf.distribute.has_strategy():
         proceed([(contextlib.nullcontext(), _on_this_device(state), list(gradients))])
         return
-    sum_and_proceed = partial(_sum_and_proceed, state, proceed)
+    sum_and_proceed = partial(_sum_and_proceed, mode, state, proceed)
     if tf.distribute.in_cross_replica_context():
         _check_single_replica()
         sum_and_proceed(tf.distribute.get_strategy(), list(gradients))
@@ -47,6 +50,7 @@ def _check_single_replica() -> None:
 
 
 def _sum_and_proceed(
+    mode: Mode,
     state: State,
     proceed: Proceed,
     strategy: tf.distribute.Strategy,
@@ -54,7 +58,7 @@ def _sum_and_proceed(
 ) -> None:
     # Only this worker's devices: `num_replicas_in_sync` counts the replicas of all workers.
     devices = len(strategy.extended.worker_devices)
-    sums = _sums(strategy, devices, state.parameters, gradients)
+    sums = _sums(mode, strategy, devices, state.parameters, gradients)
     copies = []
     for i in range(devices):
         on_device = _on_replica(strategy, state, devices, i)
@@ -64,6 +68,7 @@ def _sum_and_proceed(
 
 
 def _sums(
+    mode: Mode,
     strategy: tf.distribute.Strategy,
     devices: int,
     parameters: Sequence[ParameterState],
@@ -89,7 +94,7 @@ def _sums(
             return [_largest(strategy, devices, gradient, parameter)] * devices
         # Rows of several replicas come side by side.
         return [
-            sparse.each_once(s) if isinstance(s, tf.IndexedSlices) else s
+            sparse.each_once(mode, s) if isinstance(s, tf.IndexedSlices) else s
             for s in strategy.experimental_local_results(next(sums))
         ]
 

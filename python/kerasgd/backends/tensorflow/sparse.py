@@ -11,32 +11,20 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasgd.backends.tensorflow import clusters, kernels
+from kerasgd.backends.tensorflow import clusters
+from kerasgd.backends.tensorflow.choice import Mode
 from kerasgd.rules import momentum as momentum_rule
-from kerasgd.state import ParameterState, Tensor, Update
+from kerasgd.state import Tensor, Update
 
 
-def pay_for(gradient: tf.IndexedSlices, parameter: ParameterState, variable: tf.Variable) -> bool:
-    """Whether this gradient of `variable` is better not made dense."""
-    if parameter.velocity is None:
-        return True
-    # As a dense gradient it is one more tensor of the variable's size to write and to read. But
-    # without XLA, velocity and weights would be copied instead.
-    return (
-        (not kernels.are_better() or clusters.are_possible())
-        and clusters.is_large(variable)
-        and variable.dtype == gradient.values.dtype
-    )
-
-
-def each_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
+def each_once(mode: Mode, gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     """The gradient with duplicate rows summed, as the order of a step asks (contract 0)."""
     found, place = tf.unique(gradient.indices)
 
     def sums() -> tuple[Tensor, Tensor]:
         return tf.math.unsorted_segment_sum(gradient.values, place, tf.size(found)), found
 
-    if kernels.are_better():
+    if mode is not Mode.XLA:
         # To sum takes as long as the rule, and to see that there is nothing to sum a tenth of it.
         has_duplicates = tf.size(found) < tf.size(gradient.indices)
         values, rows = tf.cond(has_duplicates, sums, lambda: (gradient.values, gradient.indices))
@@ -45,15 +33,15 @@ def each_once(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
-def descend(update: Update, rate: Tensor, momentum: float, nesterov: bool) -> None:
+def apply_rule(mode: Mode, update: Update, rate: Tensor, momentum: float, nesterov: bool) -> None:
     """Rules 1.1 to 1.3; without velocity, rows that have no gradient are not written (11.2)."""
     if update.parameter.velocity is None:
-        _descend_plainly(update, rate)
+        _without_momentum(update, rate)
     else:
-        _descend_with_momentum(update, rate, momentum, nesterov)
+        _with_momentum(mode, update, rate, momentum, nesterov)
 
 
-def _descend_plainly(update: Update, rate: Tensor) -> None:
+def _without_momentum(update: Update, rate: Tensor) -> None:
     variable, step = update.parameter.variable, _step(update, rate)
     if variable.dtype == step.values.dtype:
         variable.scatter_sub(step)
@@ -79,22 +67,24 @@ def _step(update: Update, rate: Tensor) -> tf.IndexedSlices:
     return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
 
 
-def _descend_with_momentum(update: Update, rate: Tensor, momentum: float, nesterov: bool) -> None:
+def _with_momentum(
+    mode: Mode, update: Update, rate: Tensor, momentum: float, nesterov: bool
+) -> None:
     weights, velocity = update.parameter.variable, update.parameter.velocity
     assert velocity is not None
     kept = tf.constant(momentum, velocity.dtype)
     if tf.is_tensor(update.coefficient):  # 4.5, as above
         kept = tf.where(tf.math.is_nan(update.coefficient), kept * float("nan"), kept)
     step = _step(update, rate)
-    _in_place(lambda: velocity.assign(kept * velocity, read_value=False))
+    _in_place(mode, lambda: velocity.assign(kept * velocity, read_value=False))
     velocity.scatter_sub(step)
     ahead = momentum if nesterov else 1.0
-    _in_place(lambda: weights.assign(weights + ahead * velocity, read_value=False))
+    _in_place(mode, lambda: weights.assign(weights + ahead * velocity, read_value=False))
     if nesterov:
         weights.scatter_sub(step)
 
 
-def _in_place(assign: Callable[[], Any]) -> None:
+def _in_place(mode: Mode, assign: Callable[[], Any]) -> None:
     """Do an assignment to each element of a variable by its elements and those of others.
 
     TensorFlow copies a variable at each read, once rows were written to it. XLA reads and writes in
@@ -104,4 +94,4 @@ def _in_place(assign: Callable[[], Any]) -> None:
     def assigned() -> None:
         assign()
 
-    clusters.run(assigned) if kernels.are_better() else assign()
+    assign() if mode is Mode.XLA else clusters.run(assigned)

@@ -1,23 +1,19 @@
-"""PyTorch: tensors are written in place, by functions that take all variables at once.
-
-Inside a `keras.StatelessScope` nothing may be written in place: the values belong to the caller.
-There `_writable()` hands out copies, which the scope then holds.
-"""
+"""PyTorch: tensors are written in place, by functions that take all variables at once."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import torch
 
 from kerasgd.backends.base import Backend
-from kerasgd.backends.torch import kernels, pieces
-from kerasgd.keras_internals import in_stateless_scope
-from kerasgd.rules import momentum as momentum_rule
-from kerasgd.state import ParameterState, Proceed, State, Tensor, Update, Variable
+from kerasgd.backends.torch import choice, kernels, pieces
+from kerasgd.backends.torch.choice import Implementation, Mode
+from kerasgd.backends.torch.kernels import Batch
+from kerasgd.settings import Settings
+from kerasgd.state import ParameterState, Proceed, State, Tensor, Updates, Variable
 
 # Half precision must not be computed in half precision (contract 8).
 WIDE = {torch.float32, torch.float64}
@@ -26,7 +22,18 @@ DEVICE, PLACE = torch.Tensor.get_device, torch.Tensor.data_ptr
 
 
 class TorchBackend(Backend):
-    """Tensors are written in place, by functions that take all variables at once."""
+    """Tensors are written in place, by functions that take all variables at once.
+
+    Attributes:
+        mode: what may be done to the tensors, which `choice.py` chooses by.
+    """
+
+    def __init__(self, mode: Mode = Mode.IN_PLACE) -> None:
+        self.mode = mode
+
+    def of_this_trace(self) -> Backend:
+        mode = choice.current_mode()
+        return self if mode is self.mode else TorchBackend(mode)
 
     def prepare_gradients(
         self,
@@ -35,12 +42,14 @@ class TorchBackend(Backend):
         may_stay_sparse: Callable[[ParameterState], bool],
     ) -> list[Tensor | None]:
         """PyTorch's sparse gradients are made dense."""
-        weights = _values([parameter.variable for parameter in parameters])
-        if _are_ready([gradient for gradient in gradients if gradient is not None], weights):
+        weights = self._values([parameter.variable for parameter in parameters])
+        have_memory = self.mode is not Mode.TRACED
+        present = [gradient for gradient in gradients if gradient is not None]
+        if have_memory and _are_ready(present, weights):
             return list(gradients)
         pairs = zip(gradients, weights, strict=True)
         ready = [g if g is None else _made_ready(g, its_weights) for g, its_weights in pairs]
-        return _apart_from_weights(ready, weights)
+        return _apart_from_weights(ready, weights) if have_memory else ready
 
     def across_replicas(
         self, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
@@ -50,7 +59,7 @@ class TorchBackend(Backend):
             proceed([(contextlib.nullcontext(), state, list(gradients))])
 
     def count(self, counter: Variable) -> None:
-        (count,) = _writable([counter])
+        (count,) = self._writable([counter])
         count.add_(1)
 
     def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
@@ -69,8 +78,8 @@ class TorchBackend(Backend):
             return gradients
         return [gradient * factor for gradient, factor in zip(gradients, factors, strict=True)]
 
-    def accumulate(self, updates: Sequence[Update]) -> None:
-        accumulators = _writable([update.parameter.accumulator for update in updates])
+    def accumulate(self, updates: Updates) -> None:
+        accumulators = self._writable([p.accumulator for p in updates.parameters])
         for update, accumulator in zip(updates, accumulators, strict=True):
             gradient, coefficient = update.gradient, float(update.coefficient)
             if gradient.dtype == accumulator.dtype:
@@ -80,28 +89,45 @@ class TorchBackend(Backend):
 
     def clear(self, variables: Sequence[Variable]) -> None:
         if variables:
-            torch._foreach_zero_(_writable(variables))
+            torch._foreach_zero_(self._writable(variables))
 
-    def descend(
+    def decay_and_apply_rule(
         self,
-        updates: Sequence[Update],
+        updates: Updates,
         rate: Tensor,
         momentum: float,
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        for (dtype, of_weights, _, decays), alike in _by_kind(updates).items():
-            decay = float(rate) * weight_decay if decays else 0.0
-            if dtype != of_weights:
-                self._descend_one_by_one(alike, rate, momentum, nesterov, decay)
-                continue
-            # To look ahead takes a second pass.
-            for group in pieces.groups(alike) if nesterov else [alike]:
-                _descend_together(group, rate, momentum, nesterov, decay)
+        decay = float(rate) * weight_decay
+        for step, alike in self._alike(updates, rate):
+            batch = Batch(
+                self._writable([parameter.variable for parameter in alike.parameters]),
+                self._velocities(alike.parameters),
+                alike.gradients,
+                step,
+                momentum,
+                nesterov,
+                decay,
+            )
+            implementation = choice.implementation(self.mode, batch)
+            if implementation is Implementation.FUSED:
+                kernels.update_fused(batch)
+            elif implementation is Implementation.FOREACH:
+                kernels.update_foreach(batch)
+            else:
+                super().decay_and_apply_rule(alike, rate, momentum, nesterov, weight_decay)
+
+    def decay_weights(
+        self, parameters: Sequence[ParameterState], rate: Tensor, weight_decay: float
+    ) -> None:
+        for weights in self._writable([parameter.variable for parameter in parameters]):
+            # PyTorch computes half precision in float32 inside one operation.
+            weights.add_(weights, alpha=-float(rate) * weight_decay)
 
     def average(self, parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
-        averages = _writable([parameter.average for parameter in parameters])
-        weights = _values([parameter.variable for parameter in parameters])
+        averages = self._writable([parameter.average for parameter in parameters])
+        weights = self._values([parameter.variable for parameter in parameters])
         if not bool(begun):
             torch._foreach_copy_(averages, weights)
             return
@@ -112,34 +138,58 @@ class TorchBackend(Backend):
             ]
             kernels.average(alike, of_alike, momentum)
 
-    def in_one_pass(
-        self, function: Callable[[Sequence[Update]], None], updates: Sequence[Update]
-    ) -> frozenset[int]:
-        """Piece by piece, over memory once and the rest over the cache."""
-        if not pieces.pay_for(updates):
-            return frozenset()
-        alone = [update for update in updates if update.parameter.constraint is None]
-        for group in pieces.groups(alone):
-            function(group)
-        return frozenset(id(update.parameter) for update in alone)
+    def in_parts(
+        self,
+        change: Callable[[Backend, Updates], None],
+        updates: Updates,
+        settings: Settings,
+    ) -> None:
+        """Piece by piece, if that pays: over memory once and the rest over the cache."""
+        in_pieces, others = choice.in_pieces(self.mode, updates, settings)
+        for piece in pieces.of(in_pieces, choice.PIECE):
+            change(self, piece)
+        change(self, others)
 
     def overwrite(self, parameters: Sequence[ParameterState]) -> None:
-        weights = _writable([parameter.variable for parameter in parameters])
-        for w, average in zip(
-            weights, _values([parameter.average for parameter in parameters]), strict=True
-        ):
+        weights = self._writable([parameter.variable for parameter in parameters])
+        averages = self._values([parameter.average for parameter in parameters])
+        for w, average in zip(weights, averages, strict=True):
             w.copy_(average)
 
-    def _descend_one_by_one(
-        self, updates: Sequence[Update], rate: Tensor, momentum: float, nesterov: bool, decay: float
-    ) -> None:
-        """The rules for weights of another dtype than their gradients, which are wide enough."""
-        for update in updates:
-            if decay:
-                # PyTorch computes half precision in float32 inside one operation.
-                (written,) = _writable([update.parameter.variable])
-                written.add_(written, alpha=-decay)
-            momentum_rule.descend(update, rate, momentum, nesterov, self.read, self.assign)
+    def _values(self, variables: Sequence[Variable]) -> list[torch.Tensor]:
+        """The tensors that variables hold, or that the scope holds for them."""
+        # `value` asks for scopes of several kinds, which costs more than to update a small
+        # variable.
+        if self.mode is not Mode.COPIES:
+            held = [variable._value for variable in variables]
+            if type(None) not in map(type, held):
+                return held
+        return [variable.value for variable in variables]
+
+    def _writable(self, variables: Sequence[Variable]) -> list[torch.Tensor]:
+        """Tensors to write into: the variables' own, or copies that the scope will hold."""
+        if self.mode is not Mode.COPIES:
+            return self._values(variables)
+        copies = [value.detach().clone() for value in self._values(variables)]
+        for variable, copy in zip(variables, copies, strict=True):
+            variable.assign(copy)
+        return copies
+
+    def _alike(self, updates: Updates, rate: Tensor) -> Iterator[tuple[float, Updates]]:
+        """The updates that one call can do together, with the rate times their coefficient."""
+        of_gradients = [gradient.dtype for gradient in updates.gradients]
+        weights = self._values([parameter.variable for parameter in updates.parameters])
+        of_weights = [w.dtype for w in weights]
+        steps = _folded_for_each(rate, updates, of_gradients)
+        kinds = list(zip(steps, of_gradients, of_weights, strict=True))
+        # (A step that is NaN equals no other: each makes a part of its own.)
+        for kind in dict.fromkeys(kinds):
+            yield kind[0], updates.where([its_kind == kind for its_kind in kinds])
+
+    def _velocities(self, parameters: Sequence[ParameterState]) -> list[torch.Tensor]:
+        if parameters[0].velocity is None:
+            return []
+        return self._writable([parameter.velocity for parameter in parameters])
 
 
 def _are_ready(gradients: Sequence[Tensor], weights: Sequence[torch.Tensor]) -> bool:
@@ -153,7 +203,6 @@ def _are_ready(gradients: Sequence[Tensor], weights: Sequence[torch.Tensor]) -> 
         and {gradient.layout for gradient in gradients} == {torch.strided}
         # A number is faster to get than a device; CPU has none.
         and len({*map(DEVICE, gradients), *map(DEVICE, weights)}) == 1
-        and not torch.compiler.is_compiling()  # tensors have no memory yet
         and set(map(PLACE, weights)).isdisjoint(map(PLACE, gradients))
     )
 
@@ -170,68 +219,22 @@ def _apart_from_weights(
     gradients: Sequence[Tensor | None], weights: Sequence[torch.Tensor]
 ) -> list[Tensor | None]:
     """The gradients, copies of those that are weights, which change before all are read."""
-    if torch.compiler.is_compiling():
-        return list(gradients)
     places = set(map(PLACE, weights))
     return [g.clone() if g is not None and PLACE(g) in places else g for g in gradients]
 
 
-def _by_kind(updates: Sequence[Update]) -> dict[tuple[Any, ...], Sequence[Update]]:
-    """Group the updates that one kernel call can do together."""
-    parameters, gradients, coefficients, _ = zip(*updates, strict=True)
-    weights = _values([parameter.variable for parameter in parameters])
-    features = (
-        [gradient.dtype for gradient in gradients],
-        [w.dtype for w in weights],
-        list(map(id, coefficients)),
-        [parameter.decays for parameter in parameters],
-    )
-    if all(len(set(feature)) == 1 for feature in features):  # the usual case
-        return {tuple(feature[0] for feature in features): updates}
-    alike: dict[tuple[Any, ...], list[Update]] = {}
-    for kind, update in zip(zip(*features, strict=True), updates, strict=True):
-        alike.setdefault(kind, []).append(update)
-    return dict(alike)
+def _folded_for_each(rate: Tensor, updates: Updates, dtypes: Sequence[torch.dtype]) -> list[float]:
+    """`_folded()` for each update; where they share the coefficient, once for each dtype."""
+    if not updates.shares_coefficient():
+        pairs = zip(updates.each_coefficient(), dtypes, strict=True)
+        return [_folded(rate, coefficient, dtype) for coefficient, dtype in pairs]
+    folded = {dtype: _folded(rate, updates.coefficient, dtype) for dtype in set(dtypes)}
+    return [folded[dtype] for dtype in dtypes]
 
 
-def _descend_together(
-    updates: Sequence[Update], rate: Tensor, momentum: float, nesterov: bool, decay: float
-) -> None:
-    """The rules for updates of one dtype and coefficient, where `decay` is the part that goes."""
-    step = _folded(rate, updates[0])
-    parameters, gradients, _, _ = zip(*updates, strict=True)
-    weights = _writable([parameter.variable for parameter in parameters])
-    if parameters[0].velocity is None:
-        kernels.descend_plainly(weights, gradients, step, decay)
-    else:
-        velocities = _writable([parameter.velocity for parameter in parameters])
-        kernels.descend(weights, velocities, gradients, step, momentum, nesterov, decay)
-
-
-def _folded(rate: Tensor, update: Update) -> float:
+def _folded(rate: Tensor, coefficient: Tensor | float, dtype: torch.dtype) -> float:
     """The learning rate times the coefficient, rounded as the gradient's dtype is."""
-    dtype, coefficient = update.gradient.dtype, update.coefficient
     step = torch.as_tensor(rate, dtype=dtype)
     if not (isinstance(coefficient, float) and coefficient == 1):  # the usual case
         step = step * torch.as_tensor(coefficient, dtype=dtype)
     return float(step)
-
-
-def _values(variables: Sequence[Variable]) -> list[torch.Tensor]:
-    """The tensors that variables hold, or that the scope holds for them."""
-    # `value` asks for scopes of several kinds, which costs more than to update a small variable.
-    if not in_stateless_scope():
-        held = [variable._value for variable in variables]
-        if type(None) not in map(type, held):
-            return held
-    return [variable.value for variable in variables]
-
-
-def _writable(variables: Sequence[Variable]) -> list[torch.Tensor]:
-    """Tensors to write into: the variables' own, or copies that the current scope will hold."""
-    if not in_stateless_scope():
-        return _values(variables)
-    copies = [value.detach().clone() for value in _values(variables)]
-    for variable, copy in zip(variables, copies, strict=True):
-        variable.assign(copy)
-    return copies

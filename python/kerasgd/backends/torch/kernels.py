@@ -7,6 +7,7 @@ ones are best taken by what reads and writes least memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -14,89 +15,91 @@ Tensors = Sequence[torch.Tensor]
 
 # The kernel of `torch.optim.SGD(fused=True)`, which is private; None where there is none.
 _fused = getattr(torch, "_fused_sgd_", None)
-# The kernel gets 1 + step as a double, which keeps the digits of a float32 step above this.
-SMALLEST_FUSED_STEP = 1e-8
-# Beyond, what is divided by 1 - decay would lose digits.
-LARGEST_FUSED_DECAY = 0.5
 # A tensor of this many elements takes longer than the call that is made for it.
 LARGE = 2**15
 # So many squares can be added up in float32 without losing more than the fifth digit.
 LONGEST_SUM = 2**18
 
 
-def descend_plainly(weights: Tensors, gradients: Tensors, step: float, decay: float) -> None:
-    """Rules 3.1 and 1.1 in place: w <- w - decay * w - step * g.
+@dataclass(frozen=True)
+class Batch:
+    """Tensors that one call can update: of one dtype, on one device, with one coefficient.
 
-    `step` is the learning rate times the coefficient, `decay` the learning rate times the weight
-    decay. All tensors are of one dtype and on one device.
+    Attributes:
+        weights: the weights.
+        velocities: empty without momentum.
+        gradients: they may be of another dtype than weights and velocities.
+        step: the learning rate times the coefficient.
+        momentum: 0 without.
+        nesterov: whether the rule looks ahead.
+        decay: the learning rate times the weight decay; 0 without.
     """
-    if decay and _can_fuse(step, decay, weights, gradients):
-        _descend_fused(weights, gradients, step, decay)
+
+    weights: Tensors
+    velocities: Tensors
+    gradients: Tensors
+    step: float
+    momentum: float
+    nesterov: bool
+    decay: float
+
+
+def has_fused_kernel() -> bool:
+    """Whether PyTorch has the kernel that `update_fused()` calls."""
+    return _fused is not None
+
+
+def update_foreach(batch: Batch) -> None:
+    """Rules 3.1 and 1.1 to 1.3 in place."""
+    _decay(batch)
+    if not batch.velocities:
+        torch._foreach_add_(batch.weights, batch.gradients, alpha=-batch.step)
+        return
+    torch._foreach_mul_(batch.velocities, batch.momentum)
+    torch._foreach_add_(batch.velocities, batch.gradients, alpha=-batch.step)
+    if batch.nesterov:
+        torch._foreach_add_(batch.weights, batch.velocities, alpha=batch.momentum)
+        torch._foreach_add_(batch.weights, batch.gradients, alpha=-batch.step)
     else:
-        _decay(weights, decay)
-        torch._foreach_add_(weights, gradients, alpha=-step)
+        torch._foreach_add_(batch.weights, batch.velocities)
 
 
-def descend(
-    weights: Tensors,
-    velocities: Tensors,
-    gradients: Tensors,
-    step: float,
-    momentum: float,
-    nesterov: bool,
-    decay: float = 0.0,
-) -> None:
-    """Rules 3.1, 1.2 and 1.3 in place; `step`, `decay` and the tensors as above."""
-    # Without momentum, set so after the velocities were made, the kernel takes none.
-    if not (momentum > 0 and _can_fuse(step, decay, weights, velocities, gradients)):
-        _decay(weights, decay)
-        _descend_foreach(weights, velocities, gradients, step, momentum, nesterov)
-    elif nesterov:
+def update_fused(batch: Batch) -> None:
+    """Rules 3.1 and 1.1 to 1.3 in place, by the fused kernel."""
+    if not batch.velocities:
+        _decay_and_descend(batch)
+    elif batch.nesterov:
         # The decay comes with the second pass: what is added before must outlast it.
-        ahead = momentum / (1 - decay)
-        _move_fused(weights, velocities, gradients, step, momentum, ahead)
-        _descend_fused(weights, gradients, step, decay)
+        _move_by_velocity(batch, ahead=batch.momentum / (1 - batch.decay))
+        _decay_and_descend(batch)
     else:
-        _decay(weights, decay)
-        _move_fused(weights, velocities, gradients, step, momentum, ahead=1.0)
+        _decay(batch)
+        _move_by_velocity(batch, ahead=1.0)
 
 
-def _can_fuse(step: float, decay: float, *lists: Tensors) -> bool:
-    # Under torch.compile() tensors have no memory yet, which the kernel asks for.
-    if _fused is None or torch.compiler.is_compiling():
-        return False
-    # They are all of one dtype and on one device. Thousands of attributes take longer than `map()`.
-    first = lists[0][0]
-    if first.dtype != torch.float32 or not first.is_cpu:
-        return False
-    if step < SMALLEST_FUSED_STEP or decay > LARGEST_FUSED_DECAY:
-        return False
-    return all(all(map(torch.Tensor.is_contiguous, tensors)) for tensors in lists)
+def _decay(batch: Batch) -> None:
+    """w <- w - decay * w."""
+    if batch.decay:
+        torch._foreach_add_(batch.weights, batch.weights, alpha=-batch.decay)
 
 
-def _descend_fused(weights: Tensors, gradients: Tensors, step: float, decay: float) -> None:
+def _decay_and_descend(batch: Batch) -> None:
     """w <- w - decay * w - step * g."""
     # The kernel: w <- w - lr * (g + weight_decay * w).
-    _call_fused(weights, gradients, [], lr=step, weight_decay=decay / step)
+    _call_fused(batch, [], lr=batch.step, weight_decay=batch.decay / batch.step)
 
 
-def _move_fused(
-    weights: Tensors,
-    velocities: Tensors,
-    gradients: Tensors,
-    step: float,
-    momentum: float,
-    ahead: float,
-) -> None:
+def _move_by_velocity(batch: Batch, ahead: float) -> None:
     """velocity <- momentum * velocity - step * g; w <- w + ahead * velocity."""
     # The kernel: velocity <- momentum * velocity + (1 - dampening) * g; w <- w - lr * velocity.
     # Its own nesterov has another scale of velocity.
-    _call_fused(weights, gradients, velocities, lr=-ahead, momentum=momentum, dampening=1 + step)
+    _call_fused(
+        batch, batch.velocities, lr=-ahead, momentum=batch.momentum, dampening=1 + batch.step
+    )
 
 
 def _call_fused(
-    weights: Tensors,
-    gradients: Tensors,
+    batch: Batch,
     velocities: Tensors,
     lr: float,
     momentum: float = 0.0,
@@ -105,8 +108,8 @@ def _call_fused(
 ) -> None:
     assert _fused is not None
     _fused(
-        weights,
-        gradients,
+        batch.weights,
+        batch.gradients,
         velocities,
         lr=lr,
         momentum=momentum,
@@ -116,28 +119,6 @@ def _call_fused(
         maximize=False,
         is_first_step=False,
     )
-
-
-def _decay(weights: Tensors, decay: float) -> None:
-    if decay:
-        torch._foreach_add_(weights, weights, alpha=-decay)
-
-
-def _descend_foreach(
-    weights: Tensors,
-    velocities: Tensors,
-    gradients: Tensors,
-    step: float,
-    momentum: float,
-    nesterov: bool,
-) -> None:
-    torch._foreach_mul_(velocities, momentum)
-    torch._foreach_add_(velocities, gradients, alpha=-step)
-    if nesterov:
-        torch._foreach_add_(weights, velocities, alpha=momentum)
-        torch._foreach_add_(weights, gradients, alpha=-step)
-    else:
-        torch._foreach_add_(weights, velocities)
 
 
 def norms(tensors: Tensors) -> list[torch.Tensor]:

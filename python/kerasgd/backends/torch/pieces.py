@@ -13,12 +13,8 @@ from typing import Any
 
 import torch
 
-from kerasgd.keras_internals import in_stateless_scope
-from kerasgd.state import Update
+from kerasgd.state import Update, Updates
 
-# So many elements of weights, velocity, average and gradient, 16 MB in float32, stay in the cache.
-# Smaller pieces cost more in calls, of which each piece takes some.
-PIECE = 2**20
 # What of a parameter an update reads and writes.
 ROLES = ("variable", "velocity", "average")
 
@@ -35,42 +31,37 @@ class Piece:
         return self._value
 
 
-def pay_for(updates: Sequence[Update]) -> bool:
-    """Whether there is more than one piece, and memory that may be written piece by piece."""
-    if in_stateless_scope() or torch.compiler.is_compiling():
-        return False
-    # A GPU has no cache of this size, and takes large pieces best.
-    gradients = [update.gradient for update in updates if update.gradient.is_cpu]
-    elements: int = sum(map(torch.Tensor.numel, gradients))
-    return elements > PIECE
-
-
-def groups(updates: Sequence[Update]) -> Iterator[Sequence[Update]]:
-    """The updates, large ones cut, in groups of up to `PIECE` elements; one group if none pays."""
-    if not pay_for(updates):
-        yield updates
-        return
+def of(updates: Updates, largest: int) -> Iterator[Updates]:
+    """The updates, large ones cut, in groups of up to `largest` elements."""
     group: list[Update] = []
-    room = PIECE
+    room = largest
     for update in updates:
-        for part in [update] if update.gradient.numel() <= PIECE else _cut(update):
+        for part in [update] if update.gradient.numel() <= largest else _cut(update, largest):
             size = part.gradient.numel()
             if group and size > room:
-                yield group
-                group, room = [], PIECE
+                yield _side_by_side(group, updates)
+                group, room = [], largest
             group.append(part)
             room -= size
-    yield group
+    if group:
+        yield _side_by_side(group, updates)
 
 
-def _cut(update: Update) -> Sequence[Update]:
+def _side_by_side(group: Sequence[Update], updates: Updates) -> Updates:
+    """Parts of the updates as `Updates` again, with one coefficient where there was one."""
+    parameters, gradients, coefficients, _ = zip(*group, strict=True)
+    coefficient = updates.coefficient if updates.shares_coefficient() else list(coefficients)
+    return Updates(parameters, gradients, coefficient)
+
+
+def _cut(update: Update, largest: int) -> Sequence[Update]:
     parameter, gradient = update.parameter, update.gradient
     kept = [role for role in ROLES if getattr(parameter, role) is not None]
     tensors = [gradient, *(getattr(parameter, role)._value for role in kept)]
     # Between dtypes updates are made one by one, for which a variable must be one.
     if len({tensor.dtype for tensor in tensors}) > 1 or not all(map(_can_be_cut, tensors)):
         return [update]
-    parts = zip(*(tensor.view(-1).split(PIECE) for tensor in tensors), strict=True)
+    parts = zip(*(tensor.view(-1).split(largest) for tensor in tensors), strict=True)
     return [
         _part(update, gradient, dict(zip(kept, rest, strict=True))) for gradient, *rest in parts
     ]
@@ -82,4 +73,5 @@ def _can_be_cut(tensor: torch.Tensor) -> bool:
 
 def _part(update: Update, gradient: torch.Tensor, values: Mapping[str, torch.Tensor]) -> Update:
     pieces: dict[str, Any] = {role: Piece(value) for role, value in values.items()}
-    return Update(replace(update.parameter, **pieces), gradient, update.coefficient)
+    parameter = replace(update.parameter, **pieces)
+    return Update(parameter, gradient, update.coefficient, update.present)

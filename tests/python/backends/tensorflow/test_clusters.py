@@ -13,7 +13,7 @@ if BACKEND != "tensorflow":
 
 import tensorflow as tf
 
-from kerasgd.backends.tensorflow import clusters
+from kerasgd.backends.tensorflow import choice
 
 ARGUMENTS = {
     "decay": {"weight_decay": 0.1},
@@ -38,7 +38,7 @@ SHAPES = [(3,), (5, 4)]
 
 @pytest.fixture(autouse=True)
 def large_from_four_elements_on(monkeypatch):
-    monkeypatch.setattr(clusters, "LARGE", 4)
+    monkeypatch.setattr(choice, "LARGE", 4)
 
 
 class AtLeast(keras.constraints.Constraint):

@@ -13,7 +13,7 @@ if BACKEND != "tensorflow":
 
 import tensorflow as tf
 
-from kerasgd.backends.tensorflow import clusters
+from kerasgd.backends.tensorflow import choice
 
 ROWS, COLUMNS = 6, 3
 ARGUMENTS = {
@@ -46,7 +46,7 @@ MODES = {
 @pytest.fixture(params=[True, False], ids=["large", "small"], autouse=True)
 def size(request, monkeypatch):
     if request.param:
-        monkeypatch.setattr(clusters, "LARGE", ROWS * COLUMNS)
+        monkeypatch.setattr(choice, "LARGE", ROWS * COLUMNS)
 
 
 def draws(seed, terms=8):
@@ -225,7 +225,7 @@ def test_fit_of_an_embedding(jit_compile, steps_per_execution):  # contract 11.1
 
 
 def test_the_number_of_rows_may_change(monkeypatch):  # contract 11.1
-    monkeypatch.setattr(clusters, "LARGE", 1)
+    monkeypatch.setattr(choice, "LARGE", 1)
     variable = keras.Variable(start())
     optimizer = kerasgd.SGD(0.1, momentum=0.9)
     optimizer.build([variable])
@@ -244,7 +244,7 @@ def test_the_number_of_rows_may_change(monkeypatch):  # contract 11.1
 
 
 def test_no_dense_gradient_is_made_of_the_rows_of_a_large_variable(monkeypatch):
-    monkeypatch.setattr(clusters, "LARGE", 1)
+    monkeypatch.setattr(choice, "LARGE", 1)
     variable = keras.Variable(start())
     optimizer = kerasgd.SGD(0.1, momentum=0.9)
     optimizer.build([variable])

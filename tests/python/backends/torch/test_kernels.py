@@ -101,24 +101,23 @@ def test_a_weight_may_be_its_own_gradient(dtype, arguments, expected):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), [expected] * 3)
 
 
-def test_accumulated_gradients_move_together(monkeypatch):
-    coefficients = []
-    optimizer = kerasgd.SGD(0.1, momentum=0.9, gradient_accumulation_steps=2)
-    descend = optimizer.backend.descend
-    monkeypatch.setattr(
-        optimizer.backend,
-        "descend",
-        lambda moves, *rest: (
-            coefficients.extend(move.coefficient for move in moves),
-            descend(moves, *rest),
-        ),
-    )
+def test_accumulated_gradients_share_a_coefficient(monkeypatch):
+    updated = []
+    backend = type(kerasgd.SGD().backend)
+    apply_rule = backend.decay_and_apply_rule
+
+    def recorded(self, updates, *rest):
+        updated.append(updates)
+        apply_rule(self, updates, *rest)
+
+    monkeypatch.setattr(backend, "decay_and_apply_rule", recorded)
     variables = [keras.Variable(w, dtype="float32") for w in numbers(0)]
+    optimizer = kerasgd.SGD(0.1, momentum=0.9, gradient_accumulation_steps=2)
     for t in range(2):
         gradients = [keras.ops.convert_to_tensor(g, "float32") for g in numbers(t + 1)]
         optimizer.apply(gradients, variables)
-    assert len(coefficients) >= len(variables)
-    assert len({id(coefficient) for coefficient in coefficients}) == 1
+    assert max(map(len, updated)) == len(variables)
+    assert all(updates.coefficient == 1 / 2 for updates in updated if len(updates))
 
 
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
@@ -135,7 +134,7 @@ def test_norms_of_millions_of_elements_keep_their_digits(clip):  # contract 4.3
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
-    from kerasgd.backends.tensorflow import kernels
+    from kerasgd.backends.tensorflow import choice
 
     def operations(jit_compile, dtype="float32"):
         """The types of the operations that one step is made of."""
@@ -160,29 +159,33 @@ if BACKEND == "tensorflow":
         assert "ResourceApplyKerasMomentum" not in operations(False, dtype)
 
     def test_plain_operations_run_where_tensorflow_cannot_tell_xla(monkeypatch):
-        monkeypatch.setattr(kernels, "_is_for_xla", None)
+        monkeypatch.setattr(choice, "_is_for_xla", None)
         assert "ResourceApplyKerasMomentum" not in operations(jit_compile=False)
 
     def test_the_xla_test_is_looked_for_once_and_may_be_missing(monkeypatch):
         from tensorflow.python.ops import control_flow_util
 
         monkeypatch.delattr(control_flow_util, "GraphOrParentsInXlaContext")
-        assert kernels._private_xla_test() is None
+        assert choice._private_xla_test() is None
 
 
 if BACKEND == "torch":
     import torch
 
+    from kerasgd.backends.torch import choice as torch_choice
     from kerasgd.backends.torch import kernels as torch_kernels
     from kerasgd.backends.torch import pieces as torch_pieces
-    from kerasgd.state import ParameterState, Update
+    from kerasgd.backends.torch.choice import Implementation, Mode
+    from kerasgd.backends.torch.kernels import Batch
+    from kerasgd.settings import GroupSettings, Settings
+    from kerasgd.state import ParameterState, Updates
 
     @pytest.fixture
     def all_are_large(monkeypatch):
         """Small tensors take the ways of large ones, several pieces each."""
         monkeypatch.setattr(torch_kernels, "LARGE", 1)
         monkeypatch.setattr(torch_kernels, "LONGEST_SUM", 16)
-        monkeypatch.setattr(torch_pieces, "PIECE", 16)
+        monkeypatch.setattr(torch_choice, "PIECE", 16)
 
     @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
     @pytest.mark.filterwarnings("ignore:.*momentum")
@@ -194,41 +197,51 @@ if BACKEND == "torch":
             averages = [parameter.average for parameter in optimizer.state().parameters]
             assert_close(averages, expected.averages, dtype)
 
-    def moves(*shapes, **roles):
-        """A move for each shape, with variables for the roles that are named."""
-        made = []
-        for shape in shapes:
+    def updates_of(*shapes, **roles):
+        """An update for each shape, with variables for the roles that are named."""
+        parameters = []
+        for index, shape in enumerate(shapes):
             kept = {role: keras.Variable(np.zeros(shape), dtype="float32") for role in roles}
             variable = keras.Variable(np.ones(shape), dtype="float32")
-            others = {"velocity": None, "average": None, "accumulator": None, "constraint": None}
-            parameter = ParameterState(
-                variable, **{**others, **kept}, decays=True, overwrite_with_gradient=False
-            )
-            made.append(Update(parameter, torch.ones(shape), 1.0))
-        return made
+            parameters.append(ParameterState(index, variable, **kept))
+        return Updates(parameters, [torch.ones(shape) for shape in shapes], 1.0)
 
     @pytest.mark.parametrize("roles", [{}, {"velocity": 1}, {"velocity": 1, "average": 1}], ids=str)
-    def test_pieces_are_all_of_the_variables_and_small_enough(all_are_large, roles):
-        large = moves((7,), (9,), (5, 8), (1,), (33,), **roles)
-        groups = list(torch_pieces.groups(large))
-        sizes = [[move.gradient.numel() for move in group] for group in groups]
+    def test_pieces_are_all_of_the_variables_and_small_enough(roles):
+        large = updates_of((7,), (9,), (5, 8), (1,), (33,), **roles)
+        groups = list(torch_pieces.of(large, largest=16))
+        sizes = [[update.gradient.numel() for update in group] for group in groups]
         assert sizes == [[7, 9], [16], [16], [8, 1], [16], [16], [1]]
         for role in ("variable", *roles):
-            for move in (move for group in groups for move in group):
-                getattr(move.parameter, role).value.detach().add_(1)
-            for move in large:
-                tensor = getattr(move.parameter, role).value.detach()
+            for update in (update for group in groups for update in group):
+                getattr(update.parameter, role).value.detach().add_(1)
+            for update in large:
+                tensor = getattr(update.parameter, role).value.detach()
                 assert set(tensor.flatten().tolist()) == {2.0 if role == "variable" else 1.0}
 
-    def test_few_elements_are_one_piece_and_stay_variables(all_are_large):
-        small = moves((7,), (9,))
-        assert list(torch_pieces.groups(small)) == [small]
-        assert not torch_pieces.pay_for(small)
+    def chosen_for_pieces(updates, mode=Mode.IN_PLACE, weight_decay=0.1):
+        """Which of the updates are made piece by piece."""
+        groups = (GroupSettings(0.0, weight_decay),)
+        nothing = dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"))
+        ema = {"use_ema": False, "ema_momentum": 0.99, "ema_overwrite_frequency": None}
+        settings = Settings(
+            groups, nesterov=False, loss_scale_factor=1.0, window=1, **nothing, **ema
+        )
+        in_pieces, _ = torch_choice.in_pieces(mode, updates, settings)
+        return [update.parameter.index for update in in_pieces]
 
-    def test_what_is_not_contiguous_is_not_cut(all_are_large):
-        (move,) = moves((5, 8))
-        move = move._replace(gradient=torch.ones(8, 5).T)
-        assert list(torch_pieces.groups([move])) == [[move]]
+    def test_what_goes_over_much_memory_twice_goes_in_pieces(all_are_large):
+        large = updates_of((7,), (10,))
+        assert chosen_for_pieces(large) == [0, 1]
+        assert chosen_for_pieces(updates_of((7,), (9,))) == []  # no more than a piece
+        assert chosen_for_pieces(large, Mode.COPIES) == []
+        assert chosen_for_pieces(large, weight_decay=0.0) == []  # one pass
+
+    def test_what_is_not_contiguous_is_not_cut():
+        updates = updates_of((5, 8))
+        updates.gradients[0] = torch.ones(8, 5).T
+        (group,) = torch_pieces.of(updates, largest=16)
+        assert list(group) == list(updates)
 
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
     @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
@@ -290,10 +303,16 @@ if BACKEND == "torch":
         arguments = {"momentum": 0.9, "nesterov": nesterov}
         assert_close(run(arguments, "float32")[1], reference(arguments).weights, "float32")
 
+    def update(*tensors_and_numbers):
+        """Do a batch without decay by the implementation that is chosen for it."""
+        batch = Batch(*tensors_and_numbers, decay=0.0)
+        is_fused = torch_choice.implementation(Mode.IN_PLACE, batch) is Implementation.FUSED
+        (torch_kernels.update_fused if is_fused else torch_kernels.update_foreach)(batch)
+
     @pytest.mark.parametrize("step", [0.0, 1e-12, 1e-8, 1e-3])
     def test_small_steps_keep_their_digits(step):
         weights, velocity = torch.zeros(3), torch.zeros(3)
-        torch_kernels.descend([weights], [velocity], [torch.ones(3)], step, 0.5, False)
+        update([weights], [velocity], [torch.ones(3)], step, 0.5, False)
         np.testing.assert_allclose(velocity.numpy(), np.full(3, -step), rtol=1e-7)
 
     def test_a_weight_may_be_the_gradient_of_another():
@@ -321,5 +340,5 @@ if BACKEND == "torch":
     def test_tensors_that_are_not_contiguous():
         weights, velocity = torch.zeros(2, 3), torch.zeros(2, 3)
         gradient = torch.arange(6.0).reshape(3, 2).T
-        torch_kernels.descend([weights], [velocity], [gradient], 0.5, 0.5, True)
+        update([weights], [velocity], [gradient], 0.5, 0.5, True)
         np.testing.assert_array_equal(weights.numpy(), -0.75 * gradient.numpy())

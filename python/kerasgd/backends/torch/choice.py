@@ -1,0 +1,104 @@
+"""Which implementation updates which variables on PyTorch."""
+
+from __future__ import annotations
+
+import enum
+
+import torch
+
+from kerasgd.backends.torch.kernels import Batch, has_fused_kernel
+from kerasgd.keras_internals import in_stateless_scope
+from kerasgd.settings import Settings
+from kerasgd.state import Update, Updates
+
+# So many elements of weights, velocity, average and gradient, 16 MB in float32, stay in the cache.
+# Smaller pieces cost more in calls, of which each piece takes some.
+PIECE = 2**20
+# The fused kernel gets 1 + step as a double, which keeps the digits of a float32 step above this.
+SMALLEST_FUSED_STEP = 1e-8
+# Beyond, what is divided by 1 - decay would lose digits.
+LARGEST_FUSED_DECAY = 0.5
+
+
+class Mode(enum.Enum):
+    """What may be done to the tensors of variables."""
+
+    IN_PLACE = "they are written in place"
+    COPIES = "they belong to the caller: a `keras.StatelessScope` holds copies that are written"
+    TRACED = "they have no memory: `torch.compile()` is tracing the step"
+
+
+class Implementation(enum.Enum):
+    """A way to update variables."""
+
+    FUSED = "kernels.py: PyTorch's fused kernel"
+    FOREACH = "kernels.py: a call for each operation, with all tensors"
+    ONE_BY_ONE = "base.py: plain operations, one variable after the other"
+
+
+def current_mode() -> Mode:
+    """The mode of the step that begins."""
+    if in_stateless_scope():
+        return Mode.COPIES
+    return Mode.TRACED if torch.compiler.is_compiling() else Mode.IN_PLACE
+
+
+def implementation(mode: Mode, batch: Batch) -> Implementation:
+    """How to decay the weights and apply the rule; all tensors of a batch are alike."""
+    gradient, weights = batch.gradients[0], batch.weights[0]
+    if gradient.dtype != weights.dtype:
+        return Implementation.ONE_BY_ONE
+    if not batch.velocities and not batch.decay:
+        return Implementation.FOREACH  # one operation
+    # Without momentum, set so after the velocities were made, the kernel takes none.
+    takes_velocities = not batch.velocities or batch.momentum > 0
+    can_fuse = (
+        has_fused_kernel()
+        and mode is not Mode.TRACED  # the kernel asks where the tensors are
+        and takes_velocities
+        and weights.dtype == torch.float32
+        and weights.is_cpu
+        and batch.step >= SMALLEST_FUSED_STEP
+        and batch.decay <= LARGEST_FUSED_DECAY
+        # Thousands of attributes take longer than `map()`.
+        and all(map(torch.Tensor.is_contiguous, batch.weights))
+        and all(map(torch.Tensor.is_contiguous, batch.velocities))
+        and all(map(torch.Tensor.is_contiguous, batch.gradients))
+    )
+    return Implementation.FUSED if can_fuse else Implementation.FOREACH
+
+
+def in_pieces(mode: Mode, updates: Updates, settings: Settings) -> tuple[Updates, Updates]:
+    """The updates to make piece by piece, and the others."""
+    chosen = [False] * len(updates)
+    if _has_several_passes(settings) and _is_more_than_a_piece(mode, updates):
+        chosen = [_takes_several_passes(update, settings) for update in updates]
+    in_pieces, others = updates.split(chosen)
+    return in_pieces, others
+
+
+def _has_several_passes(settings: Settings) -> bool:
+    """Whether an update may go over a variable's memory more than once, element by element."""
+    if settings.own_rule is not None:
+        return False
+    return settings.nesterov or settings.use_ema or any(g.weight_decay for g in settings.groups)
+
+
+def _is_more_than_a_piece(mode: Mode, updates: Updates) -> bool:
+    if mode is not Mode.IN_PLACE:
+        return False
+    # A GPU has no cache of this size, and takes large pieces best.
+    gradients = [gradient for gradient in updates.gradients if gradient.is_cpu]
+    elements: int = sum(map(torch.Tensor.numel, gradients))
+    return elements > PIECE
+
+
+def _takes_several_passes(update: Update, settings: Settings) -> bool:
+    parameter = update.parameter
+    looks_ahead = settings.nesterov and parameter.velocity is not None
+    decays = settings.groups[parameter.group].weight_decay > 0
+    return (
+        parameter.constraint is None
+        and update.present is True
+        and (looks_ahead or decays or parameter.average is not None)
+    )

@@ -1,0 +1,81 @@
+"""Clipping (contract 4): of values, of each gradient's norm, of the global norm.
+
+What is clipped is the gradient of an update, ``coefficient * gradient``. The norm clips change the
+coefficient only; a gradient at or below the limit keeps its own, so that the result is bit for bit
+that of the optimizer without the clip (4.4).
+
+The functions for norms take vectors with one element for each norm: one for each gradient with
+`clipnorm`, one in all with `global_clipnorm`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+
+from kerasgd.limits import LARGEST_NORMAL, SMALLEST_NORMAL
+from kerasgd.rules.precision import scalar
+from kerasgd.state import Tensor
+
+# Below this sum of squares, squares of single elements may have vanished: float32 ends at 1.2e-38.
+TINY = 1e-20
+# Gradients whose squares overflow are measured in such units, those whose squares vanish in their
+# inverses. Powers of two cost no digit.
+LARGE_UNIT = {"float32": 2.0**90, "float64": 2.0**540}
+
+
+class NormClip(NamedTuple):
+    """What clips the gradients of each norm.
+
+    Attributes:
+        scale: what the gradient is to be multiplied by beforehand, since its product with the
+            coefficient may be too small for a float32. 1 unless the norm was measured in units.
+        coefficient: the new coefficient of the gradient.
+    """
+
+    scale: Tensor
+    coefficient: Tensor
+
+
+def clip_value(values: Tensor, limit: Tensor) -> Tensor:
+    """``clipvalue``: each element in [-limit, limit]; NaN stays NaN (4.5)."""
+    # Two comparisons, since min and max of some kernels lose a NaN.
+    values = keras.ops.where(values > limit, limit, values)
+    return keras.ops.where(values < -limit, -limit, values)
+
+
+def clip_norm(squares: Tensor, unclipped: Tensor, limit: float) -> Tensor:
+    """``clipnorm`` and ``global_clipnorm``: the coefficients with which no norm exceeds `limit`.
+
+    `squares` are the sums of squares, `unclipped` is the coefficient without the clip.
+    """
+    norms = keras.ops.sqrt(squares)
+    return keras.ops.where(unclipped * norms > limit, limit / norms, unclipped)
+
+
+def needs_units(squares: Tensor) -> Tensor:
+    """Whether a sum of squares overflows, or is so small that elements may have vanished (4.3)."""
+    ops = keras.ops
+    return ops.any(ops.logical_or(ops.logical_not(ops.isfinite(squares)), squares < TINY))
+
+
+def units_for(squares: Tensor) -> Tensor:
+    """For each norm the unit in which no square overflows, and none that counts vanishes."""
+    ops = keras.ops
+    large = scalar(LARGE_UNIT[keras.backend.standardize_dtype(squares.dtype)], squares.dtype)
+    units = ops.where(squares < TINY, 1 / large, ops.ones_like(squares))
+    return ops.where(ops.isfinite(squares), units, large)
+
+
+def clip_norm_in_units(squares: Tensor, units: Tensor, unclipped: Tensor, limit: float) -> NormClip:
+    """As `clip_norm()`, with sums of squares of gradients that were measured in `units`."""
+    ops = keras.ops
+    norms_in_units = ops.sqrt(squares)
+    norms = ops.clip(norms_in_units * units, SMALLEST_NORMAL, LARGEST_NORMAL)
+    remainders = norms_in_units * (units / norms)  # 1, but for norms beyond the bounds
+    clipped = unclipped * remainders > limit / norms
+    coefficients = ops.where(clipped, limit / remainders, unclipped)
+    # 4.5: not finite is never hidden.
+    coefficients = ops.where(ops.isfinite(norms_in_units), coefficients, float("nan"))
+    return NormClip(ops.where(clipped, 1 / norms, ops.ones_like(norms)), coefficients)

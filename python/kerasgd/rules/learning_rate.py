@@ -1,0 +1,93 @@
+"""The learning rate: a number, a schedule or a function, and its value at one step (contract 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgd import arguments
+from kerasgd.errors import Described, LearningRateError
+from kerasgd.functions import describe_failure, describe_result
+from kerasgd.state import Tensor
+
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+
+
+def of_schedule(schedule: Callable[[Any], Tensor], step: Any, is_eager: bool) -> Tensor:
+    """The rate that the schedule has for this step; eager code checks it (contract 2.8).
+
+    Raises:
+        LearningRateError: it is negative or not finite.
+    """
+    rate = schedule(step)
+    if is_eager:
+        value = float(keras.ops.convert_to_numpy(rate))
+        if not (np.isfinite(value) and value >= 0):
+            at = int(keras.ops.convert_to_numpy(step))
+            raise LearningRateError(
+                "learning_rate",
+                "a schedule of finite numbers >= 0",
+                Described(f"one that gives {value:g} at step {at}"),
+            )
+    return rate
+
+
+class RateNow:
+    """The rate of an optimizer as a function, for steps that ask for it each time they run.
+
+    Two of them are equal if their optimizers are, so that a graph asks once a run.
+    """
+
+    description = "a function"
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+
+    def __call__(self) -> float:
+        """The rate of the step that runs."""
+        rate: float = self.optimizer.evaluate_rate()
+        return rate
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RateNow) and other.optimizer is self.optimizer
+
+    def __hash__(self) -> int:
+        return id(self.optimizer)
+
+
+def value_of(function: Callable[[], object]) -> float:
+    """What the function returns, as one finite number >= 0.
+
+    Raises:
+        LearningRateError: it failed (the original error is its cause), or returned something else.
+    """
+    try:
+        value = function()
+    except Exception as error:
+        refusal = _refused(f"one that fails{describe_failure(function, error)}")
+        refusal.original = error
+        raise refusal from error
+    try:
+        return arguments.RATE.convert(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _refused(f"one that returns {describe_result(function, value)}") from None
+
+
+def _refused(description: str) -> LearningRateError:
+    requirement = "a function that returns a finite number >= 0"
+    return LearningRateError("learning_rate", requirement, Described(description))
+
+
+def exact(given: float | None, stored: Any) -> float:
+    """The rate as a Python float that is not `0.10000000149` where 0.1 was meant (2.6).
+
+    `given` is the number last set through the optimizer, if it still is what the variable holds;
+    else it is the shortest number that the variable's dtype rounds to the same value.
+    """
+    value = np.asarray(stored)[()]
+    if given is not None and value.dtype.type(given) == value:
+        return given
+    return float(str(value))
