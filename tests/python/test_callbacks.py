@@ -30,9 +30,6 @@ def test_the_callback_wants_a_number_to_begin_with():  # contract 2.3
     model = model_of_one_weight(kerasgd.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)))
     with pytest.raises(kerasgd.StateError, match="must be a number"):
         fit_ones(model, 1, callbacks=[LearningRateFunction(lambda: 0.1)])
-    for wrong in (0.1, None, lambda step: step, dict):
-        with pytest.raises(kerasgd.ArgumentTypeError, match="`learning_rate` must be"):
-            LearningRateFunction(wrong)
 
 
 def failing():

@@ -149,6 +149,12 @@ def test_functions_are_saved_only_by_name():  # contract 9.3
     assert kerasgd.SGD.from_config(config)._learning_rate is tenth
 
 
+def test_a_configuration_cannot_name_any_function():  # contract 9.3, 12
+    config = {**kerasgd.SGD().get_config(), "learning_rate": {"class_name": "os>system"}}
+    with pytest.raises(kerasgd.KerasgdError, match="learning_rate"):
+        kerasgd.SGD.from_config(config)
+
+
 @keras.saving.register_keras_serializable("test_sgd")
 def tenth():
     return 0.1

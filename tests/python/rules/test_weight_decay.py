@@ -111,7 +111,16 @@ def test_exclusions_are_saved():  # contract 3.3
 @pytest.mark.parametrize(
     "exclusions",
     [
+        True,
+        -1,
+        0.5,
+        2**40,
+        "a",
+        "",
         [],
+        [1, 2],
+        {"a": 1},
+        {"class_name": "os>system"},
         {"indices": [], "patterns": "a"},
         {"indices": [-1], "patterns": []},
         {"indices": [0.5], "patterns": []},
