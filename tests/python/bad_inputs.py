@@ -1,6 +1,6 @@
-"""What a user may hand over by mistake, and which of it is a number, a count or a flag after all.
+"""Values for every argument, most of them mistakes, and sets of them: numbers, counts and so on.
 
-One table for every argument: whatever takes arguments goes through all of it.
+Whatever takes arguments is given all of them.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Contract 12: what each argument accepts, in one walk over good and bad input."""
+"""What each argument accepts, in one walk over good and bad values (contract 12)."""
 
 import copy
 import fractions
@@ -351,7 +351,7 @@ def test_momentum_above_one_warns_once():  # contract 1.5
         ("loss_scale_factor", 1e39, "infinity"),
     ],
 )
-def test_what_float32_turns_into_0_or_infinity_is_not_silent(argument, value, becomes):
+def test_numbers_that_float32_rounds_to_0_or_infinity_warn(argument, value, becomes):
     # contract 2.1, 3.1
     words = rf"`{argument}` is {value:g}, which float32 rounds to {becomes}"
     with pytest.warns(kerasgd.KerasgdWarning, match=re.escape(words)):
@@ -361,7 +361,7 @@ def test_what_float32_turns_into_0_or_infinity_is_not_silent(argument, value, be
         kerasgd.SGD(**{argument: value})
 
 
-def test_small_and_large_numbers_of_float32_are_silent(recwarn):
+def test_numbers_within_float32_do_not_warn(recwarn):
     kerasgd.SGD(1e-44, weight_decay=3e38, clipnorm=1e-44)
     kerasgd.SGD(0.0, weight_decay=0)
     assert not recwarn.list
@@ -407,7 +407,7 @@ def test_unknown_names_are_refused_with_a_suggestion(typed, meant):  # contract 
         assert f"Did you mean `{meant}`?" in str(error)
 
 
-def test_decay_is_told_from_a_schedule():  # contract 12.6
+def test_decay_is_answered_with_a_schedule():  # contract 12.6
     with pytest.raises(kerasgd.UnknownArgumentError, match="give a schedule"):
         kerasgd.SGD(decay=0.1)
 

@@ -51,7 +51,7 @@ def test_a_setting_before_build_acts():
     assert numbers(w) == [-2.5]
 
 
-def test_one_clip_can_be_set():
+def test_at_most_one_clip_can_be_set():
     optimizer = kerasgd.SGD(clipnorm=1)
     with pytest.raises(kerasgd.ArgumentValueError, match="`clipvalue` must be None when"):
         optimizer.clipvalue = 1
@@ -69,7 +69,7 @@ def test_an_unknown_attribute_suggests_the_argument(wrapped):
 
 
 @pytest.mark.parametrize("setting", ["clipnorm", "momentum", "use_ema", "weight_decay"])
-def test_settings_of_the_inner_optimizer_have_no_place_on_the_wrapper(setting):
+def test_settings_of_the_inner_optimizer_cannot_be_set_on_the_wrapper(setting):
     optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD())
     with pytest.raises(kerasgd.UnknownArgumentError, match=r"`inner_optimizer`.*update\(\)"):
         setattr(optimizer, setting, 1)
@@ -81,7 +81,7 @@ class Subclass(kerasgd.SGD):
     pass
 
 
-def test_attributes_of_a_subclass_are_its_own():
+def test_a_subclass_may_have_any_attribute():
     optimizer = Subclass()
     optimizer.lr = 0.1
     assert optimizer.lr == 0.1

@@ -26,7 +26,7 @@ def test_the_callback_reaches_through_a_loss_scale():  # contract 2.3, 6.3
     assert trained == pytest.approx(-0.75, rel=1e-6)
 
 
-def test_the_callback_wants_a_number_to_begin_with():  # contract 2.3
+def test_the_callback_requires_a_number_as_first_rate():  # contract 2.3
     model = model_of_one_weight(kerasgd.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)))
     with pytest.raises(kerasgd.StateError, match="must be a number"):
         fit_ones(model, 1, callbacks=[LearningRateFunction(lambda: 0.1)])

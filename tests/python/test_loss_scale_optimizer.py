@@ -1,4 +1,4 @@
-"""Fixed and dynamic loss scales (contract 6)."""
+"""The wrapper that scales the loss, and what `compile()` does with it (contract 6)."""
 
 import keras
 import numpy as np
@@ -65,7 +65,7 @@ def model_in_half_precision(optimizer):
     return model
 
 
-def test_compile_tells_when_it_drops_the_factor():  # contract 6.2, D15
+def test_compile_warns_when_it_drops_the_factor():  # contract 6.2, D15
     with pytest.warns(kerasgd.KerasgdWarning, match="auto_scale_loss") as caught:
         model = model_in_half_precision(kerasgd.SGD(loss_scale_factor=128))
     assert len([c for c in caught if c.category is kerasgd.KerasgdWarning]) == 1

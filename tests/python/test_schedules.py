@@ -193,7 +193,7 @@ def test_tensors_give_tensors(schedule, formula):  # contract 2.2, 8.2
 
 
 @all_cases
-def test_half_precision_is_not_used(schedule, formula):  # contract 8.2
+def test_rates_are_never_in_half_precision(schedule, formula):  # contract 8.2
     with floatx("float16"):
         rate = schedule(keras.Variable(5, dtype="int32", trainable=False))
     assert keras.backend.standardize_dtype(rate.dtype) == "float32"
@@ -202,7 +202,7 @@ def test_half_precision_is_not_used(schedule, formula):  # contract 8.2
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless it is switched on")
 @all_cases
-def test_double_precision_is_used_where_it_is_asked_for(schedule, formula):  # contract 8.2
+def test_rates_are_float64_under_floatx_float64(schedule, formula):  # contract 8.2
     if "Halving" in repr(schedule):
         pytest.skip("the user's schedule is a float32")
     with floatx("float64"):
@@ -235,7 +235,7 @@ def test_training_uses_the_rate_of_each_step(schedule, formula, options):  # con
 
 
 @all_cases
-def test_it_can_be_saved_copied_and_compared(schedule, formula):  # contract 9.3
+def test_schedules_can_be_saved_copied_and_compared(schedule, formula):  # contract 9.3
     if "Halving" in repr(schedule):
         pytest.skip("the user's class is not registered")
     again = keras_schedules.deserialize(keras_schedules.serialize(schedule))
@@ -257,7 +257,7 @@ def test_a_saved_model_has_its_schedule(tmp_path):  # contract 9.1
     assert loaded.optimizer._learning_rate == schedule
 
 
-def test_keras_knows_its_own():
+def test_schedules_are_subclasses_of_those_of_keras():
     for name in (
         "CosineDecay",
         "CosineDecayRestarts",
@@ -293,7 +293,7 @@ def test_arguments_are_in_the_order_of_keras(name):
     assert float(ours(5)) == pytest.approx(float(theirs(5)), rel=1e-6)
 
 
-def test_numbers_come_back_as_they_went_in():
+def test_rates_come_as_the_steps_do():
     schedule = Table([0.5, 0.25])
     assert schedule(1) == schedule(1.0) == schedule(np.int64(1)) == 0.25
     assert schedule(range(2)) == schedule((0, 1)) == [0.5, 0.25]
@@ -302,7 +302,7 @@ def test_numbers_come_back_as_they_went_in():
     assert schedule(np.array(1)).tolist() == 0.25
 
 
-def test_numbers_may_come_as_any_number():  # contract 12.1, 12.2
+def test_arguments_may_be_any_kind_of_number():  # contract 12.1, 12.2
     schedule = CosineDecay(np.float32(1), 10.0, 0)
     assert schedule == CosineDecay(1.0, 10)
     assert isinstance(schedule.decay_steps, int)
@@ -321,7 +321,7 @@ def test_names_of_arguments_are_checked():  # contract 12.6
         Table.of_function(lambda step: 1, 3, nam="x")
 
 
-def test_it_cannot_be_changed():
+def test_schedules_cannot_be_changed():
     with pytest.raises(AttributeError):
         CosineDecay(0.1, 5).decay_steps = 6
 
@@ -332,7 +332,7 @@ def test_the_values_of_a_function_are_checked(returned):  # contract 2.4
         Table.of_function(lambda step: WALK[returned] if step == 2 else 0.1, 3)
 
 
-def test_a_function_that_fails_is_the_cause():
+def test_an_error_in_the_function_is_the_cause():
     def failing(step):
         raise OSError("the file is gone")
 
@@ -343,7 +343,7 @@ def test_a_function_that_fails_is_the_cause():
 
 
 @all_cases
-def test_it_tells_its_formula_and_where_it_changes(schedule, formula):
+def test_each_schedule_has_a_formula_and_a_span(schedule, formula):
     assert isinstance(schedule.formula, str)
     assert 1 <= schedule.span < 300
 
@@ -359,7 +359,7 @@ def test_doctests():
     assert result.failed == 0
 
 
-def test_a_warm_up_without_a_target_is_not_silent(recwarn):
+def test_a_warm_up_without_a_target_warns(recwarn):
     with pytest.warns(kerasgd.KerasgdWarning, match="no warm-up without a `warmup_target`"):
         CosineDecay(0.1, 10, warmup_steps=3)
     recwarn.clear()

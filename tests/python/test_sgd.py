@@ -1,4 +1,4 @@
-"""What Keras promises of any optimizer (contract 13.1), beyond the conformance checks."""
+"""The optimizer as Keras uses it, its configuration and `update()` (contract 9.3, 13.1, 13.4)."""
 
 import json
 import pickle
@@ -30,7 +30,7 @@ def test_train_on_batch():  # contract 13.1
     assert int(model.optimizer.iterations) == 3
 
 
-def test_state_goes_to_another_model():  # contract 13.1
+def test_state_can_be_copied_to_another_model():  # contract 13.1
     first = model_of_one_weight(kerasgd.SGD(0.5, momentum=0.5))
     first.fit(ONE, ONE, epochs=2, verbose=0)
     second = model_of_one_weight(kerasgd.SGD(0.5, momentum=0.5))
@@ -70,7 +70,7 @@ class Subclass(kerasgd.SGD):
 
 
 @pytest.mark.parametrize("optimizer", [kerasgd.SGD, Subclass, kerasgd.LossScaleOptimizer])
-def test_a_class_is_no_optimizer(optimizer):  # contract 13.1: from 3.16 on Keras itself takes one
+def test_compile_refuses_a_class(optimizer):  # contract 13.1: from 3.16 on Keras itself takes one
     with pytest.raises((TypeError, ValueError), match="optimizer"):
         model_of_one_weight(optimizer)
 
@@ -80,7 +80,7 @@ def test_a_class_is_no_optimizer(optimizer):  # contract 13.1: from 3.16 on Kera
     reason="this Keras refuses a class itself",
 )
 @pytest.mark.parametrize("optimizer", [kerasgd.SGD, Subclass])
-def test_a_class_is_answered_with_the_call(optimizer):  # contract 13.1
+def test_the_refusal_of_a_class_names_the_call(optimizer):  # contract 13.1
     name = optimizer.__name__
     words = rf"^`optimizer` must be an optimizer, not the class {name}\. Call it: `{name}\(\)`\.$"
     with pytest.raises(kerasgd.ArgumentTypeError, match=words):
@@ -142,7 +142,7 @@ def test_configuration_comes_back_exactly():  # contract 9.3
     assert kerasgd.SGD.from_config(config).get_config() == config
 
 
-def test_functions_are_saved_only_by_name():  # contract 9.3
+def test_only_registered_functions_are_saved():  # contract 9.3
     with pytest.raises(kerasgd.StateError, match="register it with"):
         pickle.dumps(kerasgd.SGD(lambda: 0.1))
     config = kerasgd.SGD(tenth).get_config()

@@ -43,7 +43,7 @@ def test_an_overridden_update_step_acts():
 
 
 @pytest.mark.parametrize("options", WAYS_TO_COMPILE)
-def test_it_acts_in_fit_with_all_else(options):
+def test_an_overridden_update_step_acts_in_fit_beside_other_settings(options):
     # Gradient 1, clipped to 0.5, mean over two steps, decay 0.5 of rate 1: by hand.
     settings = {"momentum": 0.5, "weight_decay": 0.5, "clipvalue": 0.5}
     model = model_of_one_weight(Tenth(1.0, gradient_accumulation_steps=2, **settings), **options)
@@ -54,7 +54,7 @@ def test_it_acts_in_fit_with_all_else(options):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_rule_that_it_may_call_is_ours(nesterov, dtype):
+def test_super_update_step_is_our_rule(nesterov, dtype):
     class Same(kerasgd.SGD):
         def update_step(self, gradient, variable, learning_rate):
             super().update_step(gradient, variable, learning_rate)
@@ -79,7 +79,7 @@ def test_a_rule_with_variables_of_its_own(options, window):
 
 
 @pytest.mark.parametrize("way", ["pickle", "keras", "weights"])
-def test_variables_of_its_own_are_saved(way, tmp_path):
+def test_variables_of_a_subclass_are_saved(way, tmp_path):
     model = model_of_one_weight(Signs(0.5))
     fit_ones(model, 3)
     if way == "pickle":
@@ -100,7 +100,7 @@ def test_variables_of_its_own_are_saved(way, tmp_path):
 
 
 @pytest.mark.parametrize("options", WAYS_TO_COMPILE)
-def test_state_that_waits_is_set_once_where_fit_builds(options, tmp_path):
+def test_pending_state_is_set_once_where_fit_builds(options, tmp_path):
     model = model_of_one_weight(Signs(0.5), **options)
     fit_ones(model, 2)
     model.save_weights(tmp_path / "model.weights.h5")
@@ -149,7 +149,7 @@ def test_variables_of_one_name_come_back_by_variable():
     assert [numbers(v) for v in into.second] == [[3.0], [5.0]]
 
 
-def test_variables_of_a_subclass_without_a_place_are_told():  # contract 9.4a, 9.4b
+def test_variables_of_a_subclass_without_a_place_are_reported():  # contract 9.4a, 9.4b
     trained = [keras.Variable([0.0], name="a")]
     saved, into = Signs(), kerasgd.SGD()
     saved.build(trained)
@@ -168,7 +168,7 @@ def test_a_hook_that_is_never_called_is_refused(hook):
         type("Hooked", (kerasgd.SGD,), {hook: lambda self, *args: None})
 
 
-def test_every_private_method_of_keras_is_known_to_act_or_not():
+def test_every_private_method_of_keras_is_classified():
     # What acts: helpers that a subclass may call, and what our step goes through.
     acting = {
         "_check_super_called",

@@ -61,7 +61,7 @@ def test_weights_and_averages_are_those_of_the_reference(arguments, dtype):  # c
         assert_close(averages, expected.averages, dtype)
 
 
-def test_gradients_are_not_written(dtype):
+def test_gradients_are_not_modified(dtype):
     variables = [keras.Variable(w, dtype=dtype) for w in draws(0)]
     gradients = [keras.ops.convert_to_tensor(g, dtype) for g in draws(1)]
     before = [np.array(keras.ops.convert_to_numpy(g)) for g in gradients]
@@ -111,7 +111,7 @@ def test_accumulated_gradients_share_a_coefficient(monkeypatch):
 
 
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
-def test_norms_of_millions_of_elements_keep_their_digits(clip):  # contract 4.3
+def test_norms_of_millions_of_elements_are_accurate(clip):  # contract 4.3
     # Equal ones, whose squares a single sum in float32 rounds all in one direction.
     size = 10_000_000
     variable = keras.Variable(np.zeros(size), dtype="float32")

@@ -77,7 +77,7 @@ def test_stopped():
     assert not stopped("x", lambda: None, "`a`").holds
 
 
-def test_functions_of_kerasgd_are_not_asked_of_others():
+def test_other_optimizers_need_not_have_functions_of_kerasgd():
     only_of_kerasgd(subjects.find("kerasgd:SGD"), "update")
     with pytest.raises(NotTestedHere, match=r"`update\(\)`"):
         only_of_kerasgd(subjects.find("keras.optimizers:SGD"), "update")

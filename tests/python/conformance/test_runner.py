@@ -135,12 +135,12 @@ def test_wrong_optimizer_fails(wrong, clause):
     assert run_clause(clause, Subject("wrong", wrong)).status == FAILS
 
 
-def test_an_error_is_a_failure_and_no_end():
+def test_an_error_fails_the_clause_and_not_the_run():
     result = run_clause("1.1", Subject("broken", Broken))
     assert (result.status, result.actual) == (FAILS, "RuntimeError: it is broken")
 
 
-def test_a_check_that_compares_nothing_is_no_success():
+def test_a_check_without_comparisons_fails():
     assert run_check(Check("1.1", lambda subject: iter(()), ()), OURS).status == FAILS
 
 

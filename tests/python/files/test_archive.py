@@ -45,7 +45,7 @@ def test_a_compressed_file_takes_no_memory(file):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_only_regular_files_are_read(tmp_path):
     refused(tmp_path)
     os.mkfifo(tmp_path / "fifo")
     refused(tmp_path / "fifo")
@@ -122,7 +122,7 @@ def fuzz(tmp_path, count):
     return outcomes
 
 
-def test_damaged_files_are_refused_by_name(tmp_path):
+def test_randomly_damaged_files_are_refused(tmp_path):
     outcomes = fuzz(tmp_path, 60)
     assert outcomes["refused"] > 60
     # Inside a member a number may become another number, or a name another name.
@@ -130,7 +130,7 @@ def test_damaged_files_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.long
-def test_many_damaged_files_are_refused_by_name(tmp_path):
+def test_many_randomly_damaged_files_are_refused(tmp_path):
     outcomes = fuzz(tmp_path, 1500)
     print(outcomes)
     assert outcomes["refused"] > 1500

@@ -34,7 +34,7 @@ def test_a_link_stays_a_link(file):
     assert kerasgd.load_optimizer(str(file)).get_config()["learning_rate"] == 0.5
 
 
-def test_nothing_is_left_where_the_file_cannot_be_written(tmp_path):
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
         kerasgd.save_optimizer(kerasgd.SGD(), str(tmp_path / "folder"))
@@ -52,7 +52,7 @@ replacing.write(sys.argv[1], content)
 """
 
 
-def test_what_a_killed_process_left_is_removed_and_the_old_file_whole(file):
+def test_a_killed_process_leaves_the_old_file_whole_and_its_rest_is_removed(file):
     before = file.read_bytes()
     done = subprocess.run([sys.executable, "-c", KILLED, str(file)], check=False)
     assert done.returncode == -signal.SIGKILL

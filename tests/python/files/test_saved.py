@@ -61,7 +61,7 @@ def damaged_store(store, generator):
 
 @pytest.mark.filterwarnings("ignore:State left out")  # where the description is missing
 @pytest.mark.parametrize("built", [False, True])
-def test_damaged_arrays_change_nothing_or_are_weights(built):  # contract 9.4a, 12.7
+def test_damaged_arrays_are_refused_or_hold_valid_values(built):  # contract 9.4a, 12.7
     store = {}
     trained()[0].save_own_variables(store)
     refusals = 0

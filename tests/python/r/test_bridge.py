@@ -37,7 +37,7 @@ def test_bridge_brings_back_each_warning_once():
     assert outcome.warnings == ["`momentum` is 2. Above 1 the velocity grows without bound."]
 
 
-def test_bridge_keeps_what_is_for_developers():
+def test_bridge_leaves_out_deprecation_warnings():
     def deprecated():
         warnings.warn("use another function", DeprecationWarning, stacklevel=1)
         warnings.warn("for you", UserWarning, stacklevel=1)

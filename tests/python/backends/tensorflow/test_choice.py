@@ -46,7 +46,7 @@ def test_plain_operations_run_where_tensorflow_cannot_tell_xla(monkeypatch):
     assert "ResourceApplyKerasMomentum" not in operations(jit_compile=False)
 
 
-def test_the_xla_test_is_looked_for_once_and_may_be_missing(monkeypatch):
+def test_the_private_xla_test_may_be_missing(monkeypatch):
     from tensorflow.python.ops import control_flow_util
 
     monkeypatch.delattr(control_flow_util, "GraphOrParentsInXlaContext")

@@ -13,7 +13,7 @@ if BACKEND != "torch":
 import torch
 
 
-def test_nothing_is_written_by_a_step_on_values(all_are_large):  # contract 13.1
+def test_a_stateless_step_writes_no_variable(all_are_large):  # contract 13.1
     w = keras.Variable(np.ones(40), dtype="float32")
     optimizer = kerasgd.SGD(0.5, momentum=0.5, nesterov=True, weight_decay=0.1, use_ema=True)
     optimizer.build([w])

@@ -28,7 +28,7 @@ def chosen_for_pieces(updates, mode=Mode.IN_PLACE, weight_decay=0.1):
     return [update.parameter.index for update in in_pieces]
 
 
-def test_what_goes_over_much_memory_twice_goes_in_pieces(all_are_large):
+def test_large_updates_of_several_passes_are_cut_into_pieces(all_are_large):
     large = updates_of((7,), (10,))
     assert chosen_for_pieces(large) == [0, 1]
     assert chosen_for_pieces(updates_of((7,), (9,))) == []  # no more than a piece

@@ -70,7 +70,7 @@ def test_large_tensors_that_are_not_contiguous(all_are_large):
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_without_the_fused_kernel_the_numbers_are_the_same(monkeypatch, nesterov):
+def test_results_are_the_same_without_the_fused_kernel(monkeypatch, nesterov):
     monkeypatch.setattr(kernels, "_fused", None)
     arguments = {"momentum": 0.9, "nesterov": nesterov}
     assert_close(run(arguments, "float32")[1], reference(arguments).weights, "float32")
@@ -84,13 +84,13 @@ def update(*tensors_and_numbers):
 
 
 @pytest.mark.parametrize("step", [0.0, 1e-12, 1e-8, 1e-3])
-def test_small_steps_keep_their_digits(step):
+def test_small_steps_are_accurate(step):
     weights, velocity = torch.zeros(3), torch.zeros(3)
     update([weights], [velocity], [torch.ones(3)], step, 0.5, False)
     np.testing.assert_allclose(velocity.numpy(), np.full(3, -step), rtol=1e-7)
 
 
-def test_tensors_that_are_not_contiguous():
+def test_updates_of_tensors_that_are_not_contiguous():
     weights, velocity = torch.zeros(2, 3), torch.zeros(2, 3)
     gradient = torch.arange(6.0).reshape(3, 2).T
     update([weights], [velocity], [gradient], 0.5, 0.5, True)

@@ -27,7 +27,7 @@ def test_pieces_are_all_of_the_variables_and_small_enough(roles):
             assert set(tensor.flatten().tolist()) == {2.0 if role == "variable" else 1.0}
 
 
-def test_what_is_not_contiguous_is_not_cut():
+def test_tensors_that_are_not_contiguous_are_not_cut():
     updates = updates_of((5, 8))
     updates.gradients[0] = torch.ones(8, 5).T
     (group,) = pieces.of(updates, largest=16)
