@@ -81,6 +81,8 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         )
         settings["name"] = settings["name"] or "loss_scale_optimizer"
         super().__init__(inner_optimizer, **settings)
+        # The rate is the inner optimizer's.
+        self._rate = None
         # State from a pickle or a file, until the variables are known.
         self._pending: state.Pending | None = None
         self._given_back: Any = None
@@ -215,13 +217,6 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
     def _kinds(self) -> set[str]:
         """As `SGD._kinds()`: nothing is kept for each variable."""
         return set()
-
-    def _rate_is_number(self) -> bool | None:
-        """As `SGD._rate_is_number()`; the rate is the inner optimizer's."""
-        return None
-
-    def _rate_was_loaded(self) -> None:
-        """As `SGD._rate_was_loaded()`."""
 
 
 def _check_no_unknown(extra: Mapping[str, Any]) -> None:

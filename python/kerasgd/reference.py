@@ -1,8 +1,9 @@
 """SGD as documented, in plain NumPy and float64.
 
 This module is the contract of `optimizer_sgd()` as a program. It shares no code with the optimizer
-and imports NumPy only, so that it can judge any implementation; `ReferenceSGD.step_replicas`
-shows the order of one step. It is made to be read, not to be fast, and expects valid input.
+and imports NumPy only, so that it can judge any implementation; `ReferenceSGD.step_replicas` and
+`ReferenceSGD.update` show the order of one step. It is made to be read, not to be fast, and expects
+valid input.
 
 Shapes: a model has variables numbered 0, 1, ...; weights, gradients, velocities, averages and
 constraints are lists with one entry a variable. A gradient is an array of its variable's shape,
@@ -27,21 +28,22 @@ w 3.7500  loss 0.2812
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ReferenceLossScale", "ReferenceSGD", "Schedule", "SparseRows"]
+__all__ = ["ReferenceGroup", "ReferenceLossScale", "ReferenceSGD", "Schedule", "SparseRows"]
 
 Array = npt.NDArray[np.float64]
+Arrays = Sequence[Array | None]
 Constraint = Callable[[Array], npt.ArrayLike]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning rate that depends on the step: `function(t)`, t = 0, 1, ... (contract 2.2).
+    """A rate, or a factor of one, that depends on the step: `function(t)` (contract 2.2, 14.2).
 
     >>> halving = Schedule(lambda t: 0.5**t)
     >>> sgd = ReferenceSGD(learning_rate=halving).build([0.0])
@@ -50,6 +52,26 @@ class Schedule:
     """
 
     function: Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class ReferenceGroup:
+    """Variables, by their index, with settings of their own (contract 14.2); None: not set here.
+
+    `learning_rate_factor` multiplies the rate of the optimizer (14.3). `momentum` and
+    `weight_decay` take the place of the optimizer's; a `weight_decay` of 0 is none.
+
+    >>> slow = ReferenceGroup({1, 2}, learning_rate_factor=0.5)
+    >>> frozen = ReferenceGroup({2}, learning_rate_factor=0.0)
+    >>> sgd = ReferenceSGD(1.0).build([0.0, 0.0, 0.0], groups=[slow, frozen])
+    >>> [float(w) for w in sgd.step([1.0, 1.0, 1.0])]
+    [-1.0, -0.5, 0.0]
+    """
+
+    variables: Collection[int]
+    learning_rate_factor: float | Schedule | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +111,30 @@ def to_dense(gradient: npt.ArrayLike | SparseRows, shape: tuple[int, ...]) -> Ar
     return dense
 
 
-def clip_by_norm(gradients: Sequence[Array | None], limit: float) -> list[Array | None]:
+def scaled_norm(arrays: Arrays) -> tuple[float, int]:
+    """The joint L2 norm `sqrt(sum over all elements of x^2)` as `(m, e)`: it is `m * 2^e`.
+
+    Squares over- and underflow where the norm does not (4.3). Scaling by a power of two avoids it
+    and rounds nothing, so that a norm exactly at a limit is still recognised as such (4.4). Of
+    elements that are not finite the norm is NaN or infinite.
+    """
+    present = [a for a in arrays if a is not None]
+    largest = np.max([np.max(np.abs(a), initial=0.0) for a in present], initial=0.0)
+    if not np.isfinite(largest):
+        return float(largest), 0
+    exponent = int(np.frexp(largest)[1])
+    return float(np.sqrt(sum(np.sum(np.ldexp(a, -exponent) ** 2) for a in present))), exponent
+
+
+def norm(arrays: Arrays) -> float:
+    """The joint L2 norm of all elements; None counts as zero."""
+    return float(np.ldexp(*scaled_norm(arrays)))
+
+
+def clip_by_norm(gradients: Arrays, limit: float) -> list[Array | None]:
     """Shrink `gradients` together, if need be, to a joint L2 norm of `limit` (contract 4.1).
 
-        g <- g * limit / norm  if norm > limit,    norm = sqrt(sum over all elements of g^2)
+        g <- g * limit / norm  if norm > limit
 
     If any element is infinite or NaN all become NaN (4.5). Pascanu, Mikolov and Bengio (2013),
     *On the difficulty of training recurrent neural networks*.
@@ -100,18 +142,26 @@ def clip_by_norm(gradients: Sequence[Array | None], limit: float) -> list[Array 
     >>> clip_by_norm([np.array([3.0, 0.0]), None, np.array([4.0])], limit=1.0)
     [array([0.6, 0. ]), None, array([0.8])]
     """
-    present = [g for g in gradients if g is not None]
-    largest = np.max([np.max(np.abs(g), initial=0.0) for g in present], initial=0.0)
-    if not np.isfinite(largest):
+    scaled, exponent = scaled_norm(gradients)
+    if not np.isfinite(scaled):
         return [None if g is None else np.full_like(g, np.nan) for g in gradients]
-    # Squares over- and underflow where the norm does not (4.3). Scaling by a power of two avoids it
-    # and rounds nothing, so that a norm exactly at the limit is still recognised as such (4.4).
-    _, exponent = np.frexp(largest)
-    scaled = [None if g is None else np.ldexp(g, -exponent) for g in gradients]
-    norm = np.sqrt(sum(np.sum(g**2) for g in scaled if g is not None))
-    if np.ldexp(norm, exponent) <= limit:
+    if np.ldexp(scaled, exponent) <= limit:
         return list(gradients)
-    return [None if g is None else g * (limit / norm) for g in scaled]
+    return [None if g is None else np.ldexp(g, -exponent) * (limit / scaled) for g in gradients]
+
+
+def norms_of_update(gradients: Arrays, changes: Arrays, weights: Arrays) -> dict[str, float]:
+    """The norms of one variable or of all (15.2), with `update_norm / weight_norm`.
+
+    Of weights of norm 0, as a bias has at first, this ratio is 0, so that its means stay finite.
+    """
+    update_norm, weight_norm = norm(changes), norm(weights)
+    return {
+        "gradient_norm": norm(gradients),
+        "update_norm": update_norm,
+        "weight_norm": weight_norm,
+        "update_ratio": update_norm / weight_norm if weight_norm != 0 else 0.0,
+    }
 
 
 @dataclass(eq=False)
@@ -132,7 +182,8 @@ class ReferenceSGD:
 
     State: `weights`, `velocities`, `averages` (None before the first update), `accumulators` (None
     for a variable without a gradient in this window), `steps` (t, from 0), `updates` (k, the
-    number of updates so far).
+    number of updates done so far), `skipped` and `skipped_in_a_row` (16.1), `statistics` and
+    `statistics_per_variable` of the last measured update (see `measure`; empty before it).
 
     >>> sgd = ReferenceSGD(0.5, clipvalue=1.0, weight_decay=0.5).build([[4.0, 8.0], [3.0]])
     >>> [w.tolist() for w in sgd.step([[0.5, -4.0], None])]
@@ -164,15 +215,23 @@ class ReferenceSGD:
         constraints: Sequence[Constraint | None] | None = None,
         exclude_from_weight_decay: Collection[int] = (),
         overwrite_with_gradient: Collection[int] = (),
+        groups: Sequence[ReferenceGroup] = (),
+        statistics_every: int | None = None,
+        skip_nonfinite: bool = False,
     ) -> ReferenceSGD:
         """Take the variables to train, start anew, and return self.
 
         A constraint maps a weight to an allowed one (None: all are). Variables are excluded from
         weight decay by their index (3.2). A variable in `overwrite_with_gradient` takes its
         gradient as its new value and nothing else acts on it (13.1: the scales of float8 layers).
+        Every `statistics_every`-th update is measured (15.1); None measures none.
         """
         self.steps = 0
         self.updates = 0
+        self.skipped = 0
+        self.skipped_in_a_row = 0
+        self.statistics: dict[str, float] = {}
+        self.statistics_per_variable: list[dict[str, float]] = []
         self.weights = [np.array(w, np.float64) for w in weights]
         self.velocities = [np.zeros_like(w) for w in self.weights]
         self.averages: list[Array | None] = [None] * len(self.weights)
@@ -180,12 +239,24 @@ class ReferenceSGD:
         self.constraints = constraints or [None] * len(self.weights)
         self.exclude_from_weight_decay = frozenset(exclude_from_weight_decay)
         self.overwrite_with_gradient = frozenset(overwrite_with_gradient)
+        self.groups = list(groups)
+        self.statistics_every = statistics_every
+        self.skip_nonfinite = skip_nonfinite
         return self
+
+    def set_learning_rate_factor(self, group: int, factor: float | Schedule) -> None:
+        """Give a group another factor, from the next update on (14.7)."""
+        self.groups[group] = replace(self.groups[group], learning_rate_factor=factor)
 
     @property
     def iterations(self) -> int:
         """`t // n`, n the steps of an accumulation window (7.2)."""
-        return self.steps // (self.gradient_accumulation_steps or 1)
+        return self.steps // self.window
+
+    @property
+    def window(self) -> int:
+        """How many steps make an update (7.1)."""
+        return self.gradient_accumulation_steps or 1
 
     @property
     def has_gradient(self) -> list[bool]:
@@ -216,17 +287,44 @@ class ReferenceSGD:
         )
         self.accumulate(summed)
         if self.window_is_complete():
-            self.updates += 1
             gradients = self.average_over_window()
-            gradients = self.overwrite_with_gradients(gradients)
-            gradients = self.clip(gradients)
-            self.decay_weights(gradients, rate)
-            self.apply_rule(gradients, rate)
-            self.apply_constraints(gradients)
-            self.average_weights()
-            self.overwrite_weights_if_due()
+            if self.skip_nonfinite and not all_finite([gradients]):
+                self.skip_update(gradients, rate)
+            else:
+                self.update(gradients, rate)
         self.steps += 1
         return list(self.weights)
+
+    def update(self, given: Arrays, rate: float) -> None:
+        """Change the weights by the gradient `given` for one update (4.2)."""
+        self.updates += 1
+        self.skipped_in_a_row = 0
+        before = list(self.weights)
+        factors = self.learning_rate_factors(self.steps)
+        rates = [rate * factor for factor in factors]
+        self.overwrite_with_gradients(given, factors)
+        gradients = self.clip(self.not_overwritten(given))
+        gradients = self.leave_frozen_alone(gradients, factors)
+        self.decay_weights(gradients, rates)
+        self.apply_rule(gradients, rates)
+        self.apply_constraints(gradients)
+        self.measure(given, rate, before)
+        self.average_weights()
+        self.overwrite_weights_if_due(factors)
+
+    def skip_update(self, given: Arrays, rate: float) -> None:
+        """Leave weights, velocities, averages and `updates` alone, and count that (16.1).
+
+        The gradient of a frozen variable can be the cause (14.3), and so can the value for one in
+        `overwrite_with_gradient`, as in 6.3.
+
+        >>> sgd = ReferenceSGD(1.0).build([0.0], skip_nonfinite=True)
+        >>> [float(sgd.step([g])[0]) for g in (1.0, np.nan, 1.0)], sgd.steps, sgd.updates
+        ([-1.0, -1.0, -2.0], 3, 2)
+        """
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        self.measure(given, rate, before=self.weights)
 
     # The parts of a step, in its order --------------------------------------------------------
 
@@ -264,7 +362,7 @@ class ReferenceSGD:
         """One gradient a variable for all replicas; None on some of them counts as zero there."""
         return [self.merge(i, parts) for i, parts in enumerate(zip(*replicas, strict=True))]
 
-    def accumulate(self, gradients: Sequence[Array | None]) -> None:
+    def accumulate(self, gradients: Arrays) -> None:
         """Add the gradients of this step to those of its window; None counts as zero (7.4)."""
         self.accumulators = [
             self.merge(i, pair)
@@ -283,29 +381,43 @@ class ReferenceSGD:
 
     def window_is_complete(self) -> bool:
         """Whether this step is an update: every n-th is (7.1)."""
-        return (self.steps + 1) % (self.gradient_accumulation_steps or 1) == 0
+        return (self.steps + 1) % self.window == 0
 
     def average_over_window(self) -> list[Array | None]:
         """The mean over all n steps of the window (7.1); the next one starts empty (7.4)."""
-        n = self.gradient_accumulation_steps or 1
         means = [
-            a if a is None or i in self.overwrite_with_gradient else a / n
+            a if a is None or i in self.overwrite_with_gradient else a / self.window
             for i, a in enumerate(self.accumulators)
         ]
         self.accumulators = [None] * len(self.weights)
         return means
 
-    def overwrite_with_gradients(self, gradients: Sequence[Array | None]) -> list[Array | None]:
-        """Write `overwrite_with_gradient` variables; return what is left for the rest (13.1)."""
-        rest = list(gradients)
-        for i in self.overwrite_with_gradient:
-            written = gradients[i]
-            if written is not None:
-                self.weights[i] = written
-            rest[i] = None
-        return rest
+    def learning_rate_factors(self, t: int) -> list[float]:
+        """The factor of each variable's rate at step `t` (14.3); 1 where no group sets one."""
+        factors = (group.learning_rate_factor for group in self.groups)
+        values = (f.function(t) if isinstance(f, Schedule) else f for f in factors)
+        return self.setting_of_groups(1.0, values)
 
-    def clip(self, gradients: Sequence[Array | None]) -> list[Array | None]:
+    def setting_of_groups(self, default: float, values: Iterable[float | None]) -> list[float]:
+        """For each variable the value of the last group that sets one (14.4), else the default."""
+        of_variables = dict.fromkeys(range(len(self.weights)), float(default))
+        for group, value in zip(self.groups, values, strict=True):
+            if value is not None:
+                of_variables.update(dict.fromkeys(group.variables, float(value)))
+        return list(of_variables.values())
+
+    def overwrite_with_gradients(self, given: Arrays, factors: Sequence[float]) -> None:
+        """Write `overwrite_with_gradient` variables (13.1), but for frozen ones (14.3)."""
+        for i in self.overwrite_with_gradient:
+            written = given[i]
+            if written is not None and factors[i] != 0:
+                self.weights[i] = written
+
+    def not_overwritten(self, values: Arrays) -> list[Array | None]:
+        """The same, but None for each variable in `overwrite_with_gradient`."""
+        return [None if i in self.overwrite_with_gradient else v for i, v in enumerate(values)]
+
+    def clip(self, gradients: Arrays) -> list[Array | None]:
         """Limit each element, each gradient's norm, or the norm of all gradients (4.1, 4.2)."""
         if self.clipvalue is not None:
             x = self.clipvalue
@@ -316,36 +428,87 @@ class ReferenceSGD:
             return clip_by_norm(gradients, self.global_clipnorm)
         return list(gradients)
 
-    def decay_weights(self, gradients: Sequence[Array | None], rate: float) -> None:
+    def leave_frozen_alone(self, gradients: Arrays, factors: Sequence[float]) -> list[Array | None]:
+        """None where the factor is 0: to be left alone as without a gradient (14.3).
+
+        Clips have seen these gradients (14.5). At a rate of 0, unlike a factor, the rule goes on.
+        """
+        return [None if f == 0 else g for g, f in zip(gradients, factors, strict=True)]
+
+    def decay_weights(self, gradients: Arrays, rates: Sequence[float]) -> None:
         """`w <- w - learning_rate * weight_decay * w` (3.1), but for None (1.6) and excluded (3.2).
 
-        Loshchilov and Hutter (2019), *Decoupled weight decay regularization*.
+        An exclusion wins over groups (14.4). Loshchilov and Hutter (2019), *Decoupled weight decay
+        regularization*.
         """
-        if self.weight_decay is None:
-            return
-        for i, (w, g) in enumerate(zip(self.weights, gradients, strict=True)):
-            if g is not None and i not in self.exclude_from_weight_decay:
-                self.weights[i] = w - rate * self.weight_decay * w
+        by_group = (group.weight_decay for group in self.groups)
+        decays = self.setting_of_groups(self.weight_decay or 0.0, by_group)
+        for i, (g, rate, decay) in enumerate(zip(gradients, rates, decays, strict=True)):
+            if g is not None and decay != 0 and i not in self.exclude_from_weight_decay:
+                self.weights[i] = self.weights[i] - rate * decay * self.weights[i]
 
-    def apply_rule(self, gradients: Sequence[Array | None], rate: float) -> None:
+    def apply_rule(self, gradients: Arrays, rates: Sequence[float]) -> None:
         """The update rule (1.1 to 1.3); a variable without a gradient is left alone (1.6)."""
-        for i, g in enumerate(gradients):
+        by_group = (group.momentum for group in self.groups)
+        momenta = self.setting_of_groups(self.momentum, by_group)
+        for i, (g, rate, momentum) in enumerate(zip(gradients, rates, momenta, strict=True)):
             if g is None:
                 continue
             # Rule 1.1 on its own: with an infinite velocity, 0 * velocity would be NaN.
-            if self.momentum == 0:
+            if momentum == 0:
                 self.weights[i] = self.weights[i] - rate * g
                 continue
-            velocity = self.momentum * self.velocities[i] - rate * g
-            move = self.momentum * velocity - rate * g if self.nesterov else velocity
+            velocity = momentum * self.velocities[i] - rate * g
+            move = momentum * velocity - rate * g if self.nesterov else velocity
             self.velocities[i] = velocity
             self.weights[i] = self.weights[i] + move
 
-    def apply_constraints(self, gradients: Sequence[Array | None]) -> None:
+    def apply_constraints(self, gradients: Arrays) -> None:
         """`w <- constraint(w)`, of the variables just updated (7.3)."""
         for i, (constraint, g) in enumerate(zip(self.constraints, gradients, strict=True)):
             if constraint is not None and g is not None:
                 self.weights[i] = np.array(constraint(self.weights[i]), np.float64)
+
+    def measure(self, given: Arrays, rate: float, before: Sequence[Array]) -> None:
+        """Write the statistics (15.2) of every `statistics_every`-th update; skipped ones count.
+
+        `learning_rate` is the optimizer's, without factors; `loss_scale` is 1 without one, under
+        `ReferenceLossScale` the scale of this step; `updates` is k, with this update if it is done.
+        Values for `overwrite_with_gradient` count in `nonfinite` only. All other variables are in
+        `weight_norm`, with or without a gradient; those left alone, as all are at a skipped update,
+        have an `update_norm` of 0.
+
+        >>> sgd = ReferenceSGD(0.5, clipvalue=4.0).build([[6.0, 8.0]], statistics_every=1)
+        >>> _ = sgd.step([[0.0, 8.0]])
+        >>> {name: sgd.statistics[name] for name in ("clip_coefficient", "update_ratio")}
+        {'clip_coefficient': 0.5, 'update_ratio': 0.2}
+        """
+        every = self.statistics_every
+        if every is None or (self.updates + self.skipped) % every != 0:
+            return
+        # No array is changed in place: a variable that was left alone still holds the same one.
+        changes = [None if w is b else w - b for w, b in zip(self.weights, before, strict=True)]
+        parts = [self.not_overwritten(part) for part in (given, changes, before)]
+        counts = [count_nonfinite(g) for g in given]
+        self.statistics = {
+            "learning_rate": rate,
+            "clip_coefficient": self.clip_coefficient(parts[0]),
+            **norms_of_update(*parts),
+            "nonfinite": sum(counts),
+            "loss_scale": self.loss_scale_factor or 1.0,
+            "updates": self.updates,
+        }
+        self.statistics_per_variable = [
+            {**norms_of_update([g], [change], [w]), "nonfinite": count}
+            for g, change, w, count in zip(*parts, counts, strict=True)
+        ]
+
+    def clip_coefficient(self, gradients: Arrays) -> float:
+        """The norm after the clip by that before; 1 for a norm of 0, NaN unless it is finite."""
+        before = norm(gradients)
+        if before == 0:
+            return 1.0
+        return norm(self.clip(gradients)) / before if np.isfinite(before) else np.nan
 
     def average_weights(self) -> None:
         """`average <- ema_momentum * average + (1 - ema_momentum) * w` (5.1, 5.3).
@@ -369,10 +532,17 @@ class ReferenceSGD:
             if i not in self.overwrite_with_gradient:
                 self.averages[i] = w if average is None else m * average + (1 - m) * w
 
-    def overwrite_weights_if_due(self) -> None:
+    def overwrite_weights_if_due(self, factors: Sequence[float]) -> None:
         """`w <- average` after every `ema_overwrite_frequency`-th update (5.2)."""
         if self.ema_overwrite_frequency and self.updates % self.ema_overwrite_frequency == 0:
-            self.finalize_variable_values()
+            self.write_averages(range(len(self.weights)), factors)
+
+    def write_averages(self, indices: Iterable[int], factors: Sequence[float]) -> None:
+        """`w <- average`, but for frozen variables (14.3) and those without an average."""
+        for i in indices:
+            average = self.averages[i]
+            if average is not None and factors[i] != 0:
+                self.weights[i] = average
 
     # After training ---------------------------------------------------------------------------
 
@@ -380,14 +550,14 @@ class ReferenceSGD:
         """Write the averages into these variables, None for all (5.4).
 
         Before the first update there are none, and nothing changes. A variable without an average
-        (`overwrite_with_gradient`) is left alone.
+        (`overwrite_with_gradient`) is left alone, and so is a frozen one (14.3): one that has a
+        factor of 0, as a number now or by its schedule at the last update.
         """
         if self.updates == 0:
             return
-        for i in range(len(self.weights)) if indices is None else indices:
-            average = self.averages[i]
-            if average is not None:
-                self.weights[i] = average
+        indices = range(len(self.weights)) if indices is None else indices
+        last_update = self.iterations * self.window - 1
+        self.write_averages(indices, self.learning_rate_factors(last_update))
 
 
 @dataclass(eq=False)
@@ -396,7 +566,8 @@ class ReferenceLossScale:
 
     A step with a gradient that is not finite, on any replica, halves the scale and is skipped:
     nothing else changes and `t` does not grow. After `dynamic_growth_steps` finite steps in a row
-    the scale doubles. The scale takes the place of the inner optimizer's `loss_scale_factor`.
+    the scale doubles. The scale takes the place of the inner optimizer's `loss_scale_factor`, and
+    an inner optimizer that skips by itself is refused (16.1).
 
     >>> scaler = ReferenceLossScale(ReferenceSGD(1.0).build([0.0]), 8.0, dynamic_growth_steps=2)
     >>> for g in (8.0, np.inf, 4.0, 4.0, 8.0):
@@ -414,6 +585,8 @@ class ReferenceLossScale:
     dynamic_growth_steps: int = 2000
 
     def __post_init__(self) -> None:
+        if self.inner.skip_nonfinite:
+            raise ValueError("`inner` must not skip updates: `ReferenceLossScale` does.")
         self.scale = self.initial_scale
         self.finite_steps = 0
 
@@ -455,11 +628,13 @@ def require_a_gradient(replicas: Sequence[Gradients]) -> None:
 
 
 def all_finite(replicas: Sequence[Gradients]) -> bool:
-    """Whether no gradient holds an infinity or NaN, on any replica (6.3)."""
-    values = (
-        g.values if isinstance(g, SparseRows) else g
-        for gradients in replicas
-        for g in gradients
-        if g is not None
-    )
-    return all(bool(np.all(np.isfinite(np.asarray(v, np.float64)))) for v in values)
+    """Whether no gradient holds an infinity or NaN, on any replica (6.3, 16.1)."""
+    return not any(count_nonfinite(g) for gradients in replicas for g in gradients)
+
+
+def count_nonfinite(gradient: Gradient) -> int:
+    """How many elements are infinite or NaN (15.2)."""
+    if gradient is None:
+        return 0
+    values = gradient.values if isinstance(gradient, SparseRows) else gradient
+    return int(np.sum(~np.isfinite(np.asarray(values, np.float64))))

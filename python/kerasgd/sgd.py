@@ -9,19 +9,18 @@ from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
 
 from kerasgd import arguments, attributes, backends, ema, gradients, subclasses, update
+from kerasgd.building import parameter_state
+from kerasgd.current_rate import CurrentRate
 from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import rates
 from kerasgd.files import state as saved_state
-from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking, rename
-from kerasgd.rules import learning_rate as rate_rule
-from kerasgd.rules import precision
+from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking
 from kerasgd.rules.weight_decay import Exclusions
 from kerasgd.settings import GroupSettings, Settings
 from kerasgd.state import DynamicScale, ParameterState, State, Tensor, Updates
-from kerasgd.variables import checked_list, path_of, shape_of, value_of
+from kerasgd.variables import checked_list, path_of
 
 # Those that are attributes without more ado: setting one is checking it.
 CHECKED = {
@@ -33,8 +32,6 @@ CHECKED = {
 EXCLUSIONS = "weight_decay_exclusions"
 # The groups of variables, by their place in `Settings.groups`.
 WITH_DECAY, WITHOUT_DECAY = 0, 1
-# Not by its name, which Keras would look up for each of thousands of variables.
-ZEROS = keras.initializers.Zeros()
 
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="SGD")
@@ -145,20 +142,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         arguments.check_no_unknown(unknown, "SGD", arguments.RULES)
         settings = arguments.check_sgd(given)
         rate = settings.pop("learning_rate")
-        # Keras creates the variable of the rate; we keep it whatever the rate is, so that each
-        # kind of rate can take the place of another (2.7).
         super().__init__(
             learning_rate=rate if isinstance(rate, float) else 0.0, name=settings["name"], **beyond
         )
         self.backend = backends.current()
-        self._rate_variable = self._learning_rate
-        self._given_rate: float | None = None
-        # 1 once a number has taken the place of a schedule, for steps that are compiled already;
-        # None where the rate has been a number from the beginning.
-        self._rate_replaced: Any = None
-        # What a rate function returned last.
-        self._last_rate: float | None = None
-        self._compiled = False
+        self._rate = CurrentRate(self, self._learning_rate)
         self._exclusions = Exclusions()
         self._state: State | None = None
         self._settings: Settings | None = None
@@ -175,7 +163,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._own = subclasses.OwnVariables()
         for argument, value in settings.items():
             setattr(self, argument, value)
-        self._set_rate(rate)
+        self._rate.set(rate)
         self._constructed = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -207,13 +195,20 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             self._untrack_variable(variable)
         saved_state.check_pending(self, variables)
         exclusions = self._exclusions.resolved(variables)
+
+        def group_of(variable: Any) -> int:
+            return WITHOUT_DECAY if exclusions.cover(variable) else WITH_DECAY
+
         parameters = [
-            self._parameter(index, variable, exclusions) for index, variable in enumerate(variables)
+            parameter_state(self, index, variable, group_of(variable))
+            for index, variable in enumerate(variables)
         ]
         self._state = State(
             iterations=self._iterations,
-            averaging=self._counter("averaging", ()) if self.use_ema else None,
-            in_window=self._counter("in_window", (len(parameters),)) if self.window > 1 else None,
+            averaging=self._add_counter("averaging", ()) if self.use_ema else None,
+            in_window=self._add_counter("in_window", (len(parameters),))
+            if self.window > 1
+            else None,
             parameters=parameters,
             own=self._own.variables(),
         )
@@ -230,48 +225,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             saved_state.take_pending(self)
             saved_state.take_pending_weights(self)
 
-    def _parameter(self, index: int, variable: Any, exclusions: Exclusions) -> ParameterState:
-        takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
-        dtype = keras.backend.standardize_dtype(variable.dtype)
-        wide = precision.wide(dtype)  # 8.1: sums and averages in half precision would stall
-        moves = not takes_value
-
-        def colocated(role: str, dtype: str, initializer: Any = ZEROS) -> Any:
-            return self._colocated(variable, role, dtype, initializer)
-
-        def first_average(shape: Any, dtype: str) -> Tensor:
-            # To exchange weights and averages before the first update must change nothing. The copy
-            # is needed: the two must not share memory.
-            value = np.array(keras.ops.convert_to_numpy(variable), dtype)
-            # TensorFlow: a variable made in the function that is being traced has no value yet.
-            return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
-
-        return ParameterState(
-            index=index,
-            variable=variable,
-            velocity=colocated("velocity", dtype) if moves and self.momentum else None,
-            average=colocated("average", wide, first_average) if moves and self.use_ema else None,
-            accumulator=colocated("accumulator", wide) if self.window > 1 else None,
-            constraint=getattr(variable, "constraint", None) if moves else None,
-            overwrite_with_gradient=takes_value,
-            group=WITHOUT_DECAY if exclusions.cover(variable) else WITH_DECAY,
-        )
-
-    def _colocated(self, variable: Any, role: str, dtype: str, initializer: Any) -> Any:
-        """A variable for `variable`, of its shape and on its devices."""
-        with self.backend.colocated_with(self, variable):
-            created = super().add_variable(
-                shape=shape_of(variable),
-                initializer=initializer,
-                dtype=dtype,
-                layout=getattr(variable, "_layout", None),
-                # Each new name of a variable costs TensorFlow more than all else here.
-                name=role,
-            )
-        rename(created, f"{path_of(variable).replace('/', '_').replace(':', '_')}_{role}")
-        return created
-
-    def _counter(self, role: str, shape: tuple[int, ...]) -> Any:
+    def _add_counter(self, role: str, shape: tuple[int, ...]) -> Any:
+        """Add whole numbers that count something, 0 at first."""
         with self.backend.colocated_with(self, self._iterations):
             return super().add_variable(
                 shape=shape, dtype="int32", name=role, aggregation="only_first_replica"
@@ -372,7 +327,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
                 state = replace(state, dynamic_scale=dynamic_scale)
             assert self._settings is not None  # the optimizer is built by now
             step = self.backend.without_autograph(update.step)
-            step(self._settings, self.backend, state, aligned, self.rate_of_this_step)
+            step(self._settings, self.backend, state, aligned, self._rate.of_this_step)
 
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
@@ -469,36 +424,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     # -- the learning rate -------------------------------------------------------------------
 
-    def rate_of_this_step(self) -> Tensor | float:
-        """The learning rate of the step that begins; a function is called."""
-        if not (self._compiled or self.backend.is_eager()):
-            self._compiled = True
-        rate = self._learning_rate
-        if rate is self._rate_variable:
-            return keras.ops.convert_to_tensor(rate)
-        if isinstance(rate, rate_rule.Schedule):
-            return self._scheduled_rate(rate)
-        return self.backend.call_each_time(rate_rule.RateNow(self))
-
-    def _scheduled_rate(self, schedule: Any) -> Tensor:
-        """The rate of a schedule; what is compiled follows a number that takes its place."""
-        scheduled = rate_rule.of_schedule(schedule, self._iterations, self.backend.is_eager())
-        if self.backend.is_eager():
-            return scheduled
-        number = keras.ops.convert_to_tensor(self._rate_variable)
-        is_replaced = keras.ops.convert_to_tensor(self._rate_replaced) > 0
-        return keras.ops.where(is_replaced, number, keras.ops.cast(scheduled, number.dtype))
-
-    def evaluate_rate(self) -> float:
-        """The rate now as a number, also where a compiled step still asks for the function."""
-        if self._learning_rate is self._rate_variable:
-            return float(keras.ops.convert_to_numpy(self._rate_variable))
-        rate = rate_rule.value_of(self._learning_rate)
-        if rate != self._last_rate:
-            self._rate_variable.assign(rate)  # for metrics, which are compiled too
-            self._last_rate = rate
-        return rate
-
     @property
     def learning_rate(self) -> Any:
         """The rate of the next step; of a function what it returned last (contract 2.3, 2.7).
@@ -510,64 +435,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             StateError: the rate that was set could not act: a compiled step would keep the old
                 one, or JAX' `fit()` has the variables.
         """
-        rate = self._learning_rate
-        if rate is self._rate_variable:
-            return rate
-        if isinstance(rate, rate_rule.Schedule):
-            return self._scheduled_rate(rate)
-        if not self.backend.is_eager():
-            return keras.ops.convert_to_tensor(self._rate_variable)
-        return rate_rule.value_of(rate) if self._last_rate is None else self._last_rate
+        return self._rate.of_next_step()
 
     @learning_rate.setter
     def learning_rate(self, rate: Any) -> None:
-        if rate is self._learning_rate:
-            return
-        rate = arguments.check("learning_rate", rate)
-        if is_taken_away(self._rate_variable):
-            raise StateError(
-                "`learning_rate` cannot be set while `fit()` on JAX holds the variables: it would "
-                "be lost. Set it in a callback, through `self.model.optimizer`."
-            )
-        if self._compiled and not isinstance(rate, float):
-            raise StateError(
-                in_words(
-                    "A training step that is compiled cannot follow another kind of "
-                    "`learning_rate`, only a number. {update} makes an optimizer that has it, and "
-                    "that continues where this one is if `keep_state` is {true}; give that one to "
-                    "`compile()`."
-                )
-            )
-        self._set_rate(rate)
-
-    def _set_rate(self, rate: Any) -> None:
-        if isinstance(rate, float):
-            self._rate_variable.assign(rate)
-            self._given_rate = rate
-            self._learning_rate = self._rate_variable
-        else:
-            self._last_rate = None
-            self._learning_rate = rate
-            if self._rate_replaced is None:
-                self._rate_replaced = self._counter("rate_replaced", ())
-        if self._rate_replaced is not None:
-            self._rate_replaced.assign(int(self._rate_is_number()))
-
-    def _rate_is_number(self) -> bool:
-        """Whether the rate is a number, and no schedule or function."""
-        return self._learning_rate is self._rate_variable
-
-    def _rate_was_loaded(self) -> None:
-        """A number that was loaded takes the place of a schedule where the file says so."""
-        flag = self._rate_replaced
-        if flag is not None and int(keras.ops.convert_to_numpy(flag)) > 0:
-            self._learning_rate = self._rate_variable
-
-    def rate_setting(self) -> Any:
-        """The rate as an argument: a number, a schedule or a function, which is not called."""
-        if self._learning_rate is not self._rate_variable:
-            return self._learning_rate
-        return rate_rule.exact(self._given_rate, value_of(self._rate_variable, self))
+        self._rate.replace(rate)
 
     # -- loss scale --------------------------------------------------------------------------
 
@@ -650,7 +522,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         Raises:
             StateError: the learning rate is a function, and Keras is saving a model.
         """
-        return self._config_with(self.rate_setting())
+        return self._config_with(self._rate.as_argument())
 
     def _config_with(self, rate: Any) -> dict[str, Any]:
         config = {
@@ -678,7 +550,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rates.check_can_be_saved(self._learning_rate)
+        rates.check_can_be_saved(self._rate.setting)
         return (type(self).from_config, (self.get_config(),), saved_state.stored(self))
 
     def __setstate__(self, store: dict[str, Any]) -> None:
@@ -713,11 +585,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return new
 
     def _with(self, changes: Mapping[str, Any]) -> SGD:
-        if is_taken_away(self._rate_variable) and self._given_rate is not None:
+        if is_taken_away(self._rate.variable) and self._rate.given is not None:
             # A step of JAX' `fit()` failed: the number that was set last is known all the same.
-            config = {**self._config_with(self._given_rate), **changes}
+            config = {**self._config_with(self._rate.given), **changes}
         else:
-            config = {**self.get_config(), "learning_rate": self.rate_setting(), **changes}
+            config = {**self.get_config(), "learning_rate": self._rate.as_argument(), **changes}
         new = type(self)(**{k: v for k, v in config.items() if k != EXCLUSIONS})
         new._exclusions = self._exclusions.copy()
         if self.built and self._exclusions:
@@ -747,8 +619,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """All variables of the state, each under the name it is saved with."""
         roles = {
             "iterations": self._iterations,
-            "learning_rate": self._rate_variable,
-            "rate_replaced": self._rate_replaced,
+            "learning_rate": self._rate.variable,
+            "rate_replaced": self._rate.replaced,
         }
         if not self.built:
             roles |= self._own.by_role()
@@ -793,7 +665,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             )
         for variable, weight in zip(self.variables, weights, strict=True):
             variable.assign(weight)
-        self._rate_was_loaded()
+        self._rate.was_loaded()
 
 
 def _of_another_model(optimizer: Any, variable: Any) -> str:

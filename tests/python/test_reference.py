@@ -6,15 +6,28 @@ numbers come from the sentences of the contract, whose clause each test names.
 
 import doctest
 import inspect
+import math
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from conftest import KEYWORD_ONLY, SIGNATURE
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kerasgd import reference
-from kerasgd.reference import ReferenceLossScale, ReferenceSGD, Schedule, SparseRows
+from kerasgd.reference import (
+    ReferenceGroup,
+    ReferenceLossScale,
+    ReferenceSGD,
+    Schedule,
+    SparseRows,
+)
+
+# Draws are the same in every run, and none has a deadline.
+settings.register_profile("reference", deadline=None, derandomize=True, database=None)
+REFERENCE = settings.get_profile("reference")
 
 
 def run(sgd, gradients):
@@ -615,3 +628,688 @@ def test_13_1_overwrite_with_gradient_takes_the_maximum_of_window_and_replicas()
 def test_13_1_overwrite_with_gradient_is_not_unscaled():
     inner = ReferenceSGD(1.0).build([0.0, 0.0], overwrite_with_gradient={1})
     assert ReferenceLossScale(inner, 4.0).step([8.0, 8.0]) == [-2.0, 8.0]
+
+
+# contract 14 ------------------------------------------------------------------------------------
+
+
+def bits(arrays):
+    """What tells apart -0 from 0 and one NaN from another."""
+    return [None if a is None else np.asarray(a).tobytes() for a in arrays]
+
+
+def rates_by_step(t):
+    return 0.5 / (1 + t)
+
+
+def grouped(*groups):
+    """A variable for each dict of settings, in a group of its own."""
+    return [ReferenceGroup({i}, **settings) for i, settings in enumerate(groups)]
+
+
+def test_14_2_each_setting_acts_on_its_group_only():
+    sgd = ReferenceSGD(0.5, 0.5, weight_decay=0.25)
+    sgd.build(
+        [8.0, 8.0, 8.0, 8.0],
+        groups=[
+            ReferenceGroup([1], learning_rate_factor=0.5),
+            ReferenceGroup([2], momentum=0.0),
+            ReferenceGroup([3], weight_decay=0.0),
+        ],
+    )
+    # Decay by 1/8, 1/16, 1/8 and none; the rates are 1/2, 1/4, 1/2 and 1/2.
+    assert sgd.step([2.0] * 4) == [6.0, 7.0, 6.0, 7.0]
+    # Velocities 0.5 * -1 - 1, 0.5 * -0.5 - 0.5, none, 0.5 * -1 - 1.
+    assert sgd.step([2.0] * 4) == [5.25 - 1.5, 6.5625 - 0.75, 5.25 - 1.0, 7.0 - 1.5]
+    assert sgd.velocities == [-1.5, -0.75, 0.0, -1.5]
+
+
+def test_14_2_a_group_can_set_what_the_optimizer_does_without():
+    sgd = ReferenceSGD(0.5, nesterov=True)
+    sgd.build([8.0, 8.0], groups=[ReferenceGroup({1}, momentum=0.5, weight_decay=0.25)])
+    # Variable 1 decays to 7; its velocity is -1, its move 0.5 * -1 - 1.
+    assert sgd.step([2.0, 2.0]) == [7.0, 5.5]
+
+
+@pytest.mark.parametrize("zero", [0.0, 0])
+def test_14_2_a_weight_decay_of_0_is_none(zero):
+    sgd = ReferenceSGD(0.5, weight_decay=0.25)
+    sgd.build([-0.0, np.inf], groups=[ReferenceGroup({0, 1}, weight_decay=zero)])
+    assert bits(sgd.step([0.0, 1.0])) == bits([-0.0, np.inf])
+
+
+@pytest.mark.parametrize(("n", "seen"), [(None, [0, 1, 2, 3]), (2, [1, 3])])
+def test_14_2_a_factor_that_is_a_schedule_sees_t(n, seen):
+    calls = []
+    factor = Schedule(lambda t: calls.append(t) or 0.5**t)
+    sgd = ReferenceSGD(1.0, gradient_accumulation_steps=n)
+    sgd.build([0.0, 0.0, 0.0], groups=[ReferenceGroup({0, 1}, learning_rate_factor=factor)])
+    for _ in range(4):
+        sgd.step([1.0] * 3)
+    assert calls == seen
+    slow = -sum(0.5**t for t in seen)
+    assert sgd.weights == [slow, slow, -len(seen)]
+
+
+def test_14_3_factors_and_settings_of_float32_are_not_rounded_again():
+    third = np.float32(1 / 3)
+    sgd = ReferenceSGD(0.1)
+    sgd.build([1.0, 0.0], groups=grouped({"weight_decay": third}, {"learning_rate_factor": third}))
+    decayed, moved = sgd.step([0.0, 1.0])
+    assert decayed == 1 - 0.1 * float(third)
+    assert moved == -(0.1 * float(third))
+    assert run(ReferenceSGD(0.1, weight_decay=third).build([1.0]), [0.0]) == [decayed]
+
+
+def test_14_3_whatever_changes_the_rate_changes_all_groups_alike():
+    rates = iter([1.0, 0.5])
+    half = [ReferenceGroup({1}, learning_rate_factor=0.5)]
+    sgd = ReferenceSGD(lambda: next(rates)).build([0.0, 0.0], groups=half)
+    assert sgd.step([1.0, 1.0]) == [-1.0, -0.5]
+    assert sgd.step([1.0, 1.0]) == [-1.5, -0.75]
+    sgd.learning_rate = Schedule(lambda t: 2.0**t)
+    assert sgd.step([1.0, 1.0]) == [-5.5, -2.75]
+    sgd.learning_rate = 2.0
+    assert sgd.step([1.0, 1.0]) == [-7.5, -3.75]
+
+
+settings_of_a_group = st.fixed_dictionaries(
+    {},
+    optional={
+        "learning_rate_factor": st.sampled_from([0.1, 1.0, 3.0, Schedule(lambda t: 1 / (1 + t))]),
+        "momentum": st.sampled_from([0.0, 0.3, 0.9]),
+        "weight_decay": st.sampled_from([0.0, 0.01, 0.4]),
+    },
+)
+arguments_without_a_shared_clip = st.fixed_dictionaries(
+    {
+        "momentum": st.sampled_from([0.0, 0.7]),
+        "nesterov": st.booleans(),
+        "weight_decay": st.sampled_from([None, 0.2]),
+        "use_ema": st.booleans(),
+        "ema_overwrite_frequency": st.sampled_from([None, 2]),
+        "loss_scale_factor": st.sampled_from([None, 3.0]),
+        "gradient_accumulation_steps": st.sampled_from([None, 3]),
+    },
+    optional={"clipnorm": st.just(0.5)},
+)
+
+
+def times(rate, factor):
+    """`rate * factor`, where either may be a schedule."""
+    if isinstance(rate, Schedule) or isinstance(factor, Schedule):
+        r, f = (x.function if isinstance(x, Schedule) else lambda t, x=x: x for x in (rate, factor))
+        return Schedule(lambda t: r(t) * f(t))
+    return rate * factor
+
+
+@settings(REFERENCE, max_examples=60)
+@given(
+    arguments_without_a_shared_clip,
+    st.sampled_from([0.1, Schedule(rates_by_step)]),
+    st.lists(settings_of_a_group, min_size=1, max_size=3),
+    st.integers(0, 2**32 - 1),
+)
+def test_14_3_a_group_equals_an_optimizer_of_its_own(arguments, rate, groups, seed):
+    random = np.random.default_rng(seed)
+    weights = random.normal(size=(len(groups), 2))
+    together = ReferenceSGD(rate, **arguments).build(weights, groups=grouped(*groups))
+    alone = [
+        ReferenceSGD(
+            times(rate, group.get("learning_rate_factor", 1.0)),
+            **arguments | {name: group[name] for name in group if name != "learning_rate_factor"},
+        ).build([w])
+        for group, w in zip(groups, weights, strict=True)
+    ]
+    for _ in range(7):
+        gradients = random.normal(size=weights.shape)
+        got = together.step(gradients)
+        expected = [sgd.step([g])[0] for sgd, g in zip(alone, gradients, strict=True)]
+        assert bits(got) == bits(expected)
+    assert bits(together.velocities) == bits([sgd.velocities[0] for sgd in alone])
+    assert bits(together.averages) == bits([sgd.averages[0] for sgd in alone])
+
+
+FROZEN = [0.0, Schedule(lambda t: 0.0)]
+
+
+@pytest.mark.parametrize("factor", FROZEN)
+@pytest.mark.parametrize("clip", [{}, {"clipnorm": 1.0}, {"global_clipnorm": 1.0}])
+def test_14_3_a_factor_of_0_leaves_the_variable_alone_bit_for_bit(factor, clip):
+    arguments = {"weight_decay": 0.25, "use_ema": True, "ema_overwrite_frequency": 2} | clip
+    frozen = np.array([0.1, -0.0, np.nan, np.inf, 5e-324])
+    both = []
+    for groups in ([ReferenceGroup({0}, learning_rate_factor=factor)], []):
+        sgd = ReferenceSGD(0.5, 0.5, True, **arguments)
+        sgd.build([frozen, [1.0, 2.0]], constraints=[np.abs, None], groups=groups)
+        sgd.velocities[0] = frozen
+        both.append(sgd)
+    for t in range(5):
+        gradients = [np.full(5, 3.0), [t, 1.0 - t]]
+        (w, other), (_, expected) = (sgd.step(gradients) for sgd in both)
+        # The other variable does not see the freezing: what is clipped stays the same (14.5).
+        assert other.tolist() == expected.tolist()
+        assert bits([w, both[0].velocities[0]]) == bits([frozen, frozen])
+    both[0].finalize_variable_values()
+    assert bits(both[0].weights[:1]) == bits([frozen])
+    both[0].finalize_variable_values([0])
+    assert bits(both[0].weights[:1]) == bits([frozen])
+
+
+def test_14_3_velocity_waits_while_the_factor_is_0():
+    factor = Schedule(lambda t: [1.0, 0.0, 0.0, 0.5][t])
+    sgd = ReferenceSGD(1.0, 0.5)
+    sgd.build([0.0], groups=[ReferenceGroup({0}, learning_rate_factor=factor)])
+    # Velocities -1 and, after the pause, 0.5 * -1 - 0.5.
+    assert run(sgd, [1.0, 8.0, 8.0, 1.0]) == [-1.0, -1.0, -1.0, -2.0]
+
+
+def test_14_3_a_rate_of_0_is_no_factor_of_0():
+    sgd = ReferenceSGD(1.0, 0.5).build([0.0], constraints=[lambda w: np.maximum(w, -1.25)])
+    assert run(sgd, [1.0]) == [-1.0]
+    sgd.learning_rate = 0.0
+    assert run(sgd, [1.0]) == [-1.25]
+    assert sgd.velocities == [-0.5]
+
+
+def test_14_3_a_frozen_variable_is_averaged_as_one_without_gradient():
+    sgd = ReferenceSGD(1.0, use_ema=True, ema_momentum=0.5)
+    sgd.build([10.0], groups=[ReferenceGroup({0}, learning_rate_factor=1.0)])
+    run(sgd, [2.0, 2.0])
+    sgd.set_learning_rate_factor(0, 0.0)
+    assert run(sgd, [2.0]) == [6.0]
+    # The weights were 8, 6, 6.
+    assert sgd.averages == [6.5]
+
+
+def test_14_3_a_frozen_variable_is_not_overwritten_with_its_average():
+    factor = Schedule(lambda t: float(t < 2))
+    sgd = ReferenceSGD(1.0, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=4)
+    sgd.build([10.0, 10.0], groups=[ReferenceGroup({0}, learning_rate_factor=factor)])
+    for _ in range(4):
+        sgd.step([1.0, 1.0])
+    assert sgd.averages == [8.125, 6.875]
+    assert sgd.weights == [8.0, 6.875]
+
+
+def test_14_3_finalizing_asks_for_a_schedule_at_the_last_update():
+    # The last update is at t = 3, the step at t = 4 opens a window.
+    for frozen_at, expected in [(3, 9.0), (4, 8.5), (5, 8.5)]:
+        factor = Schedule(lambda t, frozen_at=frozen_at: float(t != frozen_at))
+        sgd = ReferenceSGD(1.0, use_ema=True, ema_momentum=0.5, gradient_accumulation_steps=2)
+        sgd.build([10.0], groups=[ReferenceGroup({0}, learning_rate_factor=factor)])
+        run(sgd, [1.0] * 5)
+        sgd.finalize_variable_values()
+        assert sgd.weights == [expected]
+
+
+def test_14_3_finalizing_takes_a_number_as_it_is_now():
+    sgd = ReferenceSGD(1.0, use_ema=True, ema_momentum=0.5)
+    sgd.build([10.0], groups=[ReferenceGroup({0}, momentum=0.0)])
+    run(sgd, [1.0, 1.0])
+    sgd.set_learning_rate_factor(0, 0.0)
+    sgd.finalize_variable_values()
+    assert sgd.weights == [8.0]
+    sgd.set_learning_rate_factor(0, 1.0)
+    sgd.finalize_variable_values()
+    assert sgd.weights == [8.5]
+
+
+def test_14_3_a_frozen_variable_is_not_overwritten_with_its_gradient_either():
+    sgd = ReferenceSGD(1.0)
+    groups = [ReferenceGroup({0}, learning_rate_factor=0.0), ReferenceGroup({1}, 0.5)]
+    sgd.build([3.0, 3.0], overwrite_with_gradient={0, 1}, groups=groups)
+    assert sgd.step([8.0, 8.0]) == [3.0, 8.0]
+
+
+def test_14_4_each_setting_comes_from_the_last_group_that_names_it():
+    sgd = ReferenceSGD(1.0, 0.5, weight_decay=0.5)
+    sgd.build(
+        [8.0, 8.0, 8.0],
+        groups=[
+            ReferenceGroup({0, 1, 2}, learning_rate_factor=0.5, weight_decay=0.25),
+            ReferenceGroup({1}, momentum=0.0),
+            ReferenceGroup({1, 2}, learning_rate_factor=0.25),
+            ReferenceGroup({2}, weight_decay=0.0),
+        ],
+    )
+    # Rates 1/2, 1/4, 1/4 and decays 1/4, 1/4, 0.
+    assert sgd.step([4.0] * 3) == [7.0 - 2.0, 7.5 - 1.0, 8.0 - 1.0]
+    assert sgd.velocities == [-2.0, 0.0, -1.0]
+
+
+def test_14_4_an_exclusion_from_decay_wins_over_groups():
+    sgd = ReferenceSGD(1.0)
+    groups = [ReferenceGroup({0, 1}, weight_decay=0.5)]
+    sgd.build([8.0, 8.0], exclude_from_weight_decay={1}, groups=groups)
+    assert sgd.step([0.0, 0.0]) == [4.0, 8.0]
+
+
+def test_14_5_a_clip_is_of_all_groups_and_before_them():
+    groups = grouped({"learning_rate_factor": 0.5}, {"learning_rate_factor": 2.0}, {"momentum": 0})
+    sgd = ReferenceSGD(1.0, global_clipnorm=3.5).build([0.0, 0.0, 0.0], groups=groups)
+    # The norm of (2, 3, 6) is 7: half of each is left.
+    assert sgd.step([2.0, 3.0, 6.0]) == [-0.5, -3.0, -3.0]
+
+
+def test_14_7_a_factor_can_be_changed_between_steps():
+    sgd = ReferenceSGD(1.0)
+    sgd.build([0.0, 0.0], groups=grouped({"learning_rate_factor": 0.0}, {"momentum": 0.5}))
+    assert sgd.step([1.0, 1.0]) == [0.0, -1.0]
+    sgd.set_learning_rate_factor(0, 0.5)
+    assert sgd.step([1.0, 1.0]) == [-0.5, -2.5]
+    # A group that set no factor before keeps its other settings: the velocity is -1.75 - 0.125.
+    sgd.set_learning_rate_factor(1, Schedule(lambda t: 0.5 ** (t + 1)))
+    assert sgd.step([1.0, 1.0]) == [-1.0, -2.5 - 0.75 - 0.125]
+
+
+def test_14_building_anew_forgets_groups_counts_and_statistics():
+    groups = [ReferenceGroup({0}, learning_rate_factor=0.0)]
+    sgd = ReferenceSGD(1.0).build([0.0], groups=groups, statistics_every=1, skip_nonfinite=True)
+    run(sgd, [np.nan])
+    sgd.build([0.0])
+    assert (sgd.skipped, sgd.skipped_in_a_row) == (0, 0)
+    assert run(sgd, [1.0]) == [-1.0]
+    assert (sgd.statistics, sgd.statistics_per_variable) == ({}, [])
+
+
+# contract 15 ------------------------------------------------------------------------------------
+
+FIELDS = {
+    "learning_rate",
+    "gradient_norm",
+    "clip_coefficient",
+    "update_norm",
+    "weight_norm",
+    "update_ratio",
+    "nonfinite",
+    "loss_scale",
+    "updates",
+}
+FIELDS_PER_VARIABLE = {"gradient_norm", "update_norm", "weight_norm", "update_ratio", "nonfinite"}
+
+
+def test_15_1_nothing_is_measured_unasked():
+    sgd = ReferenceSGD(1.0).build([0.0])
+    run(sgd, [1.0])
+    assert (sgd.statistics, sgd.statistics_per_variable) == ({}, [])
+
+
+def test_15_2_by_hand():
+    sgd = ReferenceSGD(
+        0.5,
+        weight_decay=0.5,
+        global_clipnorm=2.5,
+        loss_scale_factor=2.0,
+        use_ema=True,
+        ema_momentum=0.5,
+        ema_overwrite_frequency=1,
+    )
+    sgd.build([[8.0, 0.0], [0.0], [6.0]], constraints=[None, np.abs, None], statistics_every=1)
+    sgd.step([[6.0, 0.0], [8.0], None])
+    # Gradients 3 and 4, clipped 1.5 and 2. 8 decays to 6, moves to 5.25; 0 moves to -1, is made 1.
+    assert sgd.statistics == {
+        "learning_rate": 0.5,
+        "gradient_norm": 5.0,
+        "clip_coefficient": 0.5,
+        "update_norm": math.hypot(2.75, 1.0),
+        "weight_norm": 10.0,
+        "update_ratio": math.hypot(2.75, 1.0) / 10,
+        "nonfinite": 0,
+        "loss_scale": 2.0,
+        "updates": 1,
+    }
+    first, second, third = sgd.statistics_per_variable
+    assert first == {
+        "gradient_norm": 3.0,
+        "update_norm": 2.75,
+        "weight_norm": 8.0,
+        "update_ratio": 2.75 / 8,
+        "nonfinite": 0,
+    }
+    assert second == {
+        "gradient_norm": 4.0,
+        "update_norm": 1.0,
+        "weight_norm": 0.0,
+        "update_ratio": 0.0,
+        "nonfinite": 0,
+    }
+    assert (third["gradient_norm"], third["update_norm"], third["weight_norm"]) == (0.0, 0.0, 6.0)
+    # The second update begins at the averages 5.25, 1 and 6, and is not measured as overwriting.
+    sgd.step([[0.0, 0.0], [0.0], None])
+    assert sgd.statistics["weight_norm"] == pytest.approx(math.hypot(5.25, 1.0, 6.0), rel=1e-15)
+    assert sgd.statistics["update_norm"] == pytest.approx(math.hypot(5.25, 1.0) / 4, rel=1e-15)
+    assert sgd.weights[0][0] == 5.25 * 0.875
+
+
+statistics_cases = st.fixed_dictionaries(
+    {
+        "momentum": st.sampled_from([0.0, 0.7]),
+        "nesterov": st.booleans(),
+        "weight_decay": st.sampled_from([None, 0.2]),
+        "loss_scale_factor": st.sampled_from([None, 3.0]),
+        "gradient_accumulation_steps": st.sampled_from([None, 3]),
+    }
+)
+clips = st.sampled_from([{}, {"clipnorm": 1.5}, {"clipvalue": 0.5}, {"global_clipnorm": 2.0}])
+
+
+def expected_coefficient(gradients, clipnorm=None, clipvalue=None, global_clipnorm=None):
+    """What of the norm a clip leaves, from the definition of each clip."""
+    norms = [np.linalg.norm(g) for g in gradients]
+    joint = math.hypot(*norms)
+    if clipnorm is not None:
+        return math.hypot(*(min(norm, clipnorm) for norm in norms)) / joint
+    if clipvalue is not None:
+        elements = np.concatenate([np.ravel(g) for g in gradients])
+        return math.sqrt(sum(min(abs(x), clipvalue) ** 2 for x in elements)) / joint
+    return 1.0 if global_clipnorm is None else min(1.0, global_clipnorm / joint)
+
+
+@settings(REFERENCE, max_examples=80)
+@given(statistics_cases, clips, settings_of_a_group, st.integers(0, 2**32 - 1))
+def test_15_2_every_statistic_from_another_formula(arguments, clip, group, seed):
+    random = np.random.default_rng(seed)
+    shapes = [(3,), (2, 2), ()]
+    n, scale = (
+        arguments[name] or 1 for name in ("gradient_accumulation_steps", "loss_scale_factor")
+    )
+    sgd = ReferenceSGD(Schedule(rates_by_step), **arguments, **clip).build(
+        [random.normal(size=shape) for shape in shapes],
+        constraints=[None, lambda w: np.minimum(w, 0.3), None],
+        groups=[ReferenceGroup({0, 2}, **group)],
+        statistics_every=1,
+    )
+    for update in range(1, 4):
+        before = sgd.weights.copy()
+        window = [[random.normal(size=s) for s in shapes] for _ in range(n)]
+        for gradients in window:
+            sgd.step_replicas(
+                [[g * scale / 4 for g in gradients], [0.75 * scale * g for g in gradients]]
+            )
+        means = [np.mean(np.stack(gradients), axis=0) for gradients in zip(*window, strict=True)]
+        changes = [w - b for w, b in zip(sgd.weights, before, strict=True)]
+        norms = {
+            name: [float(np.linalg.norm(x)) for x in values]
+            for name, values in [("gradient", means), ("update", changes), ("weight", before)]
+        }
+        joint = {name: math.hypot(*values) for name, values in norms.items()}
+        assert sgd.statistics.keys() == FIELDS
+        assert sgd.statistics == pytest.approx(
+            {
+                "learning_rate": rates_by_step(update * n - 1),
+                "gradient_norm": joint["gradient"],
+                "clip_coefficient": expected_coefficient(means, **clip),
+                "update_norm": joint["update"],
+                "weight_norm": joint["weight"],
+                "update_ratio": joint["update"] / joint["weight"],
+                "nonfinite": 0,
+                "loss_scale": scale,
+                "updates": update,
+            },
+            rel=1e-12,
+        )
+        for i, statistics in enumerate(sgd.statistics_per_variable):
+            assert statistics.keys() == FIELDS_PER_VARIABLE
+            for name, values in norms.items():
+                assert statistics[f"{name}_norm"] == pytest.approx(values[i], rel=1e-12)
+            ratio = norms["update"][i] / norms["weight"][i]
+            assert statistics["update_ratio"] == pytest.approx(ratio, rel=1e-12)
+
+
+def test_15_2_measuring_changes_nothing():
+    plain, measured = (ReferenceSGD(0.5, **EVERYTHING) for _ in range(2))
+    plain.build([[1.0, 2.0], [4.0]])
+    measured.build([[1.0, 2.0], [4.0]], statistics_every=1)
+    for t in range(8):
+        gradients = [[t / 8, 1.0], [2.0]]
+        assert bits(plain.step(gradients)) == bits(measured.step(gradients))
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_15_1_every_so_many_updates(every):
+    sgd = ReferenceSGD(1.0, gradient_accumulation_steps=2).build([0.0], statistics_every=every)
+    measured = []
+    for _ in range(13):
+        run(sgd, [1.0])
+        measured.append(sgd.statistics.get("updates", 0))
+    assert measured == [(t // 2) // every * every for t in range(1, 14)]
+
+
+def test_15_1_skipped_updates_count_in_every():
+    sgd = ReferenceSGD(1.0).build([8.0], statistics_every=2, skip_nonfinite=True)
+    measured = []
+    for g in (1.0, np.nan, 2.0, 4.0, np.inf, np.inf):
+        run(sgd, [g])
+        measured.append((sgd.statistics.get("updates"), sgd.statistics.get("nonfinite")))
+    # The second, fourth and sixth are measured, two of them skipped: k is 1, 3 and 3.
+    assert measured == [(None, None), (1, 1), (1, 1), (3, 0), (3, 0), (3, 1)]
+
+
+def test_15_2_the_gradient_is_summed_over_duplicate_rows():
+    sgd = ReferenceSGD(1.0).build([[[0.0], [0.0]]], statistics_every=1)
+    sgd.step([SparseRows(values=[[1.0], [2.0], [4.0]], indices=[0, 0, 1])])
+    assert sgd.statistics["gradient_norm"] == 5.0
+
+
+def test_15_2_norms_of_0():
+    sgd = ReferenceSGD(1.0, global_clipnorm=1.0).build([0.0], statistics_every=1)
+    run(sgd, [0.0])
+    statistics = sgd.statistics
+    assert (statistics["clip_coefficient"], statistics["update_ratio"]) == (1.0, 0.0)
+    # There is no ratio to a weight of 0, although it moves.
+    run(sgd, [0.5])
+    assert (sgd.statistics["update_norm"], sgd.statistics["update_ratio"]) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e200])
+def test_15_2_norms_neither_overflow_nor_underflow(scale):
+    sgd = ReferenceSGD(1.0, global_clipnorm=2.5 * scale)
+    sgd.build([[3 * scale], [4 * scale]], statistics_every=1)
+    sgd.step([[4 * scale], [3 * scale]])
+    statistics = [sgd.statistics[f"{name}_norm"] / scale for name in ("gradient", "weight")]
+    assert statistics == pytest.approx([5.0, 5.0], rel=1e-14)
+    assert sgd.statistics["clip_coefficient"] == pytest.approx(0.5, rel=1e-14)
+    assert sgd.statistics["update_ratio"] == pytest.approx(0.5, rel=1e-14)
+
+
+def test_15_2_at_or_below_the_limit_the_coefficient_is_1():
+    for clip in ({"clipnorm": 1.0}, {"clipvalue": 0.8}, {"global_clipnorm": 1.0}, {}):
+        sgd = ReferenceSGD(1.0, **clip).build([[0.0, 0.0]], statistics_every=1)
+        sgd.step([[0.6, 0.8]])
+        assert sgd.statistics["clip_coefficient"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "clip", [{}, {"clipnorm": 1.0}, {"clipvalue": 1.0}, {"global_clipnorm": 1.0}]
+)
+@pytest.mark.parametrize(("bad", "norm"), [(np.inf, np.inf), (-np.inf, np.inf), (np.nan, np.nan)])
+def test_15_2_gradients_that_are_not_finite(clip, bad, norm):
+    sgd = ReferenceSGD(1.0, **clip).build([[1.0, 1.0], [1.0]], statistics_every=1)
+    sgd.step([[bad, 1.0], [bad]])
+    np.testing.assert_equal(sgd.statistics["gradient_norm"], norm)
+    np.testing.assert_equal(sgd.statistics["clip_coefficient"], np.nan)
+    assert (sgd.statistics["nonfinite"], sgd.statistics["updates"]) == (2, 1)
+    assert [s["nonfinite"] for s in sgd.statistics_per_variable] == [1, 1]
+    hidden = clip == {"clipvalue": 1.0} and math.isinf(bad)
+    assert math.isfinite(sgd.statistics["update_norm"]) == hidden
+
+
+def test_15_2_a_frozen_variable_counts_in_the_gradient_but_not_in_the_update():
+    groups = [ReferenceGroup({0}, learning_rate_factor=0.0)]
+    sgd = ReferenceSGD(1.0).build([[np.inf], [1.0]], groups=groups, statistics_every=1)
+    sgd.step([[3.0], [4.0]])
+    assert (sgd.statistics["gradient_norm"], sgd.statistics["update_norm"]) == (5.0, 4.0)
+    assert [s["update_norm"] for s in sgd.statistics_per_variable] == [0.0, 4.0]
+    assert [s["weight_norm"] for s in sgd.statistics_per_variable] == [np.inf, 1.0]
+
+
+def test_15_2_variables_overwritten_with_their_gradient_are_in_no_norm():
+    sgd = ReferenceSGD(1.0).build([3.0, 7.0], overwrite_with_gradient={1}, statistics_every=1)
+    sgd.step([6.0, np.inf])
+    fields = ("gradient_norm", "update_norm", "weight_norm", "nonfinite")
+    assert [sgd.statistics[f] for f in fields] == [6.0, 6.0, 3.0, 1]
+    assert [sgd.statistics_per_variable[1][f] for f in fields] == [0.0, 0.0, 0.0, 1]
+
+
+def test_15_2_the_dynamic_loss_scale_is_that_of_the_step():
+    inner = ReferenceSGD(1.0).build([1.0], statistics_every=1)
+    scaler = ReferenceLossScale(inner, 8.0, dynamic_growth_steps=2)
+    scales = []
+    for g in (8.0, np.inf, 8.0, 8.0, 8.0):
+        scaler.step([g])
+        scales.append((inner.statistics["loss_scale"], inner.statistics["gradient_norm"]))
+    # The second step is skipped by the scaler and no update: the statistics stay.
+    assert scales == [(8.0, 1.0), (8.0, 1.0), (4.0, 2.0), (4.0, 2.0), (8.0, 1.0)]
+    assert inner.statistics["updates"] == 4
+
+
+# contract 16 ------------------------------------------------------------------------------------
+
+
+def state(sgd):
+    """All that a skipped update leaves alone."""
+    return bits([*sgd.weights, *sgd.velocities, *sgd.averages]), sgd.updates
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "clip", [{}, {"clipnorm": 1.0}, {"clipvalue": 1.0}, {"global_clipnorm": 1.0}]
+)
+def test_16_1_a_skipped_update_changes_nothing_but_counts(bad, clip):
+    sgd = ReferenceSGD(0.5, 0.5, weight_decay=0.25, use_ema=True, ema_overwrite_frequency=2, **clip)
+    constraints = [lambda w: w + 1, None]
+    sgd.build([[1.0, 2.0], [4.0]], constraints=constraints, skip_nonfinite=True)
+    for _ in range(2):
+        sgd.step([[1.0, -1.0], [0.5]])
+    # k is 2 and the averages were just written; a constraint or a decay now would be seen.
+    before = state(sgd)
+    counts = []
+    for gradients in ([[1.0, bad], [1.0]], [[bad, bad], None], [None, [bad]]):
+        sgd.step(gradients)
+        assert state(sgd) == before
+        counts.append((sgd.steps, sgd.skipped, sgd.skipped_in_a_row))
+    assert counts == [(3, 1, 1), (4, 2, 2), (5, 3, 3)]
+    sgd.step([[1.0, 1.0], [1.0]])
+    assert (sgd.steps, sgd.updates, sgd.skipped, sgd.skipped_in_a_row) == (6, 3, 3, 0)
+    assert state(sgd) != before
+
+
+def test_16_1_nothing_is_skipped_unasked():
+    sgd = ReferenceSGD(1.0).build([1.0])
+    run(sgd, [np.nan, 1.0])
+    assert np.isnan(sgd.weights[0])
+    assert (sgd.updates, sgd.skipped, sgd.skipped_in_a_row) == (2, 0, 0)
+
+
+@settings(REFERENCE, max_examples=60)
+@given(
+    arguments_without_a_shared_clip,
+    clips,
+    st.lists(st.sampled_from([0.0, 0.0, np.nan, np.inf, -np.inf]), min_size=12, max_size=12),
+    st.integers(0, 2**32 - 1),
+)
+def test_16_1_skipping_equals_leaving_the_update_out_but_for_t(arguments, clip, added, seed):
+    random = np.random.default_rng(seed)
+    start = random.normal(size=(2, 2))
+    arguments = arguments | clip
+    n = arguments["gradient_accumulation_steps"] or 1
+    skips, leaves_out = (ReferenceSGD(0.1, **arguments) for _ in range(2))
+    groups = grouped({"momentum": 0.5}, {"learning_rate_factor": 0.3})
+    skips.build(start, groups=groups, skip_nonfinite=True)
+    leaves_out.build(start, groups=groups)
+    left_out = 0
+    for first in range(0, 12, n):
+        bad = added[first : first + n]
+        window = [random.normal(size=start.shape) for _ in bad]
+        for gradient, b in zip(window, bad, strict=True):
+            skips.step([gradient[0], gradient[1] + b])
+        if np.all(np.isfinite(bad)):
+            for gradient in window:
+                leaves_out.step(gradient)
+        else:
+            left_out += 1
+        assert state(skips) == state(leaves_out)
+        assert skips.accumulators == [None, None]
+    assert (skips.steps, leaves_out.steps) == (12, 12 - left_out * n)
+    assert (skips.skipped, skips.iterations) == (left_out, skips.updates + left_out)
+
+
+def test_16_1_the_window_is_cleared_and_the_next_is_clean():
+    sgd = ReferenceSGD(1.0, gradient_accumulation_steps=3).build([0.0], skip_nonfinite=True)
+    assert run(sgd, [8.0, np.inf, 8.0]) == [0.0] * 3
+    assert sgd.has_gradient == [False]
+    assert run(sgd, [1.0, 2.0, 3.0]) == [0.0, 0.0, -2.0]
+    assert (sgd.steps, sgd.iterations, sgd.updates, sgd.skipped) == (6, 2, 1, 1)
+
+
+def test_16_1_the_gradient_of_the_update_decides():
+    largest = np.finfo(np.float64).max
+    # Sums of finite gradients may not be finite: over replicas, duplicate rows or a window.
+    sgd = ReferenceSGD(1.0).build([0.0], skip_nonfinite=True)
+    sgd.step_replicas([[largest], [largest]])
+    sgd.step_replicas([[np.inf], [-np.inf]])
+    sgd.step_replicas([[1.0], [np.nan]])
+    assert (sgd.weights, sgd.skipped) == ([0.0], 3)
+    sgd = ReferenceSGD(1.0).build([[0.0]], skip_nonfinite=True)
+    sgd.step([SparseRows(values=[largest, largest], indices=[0, 0])])
+    assert (sgd.weights, sgd.skipped) == ([0.0], 1)
+    sgd = ReferenceSGD(1.0, gradient_accumulation_steps=2).build([0.0], skip_nonfinite=True)
+    run(sgd, [largest, largest])
+    assert (sgd.weights, sgd.skipped) == ([0.0], 1)
+    # What unscaling takes beyond the largest number counts too.
+    sgd = ReferenceSGD(1.0, loss_scale_factor=0.5).build([0.0], skip_nonfinite=True)
+    run(sgd, [largest])
+    assert (sgd.weights, sgd.skipped) == ([0.0], 1)
+
+
+def test_16_1_a_schedule_sees_skipped_steps_and_a_function_is_called():
+    sgd = ReferenceSGD(Schedule(lambda t: 0.5**t)).build([0.0], skip_nonfinite=True)
+    assert run(sgd, [1.0, np.nan, 1.0]) == [-1.0, -1.0, -1.25]
+    calls = []
+    sgd = ReferenceSGD(lambda: calls.append(1) or 1.0).build([0.0], skip_nonfinite=True)
+    run(sgd, [np.nan, 1.0])
+    assert len(calls) == 2
+
+
+def test_16_1_a_frozen_variable_skips_too():
+    groups = [ReferenceGroup({0}, learning_rate_factor=0.0)]
+    sgd = ReferenceSGD(1.0).build([0.0, 0.0], groups=groups, skip_nonfinite=True)
+    assert sgd.step([np.inf, 1.0]) == [0.0, 0.0]
+    assert sgd.skipped == 1
+
+
+def test_16_1_a_variable_to_overwrite_is_neither_overwritten_nor_ignored():
+    sgd = ReferenceSGD(1.0).build([0.0, 3.0], overwrite_with_gradient={1}, skip_nonfinite=True)
+    assert sgd.step([np.nan, 5.0]) == [0.0, 3.0]
+    assert sgd.step([1.0, np.inf]) == [0.0, 3.0]
+    assert sgd.step([1.0, 5.0]) == [-1.0, 5.0]
+
+
+def test_16_1_statistics_of_a_skipped_update():
+    sgd = ReferenceSGD(Schedule(lambda t: 0.5**t), clipvalue=1.0)
+    sgd.build([[3.0, 4.0], [0.0]], statistics_every=1, skip_nonfinite=True)
+    sgd.step([[0.0, 0.0], [1.0]])
+    sgd.step([[np.inf, -np.inf], [5.0]])
+    np.testing.assert_equal(
+        sgd.statistics,
+        {
+            "learning_rate": 0.5,
+            "gradient_norm": np.inf,
+            "clip_coefficient": np.nan,
+            "update_norm": 0.0,
+            "weight_norm": math.sqrt(26),
+            "update_ratio": 0.0,
+            "nonfinite": 2,
+            "loss_scale": 1.0,
+            "updates": 1,
+        },
+    )
+    assert [s["nonfinite"] for s in sgd.statistics_per_variable] == [2, 0]
+    assert [s["gradient_norm"] for s in sgd.statistics_per_variable] == [np.inf, 5.0]
+    assert [s["update_norm"] for s in sgd.statistics_per_variable] == [0.0, 0.0]
+
+
+def test_16_1_skipping_inside_dynamic_loss_scaling_is_refused():
+    with pytest.raises(ValueError, match="skip"):
+        ReferenceLossScale(ReferenceSGD(1.0).build([0.0], skip_nonfinite=True))

@@ -82,7 +82,7 @@ def load(file: str, variables: list[Any] | None = None, strict: bool = True) -> 
 def _taken_apart(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {role: _plain(array) for role, array in state.stored(optimizer).items()}
     if type(optimizer) is _class("SGD"):
-        rates.check_can_be_saved(optimizer._learning_rate)
+        rates.check_can_be_saved(optimizer._rate.setting)
         return {"class": "SGD", "config": optimizer.get_config()}, arrays
     if type(optimizer) is not _class("LossScaleOptimizer"):
         raise StateError(

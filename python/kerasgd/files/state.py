@@ -59,15 +59,20 @@ def current(optimizer: Any) -> SavedState:
         return replace(
             waiting,
             values={**waiting.values, **values},
-            rate_is_number=optimizer._rate_is_number(),
+            rate_is_number=_rate_is_number(optimizer),
         )
     return SavedState(
         built=optimizer.built,
         variables=_described_with_checksums(optimizer._trainable_variables),
         values=values,
         window=getattr(optimizer, "window", None),
-        rate_is_number=optimizer._rate_is_number(),
+        rate_is_number=_rate_is_number(optimizer),
     )
+
+
+def _rate_is_number(optimizer: Any) -> bool | None:
+    """Whether its rate is a number; None for a wrapper, whose rate is the inner optimizer's."""
+    return None if optimizer._rate is None else optimizer._rate.is_number()
 
 
 def load(optimizer: Any, store: Mapping[str, Any]) -> None:
@@ -186,7 +191,7 @@ def hold_weights(optimizer: Any, weights: Sequence[Any]) -> None:
     Raises:
         StateError: a counter is none.
     """
-    counters = {"iterations": optimizer._iterations, "learning_rate": optimizer._rate_variable}
+    counters = {"iterations": optimizer._iterations, "learning_rate": optimizer._rate.variable}
     values = [np.asarray(weight) for weight in weights[: len(counters)]]
     for role, value in zip(counters, values, strict=False):
         saved.check_value(role, value)
@@ -201,7 +206,7 @@ def take_pending_weights(optimizer: Any) -> None:
     weights = optimizer._pending_weights
     if weights is None:
         return
-    counters = (optimizer._iterations, optimizer._rate_variable, optimizer._rate_replaced)
+    counters = (optimizer._iterations, optimizer._rate.variable, optimizer._rate.replaced)
     variables = [v for v in optimizer.variables if all(v is not counter for counter in counters)]
     for candidate in _without_flag(weights):
         if [tuple(v.shape) for v in variables] == [np.shape(w) for w in candidate]:
@@ -272,7 +277,7 @@ def _takes_rate(optimizer: Any, state: SavedState) -> bool:
     """Whether the rate in the file is one, and has a place here (contract 2.7)."""
     if state.values.get("rate_replaced", np.zeros(())).any():
         return True
-    if not optimizer._rate_is_number():
+    if not _rate_is_number(optimizer):
         return False
     if state.rate_is_number is None:  # where a schedule was, older files hold 0
         return bool(state.values.get("learning_rate", np.zeros(())) > 0)
@@ -300,7 +305,7 @@ def _assign(optimizer: Any, roles: Mapping[str, Any], values: Mapping[str, Array
     for role, value in values.items():
         roles[role].assign(value)
     if "rate_replaced" in values or "learning_rate" in values:
-        optimizer._rate_was_loaded()
+        optimizer._rate.was_loaded()
 
 
 def _begin_averages(optimizer: Any, values: Mapping[str, Array]) -> None:

@@ -32,7 +32,7 @@ def settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
         names = ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
         return {name: getattr(optimizer, name) for name in names}
     return {
-        name: optimizer.rate_setting() if name == "learning_rate" else getattr(optimizer, name)
+        name: optimizer._rate.as_argument() if name == "learning_rate" else getattr(optimizer, name)
         for name in arguments.RULES
     }
 
@@ -95,16 +95,16 @@ def _scale(optimizer: Wrapper) -> dict[str, float]:
 
 def _rate_now(optimizer: SGD) -> float | None:
     """The rate of the next step, of a function the last one; None where it was never called."""
-    rate = optimizer.rate_setting()
+    rate = optimizer._rate.as_argument()
     if rate is not None and callable(rate) and not isinstance(rate, Schedule):
-        return optimizer._last_rate
+        return optimizer._rate.last
     if isinstance(rate, Schedule):
         check_available([optimizer._iterations], optimizer)
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
     if not isinstance(rate, float):
         return None
     # A tiny number may have become 0 where it is kept.
-    return rate if float(_as_array(optimizer._rate_variable)) else 0.0
+    return rate if float(_as_array(optimizer._rate.variable)) else 0.0
 
 
 def _size(variable: Any) -> int:

@@ -35,29 +35,6 @@ def of_schedule(schedule: Callable[[Any], Tensor], step: Any, is_eager: bool) ->
     return rate
 
 
-class RateNow:
-    """The rate of an optimizer as a function, for steps that ask for it each time they run.
-
-    Two of them are equal if their optimizers are, so that a graph asks once a run.
-    """
-
-    description = "a function"
-
-    def __init__(self, optimizer: Any) -> None:
-        self.optimizer = optimizer
-
-    def __call__(self) -> float:
-        """The rate of the step that runs."""
-        rate: float = self.optimizer.evaluate_rate()
-        return rate
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RateNow) and other.optimizer is self.optimizer
-
-    def __hash__(self) -> int:
-        return id(self.optimizer)
-
-
 def value_of(function: Callable[[], object]) -> float:
     """What the function returns, as one finite number >= 0.
 

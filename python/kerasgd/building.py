@@ -1,0 +1,85 @@
+"""What an optimizer keeps for each variable, made when it is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgd.keras_internals import rename
+from kerasgd.rules import precision
+from kerasgd.state import ParameterState, Tensor
+from kerasgd.variables import path_of, shape_of
+
+# Not by its name, which Keras would look up for each of thousands of variables.
+ZEROS = keras.initializers.Zeros()
+
+
+def parameter_state(optimizer: Any, index: int, variable: Any, group: int) -> ParameterState:
+    """The variable with what the arguments of the optimizer ask to be kept for it."""
+    takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
+    if takes_value:
+        return ParameterState(
+            index,
+            variable,
+            accumulator=_accumulator(optimizer, variable),
+            overwrite_with_gradient=True,
+            group=group,
+        )
+    return ParameterState(
+        index,
+        variable,
+        velocity=_velocity(optimizer, variable) if optimizer.momentum else None,
+        average=_average(optimizer, variable) if optimizer.use_ema else None,
+        accumulator=_accumulator(optimizer, variable),
+        constraint=getattr(variable, "constraint", None),
+        group=group,
+    )
+
+
+def _velocity(optimizer: Any, variable: Any) -> Any:
+    return _colocated(optimizer, variable, "velocity", _dtype(variable))
+
+
+def _accumulator(optimizer: Any, variable: Any) -> Any:
+    if optimizer.window == 1:
+        return None
+    # 8.1: sums and averages in half precision would stall.
+    return _colocated(optimizer, variable, "accumulator", precision.wide(_dtype(variable)))
+
+
+def _average(optimizer: Any, variable: Any) -> Any:
+    def first_average(shape: Any, dtype: str) -> Tensor:
+        # To exchange weights and averages before the first update must change nothing. The copy is
+        # needed: the two must not share memory.
+        value = np.array(keras.ops.convert_to_numpy(variable), dtype)
+        # TensorFlow: a variable made in the function that is being traced has no value yet.
+        return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
+
+    wide = precision.wide(_dtype(variable))
+    return _colocated(optimizer, variable, "average", wide, first_average)
+
+
+def _dtype(variable: Any) -> str:
+    dtype: str = keras.backend.standardize_dtype(variable.dtype)
+    return dtype
+
+
+def _colocated(
+    optimizer: Any, variable: Any, role: str, dtype: str, initializer: Any = ZEROS
+) -> Any:
+    """A variable for `variable`, of its shape and on its devices."""
+    with optimizer.backend.colocated_with(optimizer, variable):
+        # Keras' own method: ours is for subclasses.
+        created = keras.optimizers.SGD.add_variable(
+            optimizer,
+            shape=shape_of(variable),
+            initializer=initializer,
+            dtype=dtype,
+            layout=getattr(variable, "_layout", None),
+            # Each new name of a variable costs TensorFlow more than all else here.
+            name=role,
+        )
+    rename(created, f"{path_of(variable).replace('/', '_').replace(':', '_')}_{role}")
+    return created

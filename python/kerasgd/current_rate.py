@@ -1,0 +1,168 @@
+"""The learning rate of an optimizer over time: what it is now, and what takes its place (2.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from kerasgd import arguments
+from kerasgd.errors import StateError, in_words
+from kerasgd.keras_internals import is_taken_away
+from kerasgd.rules import learning_rate as rule
+from kerasgd.state import Tensor
+from kerasgd.variables import value_of
+
+
+class CurrentRate:
+    """The learning rate of an optimizer: a number, a schedule or a function.
+
+    Args:
+        optimizer: the optimizer.
+        variable: the variable that Keras made for the rate. It is kept whatever the rate is, so
+            that each kind of rate can take the place of another.
+
+    Attributes:
+        setting: the variable where the rate is a number, else the schedule or function.
+        given: the number that was set last, as it was given; the variable rounds it.
+        replaced: a variable that is 1 once a number has taken the place of a schedule, for steps
+            that are compiled already; None where the rate has been a number from the beginning.
+        last: what a function returned last.
+        is_compiled: whether a step that reads the rate has been compiled.
+    """
+
+    def __init__(self, optimizer: Any, variable: Any) -> None:
+        self._optimizer = optimizer
+        self.variable = variable
+        self.setting: Any = variable
+        self.given: float | None = None
+        self.replaced: Any = None
+        self.last: float | None = None
+        self.is_compiled = False
+
+    def is_number(self) -> bool:
+        """Whether the rate is a number, and no schedule or function."""
+        return self.setting is self.variable
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def of_this_step(self) -> Tensor | float:
+        """The rate of the step that begins; a function is called."""
+        backend = self._optimizer.backend
+        if not (self.is_compiled or backend.is_eager()):
+            self.is_compiled = True
+        if self.is_number():
+            return keras.ops.convert_to_tensor(self.variable)
+        if isinstance(self.setting, rule.Schedule):
+            return self._scheduled()
+        return backend.call_each_time(RateOfRun(self))
+
+    def _scheduled(self) -> Tensor:
+        """The rate of the schedule; what is compiled follows a number that takes its place."""
+        is_eager = self._optimizer.backend.is_eager()
+        scheduled = rule.of_schedule(self.setting, self._optimizer._iterations, is_eager)
+        if is_eager:
+            return scheduled
+        number = keras.ops.convert_to_tensor(self.variable)
+        is_replaced = keras.ops.convert_to_tensor(self.replaced) > 0
+        return keras.ops.where(is_replaced, number, keras.ops.cast(scheduled, number.dtype))
+
+    def of_run(self) -> float:
+        """The rate now as a number, also where a compiled step still asks for the function."""
+        if self.is_number():
+            return float(keras.ops.convert_to_numpy(self.variable))
+        rate = rule.value_of(self.setting)
+        if rate != self.last:
+            self.variable.assign(rate)  # for metrics, which are compiled too
+            self.last = rate
+        return rate
+
+    def of_next_step(self) -> Any:
+        """The rate that is shown: of the next step, and of a function what it returned last."""
+        if self.is_number():
+            return self.variable
+        if isinstance(self.setting, rule.Schedule):
+            return self._scheduled()
+        if not self._optimizer.backend.is_eager():
+            return keras.ops.convert_to_tensor(self.variable)
+        return rule.value_of(self.setting) if self.last is None else self.last
+
+    def as_argument(self) -> Any:
+        """The rate as an argument: a number, a schedule or a function, which is not called."""
+        if not self.is_number():
+            return self.setting
+        return rule.exact(self.given, value_of(self.variable, self._optimizer))
+
+    # -- replacing ---------------------------------------------------------------------------
+
+    def replace(self, rate: Any) -> None:
+        """Take another rate from the next step on.
+
+        Raises:
+            ArgumentError: it is no rate.
+            StateError: it could not act.
+        """
+        if rate is self.setting:
+            return
+        rate = arguments.check("learning_rate", rate)
+        if is_taken_away(self.variable):
+            raise StateError(
+                "`learning_rate` cannot be set while `fit()` on JAX holds the variables: it would "
+                "be lost. Set it in a callback, through `self.model.optimizer`."
+            )
+        if self.is_compiled and not isinstance(rate, float):
+            raise StateError(
+                in_words(
+                    "A training step that is compiled cannot follow another kind of "
+                    "`learning_rate`, only a number. {update} makes an optimizer that has it, and "
+                    "that continues where this one is if `keep_state` is {true}; give that one to "
+                    "`compile()`."
+                )
+            )
+        self.set(rate)
+
+    def set(self, rate: Any) -> None:
+        """Take a rate that is checked."""
+        if isinstance(rate, float):
+            self.variable.assign(rate)
+            self.given = rate
+            self._use(self.variable)
+        else:
+            self.last = None
+            self._use(rate)
+            if self.replaced is None:
+                self.replaced = self._optimizer._add_counter("rate_replaced", ())
+        if self.replaced is not None:
+            self.replaced.assign(int(self.is_number()))
+
+    def _use(self, setting: Any) -> None:
+        self.setting = setting
+        self._optimizer._learning_rate = setting  # where Keras' own code looks
+
+    def was_loaded(self) -> None:
+        """A number that was loaded takes the place of a schedule where the file says so."""
+        if self.replaced is not None and int(keras.ops.convert_to_numpy(self.replaced)) > 0:
+            self._use(self.variable)
+
+
+class RateOfRun:
+    """`CurrentRate.of_run()` as a function, for steps that call it each time they run.
+
+    Two of them are equal if their rates are those of one optimizer, so that a graph calls it once
+    a run.
+    """
+
+    description = "a function"
+
+    def __init__(self, rate: CurrentRate) -> None:
+        self._rate = rate
+
+    def __call__(self) -> float:
+        """The rate of the step that runs."""
+        return self._rate.of_run()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RateOfRun) and other._rate is self._rate
+
+    def __hash__(self) -> int:
+        return id(self._rate)
