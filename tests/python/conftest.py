@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import contextlib
+import threading
 
 import keras
 import numpy as np
@@ -64,6 +65,24 @@ def model_of_one_weight(optimizer, **options):
 def weight(model):
     """The one weight of `model_of_one_weight()`."""
     return float(keras.ops.convert_to_numpy(model.layers[0].kernel)[0, 0])
+
+
+def fit_ones(model, steps, **options):
+    """The weight of `model_of_one_weight()` after as many steps, whose gradients are 1."""
+    ones = np.ones((steps, 1))
+    model.fit(ones, ones, batch_size=1, shuffle=False, verbose=0, **options)
+    return weight(model)
+
+
+def halving(calls):
+    """A rate of 1/2, 1/4, ..., which R could call: on the main thread only."""
+
+    def rate():
+        assert threading.current_thread() is threading.main_thread()
+        calls.append(1)
+        return 0.5 ** len(calls)
+
+    return rate
 
 
 def numbers(variable):

@@ -1,4 +1,4 @@
-"""Exchanging weights and averages, and finalising them (contract 5.4, 5.6)."""
+"""Averages are swapped in, and written into the weights at the end (contract 5.4, 5.6)."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def trained(dtype="float32", steps=3, **arguments):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_exchanging_twice_changes_nothing(dtype):  # contract 5.6
+def test_swapping_twice_changes_nothing(dtype):  # contract 5.6
     optimizer, (w,) = trained(dtype)
     average = optimizer.state().parameters[0].average
     before = numbers(w), numbers(average)
@@ -29,14 +29,14 @@ def test_exchanging_twice_changes_nothing(dtype):  # contract 5.6
     assert (numbers(w), numbers(average)) == before
 
 
-def test_exchanged_weights_are_the_averages():  # contract 5.1: .5*(.5*(w1)+.5*w2)+.5*w3
+def test_swapped_weights_are_the_averages():  # contract 5.1: .5*(.5*(w1)+.5*w2)+.5*w3
     optimizer, (w,) = trained()
     first, second, third = (np.array([1.0, 2.0]) - 0.3 * k for k in (1, 2, 3))
     optimizer.swap_ema_weights()
     np.testing.assert_allclose(numbers(w), (first / 2 + second / 2) / 2 + third / 2, rtol=1e-6)
 
 
-def test_before_the_first_update_there_is_nothing_to_exchange():  # contract 5.4
+def test_before_the_first_update_there_is_nothing_to_swap():  # contract 5.4
     optimizer, (w,) = trained(steps=1, gradient_accumulation_steps=2)
     optimizer.swap_ema_weights()
     optimizer.finalize_variable_values()
@@ -45,7 +45,7 @@ def test_before_the_first_update_there_is_nothing_to_exchange():  # contract 5.4
     kerasgd.SGD(use_ema=True).swap_ema_weights()
 
 
-def test_an_exchanged_optimizer_is_neither_trained_nor_saved():  # contract 5.6
+def test_a_swapped_optimizer_is_neither_trained_nor_saved():  # contract 5.6
     optimizer, (w,) = trained()
     optimizer.swap_ema_weights()
     before = numbers(w)
@@ -58,7 +58,7 @@ def test_an_exchanged_optimizer_is_neither_trained_nor_saved():  # contract 5.6
     assert numbers(w) == before
 
 
-def test_the_callback_of_keras_exchanges_too():  # contract 5.6
+def test_the_keras_callback_swaps():  # contract 5.6
     keras.utils.set_random_seed(1)
     x = np.random.default_rng(1).normal(size=(32, 3)).astype("float32")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
@@ -77,7 +77,7 @@ def test_the_callback_of_keras_exchanges_too():  # contract 5.6
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the callback works on other backends")
-def test_the_callback_is_refused_where_it_cannot_exchange():  # contract 5.6
+def test_the_keras_callback_is_refused_where_it_cannot_swap():  # contract 5.6
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, dtype="float16")])
     model.compile(kerasgd.SGD(0.1, use_ema=True), loss="mse", auto_scale_loss=False)
     x = np.ones((4, 3), "float16")
@@ -100,12 +100,12 @@ def test_unknown_variables_are_left_alone_with_one_warning():  # contract 5.4
 
 @pytest.mark.parametrize("wrong", [3, "w", {}, [3], ["w"], [np.ones(1)], keras.Variable([1.0])])
 @pytest.mark.parametrize("method", ["finalize_variable_values", "exclude_from_weight_decay"])
-def test_only_a_list_of_variables_names_variables(method, wrong):  # contract 12
+def test_variables_are_given_as_a_list(method, wrong):  # contract 12
     with pytest.raises(kerasgd.ArgumentTypeError, match="`var_list` must be a list of variables"):
         getattr(kerasgd.SGD(use_ema=True), method)(wrong)
 
 
-def test_eager_steps_leave_variables_that_fit_can_train():  # contract 5.2, 5.4
+def test_fit_continues_after_eager_steps():  # contract 5.2, 5.4
     ones = np.ones((1, 1))
     optimizer = kerasgd.SGD(0.5, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=1)
     model = model_of_one_weight(optimizer)
@@ -140,14 +140,14 @@ def model_built_by_its_first_step(**arguments):
     return model
 
 
-def test_a_model_that_its_first_step_builds():  # contract 5.1
+def test_a_model_built_by_its_first_step_is_averaged():  # contract 5.1
     model = model_built_by_its_first_step()
     model.fit(np.ones((2, 1)), np.zeros((2, 1)), batch_size=1, verbose=0)
     # w <- w - 0.3 * 2 * w, twice; then fit() writes the average, half of each.
     assert weight(model) == pytest.approx(0.4 / 2 + 0.16 / 2, rel=1e-6)
 
 
-def test_such_a_model_has_its_weights_swapped_in_before_the_first_update():  # contract 5.4, 5.6
+def test_a_model_built_by_its_first_step_swaps_nothing_before_an_update():  # contract 5.4, 5.6
     model = model_built_by_its_first_step(gradient_accumulation_steps=2)
     model.train_on_batch(np.ones((1, 1)), np.zeros((1, 1)))
     callback = keras.callbacks.SwapEMAWeights()

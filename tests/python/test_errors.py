@@ -1,4 +1,4 @@
-"""The sentences of errors, in Python's words and in another language's."""
+"""The messages of errors, in Python's words and in those of another language."""
 
 import pickle
 
@@ -8,8 +8,6 @@ import pytest
 import kerasgd
 from kerasgd import errors
 from kerasgd.errors import Described
-from kerasgd.functions import ForeignFunction
-from kerasgd.rules.learning_rate import value_of
 
 
 @pytest.fixture
@@ -18,7 +16,7 @@ def r_words(monkeypatch):
     errors.speak({"{null}": "`NULL`", "{true}": "`TRUE`", "{sgd}": "`optimizer_sgd()`"})
 
 
-def test_messages_are_in_the_words_that_were_said_last(r_words):
+def test_messages_use_the_words_of_another_language(r_words):
     # contract 12
     error = kerasgd.ArgumentValueError("x", "{true}, or {null}", None, "Leave {null} out.")
     assert str(error) == "`x` must be `TRUE`, or `NULL`, not `NULL`. Leave `NULL` out."
@@ -28,7 +26,7 @@ def test_messages_are_in_the_words_that_were_said_last(r_words):
         kerasgd.LossScaleOptimizer(1)
 
 
-def test_messages_are_in_python_words_otherwise():
+def test_messages_use_python_words_by_default():
     error = kerasgd.ArgumentValueError("x", "{true}, {false}, or {null}", None)
     assert str(error) == "`x` must be True, False, or None, not None."
     with pytest.raises(kerasgd.ArgumentTypeError, match=r"made by `kerasgd.SGD\(\)`, not 1"):
@@ -43,39 +41,14 @@ def test_a_sentence_has_one_full_stop(quoted, ended):
     assert errors.with_full_stop(quoted) == ended
 
 
-def test_what_was_received_may_bring_a_hint():
+def test_a_described_value_may_have_a_hint():
     received = Described("the function `f`", "Call it.")
     assert kerasgd.ArgumentTypeError("x", "a number", received).hint == "Call it."
     assert kerasgd.ArgumentTypeError("x", "a number", received, "Other.").hint == "Other."
     assert kerasgd.ArgumentTypeError("x", "a number", 1j).hint is None
 
 
-def test_a_function_of_r_describes_its_result():
-    # contract 2.4
-    function = ForeignFunction(lambda: None, (), lambda: "what R says")
-    with pytest.raises(kerasgd.LearningRateError, match="not one that returns what R says"):
-        value_of(function)
-
-
-def test_the_type_of_an_error_of_r_is_no_word_of_r():
-    # contract 2.4
-
-    def fails():
-        raise RuntimeError("no file.")
-
-    with pytest.raises(kerasgd.LearningRateError, match=r"one that fails: no file\.$"):
-        value_of(ForeignFunction(fails))
-    with pytest.raises(kerasgd.LearningRateError, match=r"fails with RuntimeError: no file\.$"):
-        value_of(fails)
-
-
-def test_a_rate_too_large_for_a_float_is_no_rate():
-    # contract 2.4
-    with pytest.raises(kerasgd.LearningRateError, match="one that returns an object of class int"):
-        value_of(lambda: 10**400)
-
-
-def test_an_element_is_named_in_the_words_of_python():
+def test_an_element_is_named_as_python_indexes_it():
     # contract 12
     def words(boundaries, values):
         with pytest.raises(kerasgd.ArgumentError) as refusal:

@@ -1,4 +1,4 @@
-"""Optimizers of Keras that are taken over with their state (contract 9.4c)."""
+"""An optimizer of Keras is taken over with its state (contract 9.4c)."""
 
 import keras
 import numpy as np

@@ -78,7 +78,7 @@ def test_pairs_in_the_wrong_order_are_refused():  # contract 12, 13.1
         assert numbers(w) == [0.5, 1.5]
 
 
-def test_a_single_variable_does_not_build():  # contract 12: a JAX variable iterates for ever
+def test_build_refuses_a_single_variable():  # contract 12: a JAX variable iterates for ever
     for optimizer in optimizers():
         with pytest.raises(kerasgd.ArgumentError, match="single variable into a list") as refusal:
             optimizer.build(new_weights())
@@ -104,7 +104,7 @@ def test_gradients_of_wrong_shape_build_nothing():  # contract 12.7
         lambda: [keras.Variable([1.0, 1.0])],
     ],
 )
-def test_what_is_a_gradient(gradients):  # contract 13.1
+def test_accepted_kinds_of_gradients(gradients):  # contract 13.1
     for optimizer in optimizers():
         w = new_weights()
         for variables in ([w], (w,), iter([w]), None):
@@ -158,7 +158,7 @@ def expected(arguments, steps=4):
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 @pytest.mark.parametrize("kind", [list, tuple, np.array])
-def test_rows_whose_parts_are_no_tensors(kind, arguments, compiled):  # contract 11.1
+def test_rows_may_have_parts_that_are_no_tensors(kind, arguments, compiled):  # contract 11.1
     import tensorflow as tf
 
     indices, shape = kind(INDICES), kind(SHAPE)
@@ -215,7 +215,7 @@ def test_a_variable_without_a_fixed_shape(shape, arguments, compiled):  # contra
 @only_tensorflow
 @pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 @pytest.mark.parametrize("shape", [None, (None, 2), (None, None)])
-def test_a_gradient_whose_shape_only_the_run_can_tell(shape, arguments):  # contract 13.1
+def test_a_gradient_without_a_static_shape(shape, arguments):  # contract 13.1
     import tensorflow as tf
 
     w = keras.Variable(np.ones(SHAPE, "float32"))
@@ -229,3 +229,28 @@ def test_a_gradient_whose_shape_only_the_run_can_tell(shape, arguments):  # cont
     for _ in range(4):
         step(tf.constant(DENSE, tf.float32))
     assert_close([w], expected(arguments), "float32")
+
+
+def test_bad_gradients_change_nothing():  # contract 1.6, 12.7
+    w = keras.Variable([1.0, 2.0], name="w")
+    optimizer = kerasgd.SGD(0.5, momentum=0.5)
+    for gradients, words in (
+        ([None], "a gradient for at least one variable"),
+        ([keras.ops.ones(3)], r"of shape \(2,\) for `w`"),
+        ([[1.0]], r"of shape \(2,\) for `w`"),
+        ([1.0], r"of shape \(2,\) for `w`"),
+        ([keras.ops.ones(2), keras.ops.ones(2)], "one gradient for each variable, 1 in all"),
+    ):
+        with pytest.raises(kerasgd.ArgumentValueError, match=words):
+            optimizer.apply(gradients, [w])
+        assert not optimizer.built
+    optimizer.apply([], [w])
+    assert int(optimizer.iterations) == 0
+    assert numbers(w) == [1.0, 2.0]
+
+
+def test_integer_gradients_are_accepted():  # contract 1.4
+    w = keras.Variable([1.0], name="w")
+    optimizer = kerasgd.SGD(0.5, loss_scale_factor=4)
+    optimizer.apply([keras.ops.convert_to_tensor([2], dtype="int32")], [w])
+    assert numbers(w) == [0.75]

@@ -1,4 +1,4 @@
-"""An interrupt of JAX's `fit()` reaches the user; reading lost state is an error (contract 5.4)."""
+"""Interrupting JAX's `fit()`: the user sees the interrupt; reading lost state is an error."""
 
 import copy
 import pickle
@@ -89,7 +89,7 @@ class Reads(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_state_that_the_trainer_holds_is_not_shown_as_the_first_one(reader):  # contract 5.4, 9.4
+def test_state_held_by_the_trainer_is_not_read_as_old_values(reader):  # contract 5.4, 9.4
     optimizer = kerasgd.SGD(1.0, use_ema=True)
     callback = Reads(lambda: READERS[reader](optimizer))
     model = model_of_one_weight(optimizer)
@@ -99,7 +99,7 @@ def test_state_that_the_trainer_holds_is_not_shown_as_the_first_one(reader):  # 
     assert weight(model) == pytest.approx(-1.01)  # the average of -1 and -2 with .99
 
 
-def test_training_goes_on_from_a_file_after_an_interrupt(tmp_path):  # contract 5.4, 9.4
+def test_training_continues_from_a_file_after_an_interrupt(tmp_path):  # contract 5.4, 9.4
     model = new_model()
     model.fit(ONE, ONE, verbose=0)
     model.save_weights(tmp_path / "checkpoint.weights.h5")

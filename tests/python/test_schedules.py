@@ -8,6 +8,7 @@ import pickle
 import keras
 import numpy as np
 import pytest
+from bad_inputs import NO_RATES, WALK
 from conftest import BACKEND, WAYS_TO_COMPILE, floatx, model_of_one_weight, weight
 from keras.optimizers import schedules as keras_schedules
 
@@ -192,7 +193,7 @@ def test_tensors_give_tensors(schedule, formula):  # contract 2.2, 8.2
 
 
 @all_cases
-def test_half_precision_is_not_used(schedule, formula):  # contract 8.2
+def test_rates_are_never_in_half_precision(schedule, formula):  # contract 8.2
     with floatx("float16"):
         rate = schedule(keras.Variable(5, dtype="int32", trainable=False))
     assert keras.backend.standardize_dtype(rate.dtype) == "float32"
@@ -201,7 +202,7 @@ def test_half_precision_is_not_used(schedule, formula):  # contract 8.2
 
 @pytest.mark.skipif(BACKEND == "jax", reason="JAX has no float64 unless it is switched on")
 @all_cases
-def test_double_precision_is_used_where_it_is_asked_for(schedule, formula):  # contract 8.2
+def test_rates_are_float64_under_floatx_float64(schedule, formula):  # contract 8.2
     if "Halving" in repr(schedule):
         pytest.skip("the user's schedule is a float32")
     with floatx("float64"):
@@ -234,7 +235,7 @@ def test_training_uses_the_rate_of_each_step(schedule, formula, options):  # con
 
 
 @all_cases
-def test_it_can_be_saved_copied_and_compared(schedule, formula):  # contract 9.3
+def test_schedules_can_be_saved_copied_and_compared(schedule, formula):  # contract 9.3
     if "Halving" in repr(schedule):
         pytest.skip("the user's class is not registered")
     again = keras_schedules.deserialize(keras_schedules.serialize(schedule))
@@ -256,7 +257,7 @@ def test_a_saved_model_has_its_schedule(tmp_path):  # contract 9.1
     assert loaded.optimizer._learning_rate == schedule
 
 
-def test_keras_knows_its_own():
+def test_schedules_are_subclasses_of_those_of_keras():
     for name in (
         "CosineDecay",
         "CosineDecayRestarts",
@@ -292,7 +293,7 @@ def test_arguments_are_in_the_order_of_keras(name):
     assert float(ours(5)) == pytest.approx(float(theirs(5)), rel=1e-6)
 
 
-def test_numbers_come_back_as_they_went_in():
+def test_rates_come_as_the_steps_do():
     schedule = Table([0.5, 0.25])
     assert schedule(1) == schedule(1.0) == schedule(np.int64(1)) == 0.25
     assert schedule(range(2)) == schedule((0, 1)) == [0.5, 0.25]
@@ -301,84 +302,7 @@ def test_numbers_come_back_as_they_went_in():
     assert schedule(np.array(1)).tolist() == 0.25
 
 
-@pytest.mark.parametrize(
-    "step", [None, -1, 1.5, math.nan, math.inf, True, "1", [0, -1], 2**31, 1j, object()]
-)
-def test_what_is_no_step_is_refused(step):  # contract 12
-    with pytest.raises(
-        kerasgd.ArgumentError, match="`step` must be whole numbers from 0 to 2147483647"
-    ):
-        CosineDecay(0.1, 10)(step)
-    with pytest.raises(
-        kerasgd.ArgumentError, match="`steps` must be whole numbers from 0 to 2147483647"
-    ):
-        schedules.evaluate(CosineDecay(0.1, 10), step)
-
-
-NOT_NUMBERS = [math.nan, math.inf, -1, True, "1", "", [1, 2], [], 1 + 2j, lambda: 1, object()]
-BELOW_ONE = [0, 0.5]
-NOT_COUNTS = [*NOT_NUMBERS, None, 1.5, 2**31]
-NOT_FLAGS = [None, 0, 1, "yes", math.nan, []]
-NOT_NAMES = [None, 1, "", "a/b", ["a"]]
-GOOD = {
-    CosineDecay: {"initial_learning_rate": 0.1, "decay_steps": 10},
-    CosineDecayRestarts: {"initial_learning_rate": 0.1, "first_decay_steps": 10},
-    ExponentialDecay: {"initial_learning_rate": 0.1, "decay_steps": 10, "decay_rate": 0.5},
-    InverseTimeDecay: {"initial_learning_rate": 0.1, "decay_steps": 10, "decay_rate": 0.5},
-    PiecewiseConstantDecay: {"boundaries": [5], "values": [0.1, 0.2]},
-    PolynomialDecay: {"initial_learning_rate": 0.1, "decay_steps": 10},
-    LinearWarmup: {"learning_rate": 0.1, "warmup_steps": 10},
-    WarmupStableDecay: {
-        "peak_learning_rate": 0.1,
-        "warmup_steps": 10,
-        "stable_steps": 10,
-        "decay_steps": 10,
-    },
-    OneCycle: {"peak_learning_rate": 0.1, "total_steps": 10},
-    Table: {"values": [0.1]},
-}
-WRONG = {
-    "initial_learning_rate": [*NOT_NUMBERS, None],
-    "end_learning_rate": [*NOT_NUMBERS, None],
-    "peak_learning_rate": [*NOT_NUMBERS, None],
-    "warmup_target": NOT_NUMBERS,
-    "learning_rate": [*NOT_NUMBERS, None, CosineDecay],
-    "decay_steps": [*NOT_COUNTS, *BELOW_ONE],
-    "first_decay_steps": [*NOT_COUNTS, *BELOW_ONE],
-    "total_steps": [*NOT_COUNTS, *BELOW_ONE],
-    "warmup_steps": NOT_COUNTS,
-    "stable_steps": NOT_COUNTS,
-    "alpha": [*NOT_NUMBERS, None, 1.5],
-    "t_mul": [*NOT_NUMBERS, None, *BELOW_ONE],
-    "m_mul": [*NOT_NUMBERS, None],
-    "decay_rate": [*NOT_NUMBERS, None],
-    "power": [*NOT_NUMBERS, None],
-    "staircase": NOT_FLAGS,
-    "cycle": NOT_FLAGS,
-    "boundaries": [None, [], [3, 3], [4, 3], [1.5], [-1], "a", [[1]], True, {"a": 1}],
-    "values": [None, [], [math.nan, 1], [-1, 1], "a", {"a": 1}, [True, 1]],
-    "warmup_fraction": [*NOT_NUMBERS, None, 0, 1],
-    "initial_divisor": [*NOT_NUMBERS, None, *BELOW_ONE],
-    "end_divisor": [*NOT_NUMBERS, None, *BELOW_ONE],
-    "name": NOT_NAMES,
-}
-
-
-def test_every_argument_has_a_walk():
-    assert set(WRONG) == set(schedules.RULES)
-    assert {argument for cls in GOOD for argument in cls(**GOOD[cls]).settings} == set(WRONG)
-
-
-@pytest.mark.parametrize("cls", GOOD)
-def test_wrong_arguments_are_refused(cls):  # contract 12
-    for argument in cls(**GOOD[cls]).settings:
-        for wrong in WRONG[argument]:
-            with pytest.raises(kerasgd.ArgumentError, match=f"`{argument}` must be") as caught:
-                cls(**{**GOOD[cls], argument: wrong})
-            assert caught.value.argument == argument
-
-
-def test_numbers_may_come_as_any_number():  # contract 12.1, 12.2
+def test_arguments_may_be_any_kind_of_number():  # contract 12.1, 12.2
     schedule = CosineDecay(np.float32(1), 10.0, 0)
     assert schedule == CosineDecay(1.0, 10)
     assert isinstance(schedule.decay_steps, int)
@@ -397,24 +321,18 @@ def test_names_of_arguments_are_checked():  # contract 12.6
         Table.of_function(lambda step: 1, 3, nam="x")
 
 
-def test_it_cannot_be_changed():
+def test_schedules_cannot_be_changed():
     with pytest.raises(AttributeError):
         CosineDecay(0.1, 5).decay_steps = 6
 
 
-@pytest.mark.parametrize("wrong", [None, 0.1, "f", CosineDecay])
-def test_only_a_function_makes_a_table(wrong):  # contract 12
-    with pytest.raises(kerasgd.ArgumentTypeError, match="`fn` must be a function of the step"):
-        Table.of_function(wrong, 3)
-
-
-@pytest.mark.parametrize("wrong", [None, -1, math.nan, math.inf, True, "1", [1, 2], 1j])
-def test_the_values_of_a_function_are_checked(wrong):  # contract 2.4
+@pytest.mark.parametrize("returned", NO_RATES)
+def test_the_values_of_a_function_are_checked(returned):  # contract 2.4
     with pytest.raises(kerasgd.ArgumentValueError, match="At step 2 it returned"):
-        Table.of_function(lambda step: wrong if step == 2 else 0.1, 3)
+        Table.of_function(lambda step: WALK[returned] if step == 2 else 0.1, 3)
 
 
-def test_a_function_that_fails_is_the_cause():
+def test_an_error_in_the_function_is_the_cause():
     def failing(step):
         raise OSError("the file is gone")
 
@@ -422,13 +340,10 @@ def test_a_function_that_fails_is_the_cause():
     with pytest.raises(kerasgd.ArgumentValueError, match=failed) as caught:
         Table.of_function(failing, 3)
     assert isinstance(caught.value.__cause__, OSError)
-    for steps in NOT_COUNTS:
-        with pytest.raises(kerasgd.ArgumentError, match="`steps` must be"):
-            Table.of_function(lambda step: 0.1, steps)
 
 
 @all_cases
-def test_it_tells_its_formula_and_where_it_changes(schedule, formula):
+def test_each_schedule_has_a_formula_and_a_span(schedule, formula):
     assert isinstance(schedule.formula, str)
     assert 1 <= schedule.span < 300
 
@@ -444,7 +359,7 @@ def test_doctests():
     assert result.failed == 0
 
 
-def test_a_warm_up_without_a_target_is_not_silent(recwarn):
+def test_a_warm_up_without_a_target_warns(recwarn):
     with pytest.warns(kerasgd.KerasgdWarning, match="no warm-up without a `warmup_target`"):
         CosineDecay(0.1, 10, warmup_steps=3)
     recwarn.clear()

@@ -1,4 +1,4 @@
-"""An optimizer in a file of its own (snapshot.py)."""
+"""`save_optimizer()` and `load_optimizer()` (contract 9.1, 9.4b)."""
 
 import zipfile
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kerasgd
+from files.conftest import as_member, header_of, json_member, refused, rewritten
 from kerasgd.files import snapshot
 from kerasgd.r import inspection
 
@@ -49,7 +50,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_resumed_training_is_uninterrupted_training(settings, dtype, tmp_path):
+def test_resumed_training_equals_uninterrupted_training(settings, dtype, tmp_path):
     # contract 7.5, 9.1: step 4 is in the middle of a window of three
     file = str(tmp_path / "optimizer")
     weights = variables(dtype)
@@ -81,7 +82,7 @@ def fit(model, epochs):
 
 
 @pytest.mark.parametrize("wrap", [lambda o: o, kerasgd.LossScaleOptimizer])
-def test_fit_that_is_resumed_is_fit_that_was_not_interrupted(wrap, tmp_path):
+def test_resumed_fit_equals_uninterrupted_fit(wrap, tmp_path):
     # contract 7.5, 9.1: nine steps end in the middle of a window
     file = str(tmp_path / "optimizer")
     optimizer = wrap(kerasgd.SGD(0.1, momentum=0.5, gradient_accumulation_steps=2))
@@ -123,7 +124,7 @@ def test_exclusions_come_back(tmp_path):
     assert [w.tolist() for w in values(new)] == [[0.5, 1.0], [3.0, 4.0, 5.0]]
 
 
-def test_counts_and_rate_are_there_before_the_variables(tmp_path):
+def test_counts_and_rate_are_loaded_before_the_variables(tmp_path):
     file = str(tmp_path / "optimizer")
     optimizer = kerasgd.SGD(0.1)
     run(optimizer, variables(), range(3))
@@ -145,7 +146,7 @@ def test_a_loaded_optimizer_can_be_saved_before_it_is_built(tmp_path):
     assert inspection.differing_state(optimizer, again, 0) == {}
 
 
-def test_state_of_other_variables_is_refused_and_nothing_changed(tmp_path):
+def test_state_of_other_variables_is_refused_and_changes_nothing(tmp_path):
     # contract 9.4, 12.7
     file = str(tmp_path / "optimizer")
     optimizer = kerasgd.SGD(momentum=0.5)
@@ -163,7 +164,7 @@ def test_state_of_other_variables_is_refused_and_nothing_changed(tmp_path):
     assert other[0].numpy().tolist() == [0.0, 0.0]
 
 
-def test_what_is_no_optimizer_is_refused(tmp_path):
+def test_files_that_hold_no_optimizer_are_refused(tmp_path):
     for content in (b"", b"text", b"PK\x03\x04 damaged"):
         file = tmp_path / "file"
         file.write_bytes(content)
@@ -174,7 +175,7 @@ def test_what_is_no_optimizer_is_refused(tmp_path):
         snapshot.load(str(tmp_path / "other.npz"))
 
 
-def test_what_cannot_be_saved_leaves_the_file_alone(tmp_path):
+def test_an_optimizer_that_cannot_be_saved_leaves_the_file_alone(tmp_path):
     # contract 9.3, 12.7
     file = tmp_path / "optimizer"
     snapshot.save(kerasgd.SGD(), str(file))
@@ -193,3 +194,30 @@ def test_the_file_holds_no_pickle(tmp_path):
     with zipfile.ZipFile(file) as archive:
         headers = [archive.read(name)[:80] for name in archive.namelist()]
     assert all(header.startswith(b"\x93NUMPY") and b"'|O'" not in header for header in headers)
+
+
+CONFIGS = {
+    "class": {"class": "Adam"},
+    "no class": {"class": None},
+    "no settings": {"config": None},
+    "format": {"format": "new"},
+}
+
+
+@pytest.mark.parametrize("damage", CONFIGS)
+def test_a_damaged_header_is_refused(damage, file):
+    header = {**header_of(file), **CONFIGS[damage]}
+    rewritten(file, {"optimizer.npy": json_member(header)})
+    refused(file)
+
+
+HEADERS = {
+    "deep header": as_member(np.frombuffer(b"[" * 100_000, "uint8")),
+    "header of a list": json_member([]),
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_other_content_in_place_of_the_header_is_refused(header, file):
+    rewritten(file, {"optimizer.npy": HEADERS[header]})
+    refused(file)

@@ -1,6 +1,7 @@
-"""A model always loads, and its optimizer continues as far as it can (contract 9.4 to 9.4d)."""
+"""State comes back by variable; a model always loads (contract 9.1 to 9.4d)."""
 
 import copy
+import pickle
 import warnings
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 from conftest import BACKEND, numbers
 
 import kerasgd
+from kerasgd.files.state import load_strictly
 
 X = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
 Y = np.linspace(1, -1, 8, dtype="float32").reshape(4, 2)
@@ -67,7 +69,7 @@ def weights_file(tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{"momentum": 0.9}, EVERYTHING], ids=["momentum", "all"])
-def test_weights_loaded_into_a_fresh_model_bring_the_optimizer_along(settings, weights_file):
+def test_loading_weights_into_a_fresh_model_restores_the_optimizer(settings, weights_file):
     # contract 9.4a, 9.1: after 2 steps; with accumulation in the middle of a window
     model = fit(network(kerasgd.SGD(0.1, **settings)))
     model.save_weights(weights_file)
@@ -81,7 +83,7 @@ def test_weights_loaded_into_a_fresh_model_bring_the_optimizer_along(settings, w
         np.testing.assert_array_equal(one, other)
 
 
-def test_layers_that_are_numbered_anew_are_paired_in_order(weights_file):  # contract 9.4
+def test_renumbered_layers_are_paired_in_order(weights_file):  # contract 9.4
     model = fit(network(kerasgd.SGD(0.1, momentum=0.9), names=("dense", "dense_1")))
     model.save_weights(weights_file)
     # `dense_1` is the name of another layer here, of the same shape as neither.
@@ -93,7 +95,7 @@ def test_layers_that_are_numbered_anew_are_paired_in_order(weights_file):  # con
 
 
 @pytest.mark.parametrize("when", ["before save", "before load"])
-def test_a_layer_that_is_frozen_since_is_left_out_with_one_warning(when, file, weights_file):
+def test_a_layer_frozen_after_training_is_left_out_with_one_warning(when, file, weights_file):
     # contract 9.4, 9.4a
     model = fit(network(kerasgd.SGD(0.1, momentum=0.9)))
     before = velocities(model)
@@ -116,7 +118,7 @@ def test_a_layer_that_is_frozen_since_is_left_out_with_one_warning(when, file, w
     fit(again)
 
 
-def test_a_layer_that_is_unfrozen_since_starts_fresh(file, weights_file):  # contract 9.4, 5.1
+def test_a_layer_unfrozen_after_training_starts_fresh(file, weights_file):  # contract 9.4, 5.1
     settings = {"momentum": 0.9, "use_ema": True, "ema_momentum": 0.5}
     model = network(kerasgd.SGD(0.1, **settings))
     model.layers[0].trainable = False
@@ -134,7 +136,7 @@ def test_a_layer_that_is_unfrozen_since_starts_fresh(file, weights_file):  # con
     assert averages["first/kernel"] == numbers(again.layers[0].kernel)
 
 
-def test_one_layer_frozen_and_another_of_the_same_shape_unfrozen(weights_file):  # contract 9.4
+def test_a_frozen_and_an_unfrozen_layer_of_one_shape_are_not_confused(weights_file):  # contract 9.4
     def model_with(frozen):
         model = network(kerasgd.SGD(0.1, momentum=0.9), (3, 3, 3), ("dense", "dense_1", "dense_2"))
         model.layers[frozen].trainable = False
@@ -156,7 +158,7 @@ def fit_nothing(model):
     model.optimizer.build(model.trainable_variables)
 
 
-def test_a_trained_base_that_is_frozen_inside_a_new_model(file):  # contract 9.4a
+def test_a_frozen_trained_base_inside_a_new_model_keeps_its_state(file):  # contract 9.4a
     base = fit(network(kerasgd.SGD(0.1, momentum=0.9)))
     base.trainable = False
     model = keras.Sequential([keras.Input((3,)), base, keras.layers.Dense(2, name="head")])
@@ -198,7 +200,7 @@ class TwoOptimizers(keras.Model):
 
 
 @pytest.mark.parametrize("kind", ["file", "weights_file"])
-def test_a_model_with_two_optimizers(kind, request):  # contract 9.4a
+def test_a_model_with_two_optimizers_loads_both(kind, request):  # contract 9.4a
     path = request.getfixturevalue(kind)
     model = TwoOptimizers()
     model(X)
@@ -241,7 +243,7 @@ def test_state_of_another_class_is_left_out(theirs, built, weights_file):  # con
     fit(again)
 
 
-def test_weights_without_an_optimizer_say_nothing(weights_file):  # contract 9.4a
+def test_loading_weights_without_an_optimizer_does_not_warn(weights_file):  # contract 9.4a
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(weights_file)
     again = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     again.compile(kerasgd.SGD(momentum=0.9), "mse")
@@ -264,7 +266,7 @@ def test_mixed_precision_loads_under_another_policy(file):  # contract 9.4a, 6.2
 
 
 @pytest.mark.parametrize("direction", ["into the wrapper", "out of the wrapper"])
-def test_a_loss_scale_that_only_one_of_the_two_has(direction, weights_file):  # contract 9.4a
+def test_state_moves_between_wrapped_and_plain_optimizers(direction, weights_file):  # contract 9.4a
     plain, scaled = kerasgd.SGD(0.1, momentum=0.9), kerasgd.SGD(0.1, momentum=0.9)
     scaled = kerasgd.LossScaleOptimizer(scaled, 4)
     saved, into = (plain, scaled) if direction == "into the wrapper" else (scaled, plain)
@@ -280,7 +282,7 @@ def test_a_loss_scale_that_only_one_of_the_two_has(direction, weights_file):  # 
     fit(again)
 
 
-def test_a_file_without_loss_scale_under_mixed_precision(weights_file):  # contract 9.4a, 6.2
+def test_a_plain_file_loads_under_mixed_precision(weights_file):  # contract 9.4a, 6.2
     model = fit(network(kerasgd.SGD(0.1, momentum=0.9)))
     model.save_weights(weights_file)
     keras.config.set_dtype_policy("mixed_float16")
@@ -346,7 +348,7 @@ def test_float8_variables_come_back_in_another_order(file):  # contract 9.4, 9.4
     assert velocities(again) == before
 
 
-def test_int8_quantization_before_saving(file):  # contract 9.4a
+def test_a_model_quantized_to_int8_loads(file):  # contract 9.4a
     model = fit(network(kerasgd.SGD(0.1, momentum=0.9)))
     model.quantize("int8")
     model.save(file)
@@ -392,7 +394,7 @@ def test_state_of_other_arguments_is_left_out(change, words, built, weights_file
     fit(again)
 
 
-def test_settings_that_the_file_does_not_have_start_fresh(weights_file):  # contract 9.4a
+def test_state_that_the_file_lacks_starts_fresh(weights_file):  # contract 9.4a
     fit(network(kerasgd.SGD(0.1))).save_weights(weights_file)
     again = network(kerasgd.SGD(0.1, **EVERYTHING))
     _, said = quietly(lambda: (again.load_weights(weights_file), fit_nothing(again)))
@@ -455,3 +457,136 @@ def test_objects_excluded_before_the_first_step_are_kept(way, file):  # contract
     factors = [1, 0.5, 0.5, 0.5]
     for value, factor, variable in zip(before, factors, trained, strict=True):
         np.testing.assert_allclose(numbers(variable), factor * value, rtol=1e-6)
+
+
+# -- state as arrays, without a model --------------------------------------------------------------
+
+SETTINGS = {
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 0.01,
+    "global_clipnorm": 0.5,
+    "use_ema": True,
+    "ema_momentum": 0.9,
+    "ema_overwrite_frequency": 2,
+    "gradient_accumulation_steps": 2,
+}
+
+
+def variables():
+    return [keras.Variable([1.0, 2.0], name="a"), keras.Variable([[3.0]], name="b")]
+
+
+def train(optimizer, trained, steps, first=0):
+    for t in range(first, first + steps):
+        gradients = [np.array([1.0, -2.0]) / (t + 1), np.array([[0.5 * t]])]
+        optimizer.apply([keras.ops.convert_to_tensor(g, "float32") for g in gradients], trained)
+
+
+def schedule():
+    return keras.optimizers.schedules.InverseTimeDecay(0.3, 3, 0.5)
+
+
+@pytest.fixture(params=["plain", "dynamic scale"])
+def make(request):
+    def plain(**changes):
+        return kerasgd.SGD(schedule(), **{**SETTINGS, **changes})
+
+    def scaled(**changes):
+        return kerasgd.LossScaleOptimizer(plain(**changes), 4, 3)
+
+    return plain if request.param == "plain" else scaled
+
+
+def after_seven_steps(optimizer):
+    trained = variables()
+    train(optimizer, trained, 7)
+    return [numbers(v) for v in trained]
+
+
+@pytest.mark.parametrize("interrupted", [0, 2, 3])
+def test_a_pickled_optimizer_continues(make, interrupted):  # contract 9.5
+    optimizer, trained = make(), variables()
+    train(optimizer, trained, interrupted)
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(optimizer))))
+    assert type(again) is type(optimizer)
+    assert again.get_config() == optimizer.get_config()
+    train(again, trained, 7 - interrupted, first=interrupted)
+    assert [numbers(v) for v in trained] == after_seven_steps(make())
+
+
+def test_training_continues_bit_for_bit(make):  # contract 9.1
+    optimizer, trained = make(), variables()
+    train(optimizer, trained, 3)
+    stores = states_of(optimizer)
+    again = make()
+    again.build(trained)
+    for own, store in zip(parts_of(again), stores, strict=True):
+        own.load_own_variables(store)
+    train(again, trained, 4, first=3)
+    assert [numbers(v) for v in trained] == after_seven_steps(make())
+
+
+def parts_of(optimizer):
+    inner = getattr(optimizer, "inner_optimizer", None)
+    return [optimizer] if inner is None else [optimizer, inner]
+
+
+def states_of(optimizer):
+    stores = []
+    for part in parts_of(optimizer):
+        stores.append({})
+        part.save_own_variables(stores[-1])
+    return stores
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"momentum": 0}, "`momentum`"),
+        ({"use_ema": False}, "`use_ema`"),
+        ({"gradient_accumulation_steps": None}, "`gradient_accumulation_steps`"),
+    ],
+    ids=["momentum", "use_ema", "gradient_accumulation_steps"],
+)
+@pytest.mark.parametrize("direction", ["lacks", "has"])
+def test_state_of_other_arguments_is_refused(change, words, direction):  # contract 9.4b
+    saved, into = kerasgd.SGD(**SETTINGS), kerasgd.SGD(**{**SETTINGS, **change})
+    if direction == "has":
+        saved, into = into, saved
+    trained = variables()
+    train(saved, trained, 2)
+    (store,) = states_of(saved)
+    into.build(trained)
+    before = [numbers(v) for v in into.variables]
+    with pytest.raises(kerasgd.StateError, match=words):
+        load_strictly(into, store)
+    assert [numbers(v) for v in into.variables] == before
+
+
+def test_state_of_other_variables_is_refused():  # contract 9.4b
+    saved, trained = kerasgd.SGD(momentum=0.9), variables()
+    train(saved, trained, 1)
+    (store,) = states_of(saved)
+    other = kerasgd.SGD(momentum=0.9)
+    other.build(trained[:1])
+    with pytest.raises(kerasgd.StateError, match=r"2 variables, but `SGD` has 1.*`b`"):
+        load_strictly(other, store)
+    other = kerasgd.SGD(momentum=0.9)
+    other.build([keras.Variable([1.0, 2.0, 3.0], name="c"), trained[1]])
+    with pytest.raises(kerasgd.StateError, match=r"`c` has shape \(3,\).*`a` of shape \(2,\)"):
+        load_strictly(other, store)
+    foreign = {"0": np.zeros(())}
+    with pytest.raises(kerasgd.StateError, match="was not saved by kerasgd"):
+        load_strictly(other, foreign)
+
+
+def test_state_of_an_unbuilt_optimizer_restores_its_counters():  # contract 9.4
+    (store,) = states_of(kerasgd.SGD(0.125, momentum=0.9))
+    optimizer, trained = kerasgd.SGD(0.5, momentum=0.9), variables()
+    train(optimizer, trained, 2)
+    velocity = numbers(optimizer.momentums[0])
+    optimizer.load_own_variables(store)
+    assert float(optimizer.learning_rate) == 0.125
+    assert int(optimizer.iterations) == 0
+    assert numbers(optimizer.momentums[0]) == velocity

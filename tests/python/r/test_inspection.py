@@ -1,4 +1,4 @@
-"""What is said of an optimizer (inspection.py), and numbers on their way to R (transfer.py)."""
+"""What R's methods show of an optimizer, compare and change."""
 
 import pickle
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kerasgd
-from kerasgd.r import inspection, transfer
+from kerasgd.r import inspection
 
 
 def stepped(**settings):
@@ -48,7 +48,7 @@ def test_facts_do_not_call_a_rate():
     assert inspection.facts(kerasgd.SGD(rate))["rate"] is None
 
 
-def test_an_update_is_new_and_checked():
+def test_update_returns_a_new_checked_optimizer():
     optimizer = stepped(weight_decay=0.1)
     new = inspection.updated(optimizer, {"learning_rate": 0.25})
     assert inspection.differing_settings(optimizer, new, 0) == ["learning_rate"]
@@ -57,7 +57,7 @@ def test_an_update_is_new_and_checked():
         inspection.updated(optimizer, {"momentum": -1})
 
 
-def test_an_update_keeps_excluded_variables():
+def test_update_keeps_excluded_variables():
     # contract 3.2
     weights = keras.Variable([1.0])
     optimizer = kerasgd.SGD(1.0, weight_decay=0.5)
@@ -67,14 +67,14 @@ def test_an_update_keeps_excluded_variables():
     assert weights.numpy().tolist() == [1.0]
 
 
-def test_an_update_reaches_the_inner_optimizer():
+def test_update_reaches_the_inner_optimizer():
     scaled = kerasgd.LossScaleOptimizer(kerasgd.SGD(), initial_scale=2)
     new = inspection.updated(scaled, {"initial_scale": 4, "momentum": 0.5})
     assert (new.initial_scale, new.inner_optimizer.momentum) == (4.0, 0.5)
     assert scaled.inner_optimizer.momentum == 0.0
 
 
-def test_state_that_differs_is_named():
+def test_differing_state_is_named():
     one, other = stepped(momentum=0.5), stepped(momentum=0.5)
     assert inspection.differing_state(one, other, tolerance=0) == {}
     other.momentums[0].assign([-0.5, -1.5])
@@ -84,18 +84,7 @@ def test_state_that_differs_is_named():
     assert inspection.differing_state(one, kerasgd.SGD(), 0)["velocity_0"] is None
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int32"])
-def test_numbers_leave_as_doubles_in_the_order_of_r(dtype):
-    values = keras.ops.convert_to_tensor([[1, 2, 3], [4, 5, 6]], dtype)
-    assert np.frombuffer(transfer.as_doubles(values)).tolist() == [1, 4, 2, 5, 3, 6]
-
-
-def test_numbers_arrive_in_the_order_of_r():
-    data = np.array([1.0, 4.0, 2.0, 5.0, 3.0, 6.0]).tobytes()
-    assert transfer.from_doubles(data, [2.0, 3.0]).tolist() == [[1, 2, 3], [4, 5, 6]]
-
-
-def test_facts_tell_of_the_loss_scale():
+def test_facts_include_the_loss_scale():
     # contract 6.3
     weights = keras.Variable([1.0, 2.0])
     optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.5), 8, dynamic_growth_steps=3)
@@ -131,7 +120,7 @@ def test_facts_show_a_rate_that_float32_turned_into_0():
     assert inspection.facts(optimizer)["rate"] == 0.0
 
 
-def test_the_wrapper_of_keras_is_looked_at_as_ours():
+def test_the_loss_scale_wrapper_of_keras_is_inspected_as_ours():
     # contract 6.2
     wrapper = keras.optimizers.LossScaleOptimizer(kerasgd.SGD(0.5, momentum=0.5))
     assert inspection.changed_settings(wrapper) == {}
@@ -152,7 +141,7 @@ def test_the_wrapper_of_keras_is_looked_at_as_ours():
         inspection.updated(wrapper, {"initial_scale": 0})
 
 
-def test_state_that_waits_is_compared():
+def test_pending_state_is_compared():
     # contract 9.4
     optimizer = stepped(momentum=0.5)
     waiting = pickle.loads(pickle.dumps(optimizer))

@@ -1,4 +1,4 @@
-"""Norm clips of gradients of every size, and of variables whose sums are formed together."""
+"""Clips by norm, of gradients of any magnitude, shape and dtype (contract 4)."""
 
 import keras
 import numpy as np
@@ -66,7 +66,7 @@ def skip_without(dtype):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("dtype", "magnitude"), CASES)
-def test_each_norm_is_at_the_limit_whatever_its_size(dtype, magnitude, mode):  # contract 4.3
+def test_each_norm_is_clipped_at_any_magnitude(dtype, magnitude, mode):  # contract 4.3
     skip_without(dtype)
     # Every second gradient is below the limit.
     factors = [magnitude * (1 if i % 2 else 0.125) for i in range(len(SHAPES))]
@@ -79,7 +79,7 @@ def test_each_norm_is_at_the_limit_whatever_its_size(dtype, magnitude, mode):  #
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("dtype", "magnitude"), CASES)
-def test_the_global_norm_is_at_the_limit_whatever_its_size(dtype, magnitude, mode):  # contract 4.3
+def test_the_global_norm_is_clipped_at_any_magnitude(dtype, magnitude, mode):  # contract 4.3
     skip_without(dtype)
     gradients = [magnitude * direction for direction in directions()]
     found = moved(gradients, dtype, mode, global_clipnorm=magnitude / 4)
@@ -90,7 +90,7 @@ def test_the_global_norm_is_at_the_limit_whatever_its_size(dtype, magnitude, mod
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
 @pytest.mark.parametrize(("dtype", "magnitude"), CASES)
-def test_below_the_limit_no_bit_changes(dtype, magnitude, clip, mode):  # contract 4.4
+def test_gradients_below_the_limit_keep_every_bit(dtype, magnitude, clip, mode):  # contract 4.4
     skip_without(dtype)
     gradients = [magnitude * direction for direction in directions()]
     plain = moved(gradients, dtype, mode)
@@ -101,13 +101,13 @@ def test_below_the_limit_no_bit_changes(dtype, magnitude, clip, mode):  # contra
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
-def test_at_the_limit_no_bit_changes(clip, mode):  # contract 4.4
+def test_gradients_at_the_limit_keep_every_bit(clip, mode):  # contract 4.4
     (found,) = moved([np.array([3.0, 4.0])], "float32", mode, **{clip: 5.0})
     np.testing.assert_array_equal(found, [3.0, 4.0])
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_variables_without_elements_have_norm_zero(mode):
+def test_empty_variables_have_norm_zero(mode):
     gradients = [np.zeros((0,)), np.array([6.0, 8.0]), np.zeros((2, 0))]
     each = moved(gradients, "float32", mode, clipnorm=5.0)
     together = moved(gradients, "float32", mode, global_clipnorm=5.0)
@@ -117,7 +117,7 @@ def test_variables_without_elements_have_norm_zero(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_one_norm_over_several_dtypes(mode):  # contract 4.3
+def test_the_global_norm_spans_several_dtypes(mode):  # contract 4.3
     dtypes = ["float16", "bfloat16", "float32"] + ["float64"] * (BACKEND != "jax")
     variables = [keras.Variable([0.0, 0.0], dtype=dtype) for dtype in dtypes]
     gradients = [keras.ops.convert_to_tensor([3.0, 4.0], dtype) for dtype in dtypes]
@@ -131,7 +131,7 @@ def test_one_norm_over_several_dtypes(mode):  # contract 4.3
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("mode", MODES)
-def test_what_is_not_finite_spoils_its_norm_and_no_other(bad, mode):  # contract 4.5
+def test_a_nonfinite_gradient_makes_nan_of_all_that_share_its_norm(bad, mode):  # contract 4.5
     gradients = directions()
     gradients[3] = np.array([1.0, bad, 1.0])
     each = moved(gradients, "float32", mode, clipnorm=1.0)

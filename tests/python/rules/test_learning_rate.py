@@ -1,31 +1,24 @@
-"""Rates that are functions, and rates that are replaced (contract 2)."""
+"""Rates that are functions, and rates that are replaced in training (contract 2)."""
 
 import json
-import threading
 
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, WAYS_TO_COMPILE, model_of_one_weight, numbers, weight
+from bad_inputs import NO_RATES, WALK
+from conftest import (
+    BACKEND,
+    WAYS_TO_COMPILE,
+    fit_ones,
+    halving,
+    model_of_one_weight,
+    numbers,
+    weight,
+)
 
 import kerasgd
-from kerasgd.callbacks import LearningRateFunction
-
-
-def fit_ones(model, steps, **options):
-    ones = np.ones((steps, 1))
-    model.fit(ones, ones, batch_size=1, shuffle=False, verbose=0, **options)
-    return weight(model)
-
-
-def halving(calls):
-    def rate():
-        assert threading.current_thread() is threading.main_thread()
-        calls.append(1)
-        return 0.5 ** len(calls)
-
-    return rate
-
+from kerasgd.functions import ForeignFunction
+from kerasgd.rules.learning_rate import value_of
 
 not_on_jax = pytest.mark.skipif(BACKEND == "jax", reason="a compiled JAX step calls no function")
 
@@ -42,14 +35,14 @@ def test_a_function_is_called_once_a_step(options):  # contract 2.3, D2
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="one step an execution on this backend")
 @pytest.mark.parametrize("options", WAYS_TO_COMPILE)
-def test_several_steps_an_execution_share_a_value(options):  # contract 2.3
+def test_steps_of_one_execution_share_a_value(options):  # contract 2.3
     calls = []
     model = model_of_one_weight(kerasgd.SGD(halving(calls)), steps_per_execution=2, **options)
     assert fit_ones(model, 4) == pytest.approx(-(2 * 0.5 + 2 * 0.25), rel=1e-6)
     assert len(calls) == 2
 
 
-def test_eager_steps_call_once_whatever_else_is_done():  # contract 2.3, D2
+def test_eager_steps_call_the_function_once_whatever_the_arguments():  # contract 2.3, D2
     calls = []
     variables = [keras.Variable([1.0, 2.0]) for _ in range(3)]
     optimizer = kerasgd.SGD(halving(calls), momentum=0.9, weight_decay=0.1, clipnorm=1)
@@ -69,37 +62,10 @@ def test_a_compiled_step_of_jax_refuses_functions():  # contract 2.3
     assert caught.value.argument == "learning_rate"
 
 
-@pytest.mark.parametrize("options", WAYS_TO_COMPILE)
-def test_the_callback_sets_the_rate_before_each_batch(options):  # contract 2.3
-    calls = []
-    model = model_of_one_weight(kerasgd.SGD(0.1), **options)
-    assert fit_ones(model, 4, callbacks=[LearningRateFunction(halving(calls))]) == pytest.approx(
-        -(1 - 0.5**4), rel=1e-6
-    )
-    assert len(calls) == 4
-
-
-def test_the_callback_reaches_through_a_loss_scale():  # contract 2.3, 6.3
-    calls = []
-    optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.1), 4)
-    model = model_of_one_weight(optimizer)
-    trained = fit_ones(model, 2, callbacks=[LearningRateFunction(halving(calls))])
-    assert trained == pytest.approx(-0.75, rel=1e-6)
-
-
-def test_the_callback_wants_a_number_to_begin_with():  # contract 2.3
-    model = model_of_one_weight(kerasgd.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10)))
-    with pytest.raises(kerasgd.StateError, match="must be a number"):
-        fit_ones(model, 1, callbacks=[LearningRateFunction(lambda: 0.1)])
-    for wrong in (0.1, None, lambda step: step, dict):
-        with pytest.raises(kerasgd.ArgumentTypeError, match="`learning_rate` must be"):
-            LearningRateFunction(wrong)
-
-
-@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "a", None, [1, 2], True])
-def test_what_a_function_returns_is_checked(value):  # contract 2.4
+@pytest.mark.parametrize("returned", NO_RATES)
+def test_what_a_function_returns_is_checked(returned):  # contract 2.4
     w = keras.Variable([1.0])
-    optimizer = kerasgd.SGD(lambda: value)
+    optimizer = kerasgd.SGD(lambda: WALK[returned])
     with pytest.raises(kerasgd.LearningRateError, match="`learning_rate` must be") as caught:
         optimizer.apply([keras.ops.ones(1)], [w])
     assert caught.value.argument == "learning_rate"
@@ -117,13 +83,6 @@ def test_a_failing_function_stops_training(options):  # contract 2.4
     model = model_of_one_weight(kerasgd.SGD(failing), **options)
     with pytest.raises(kerasgd.LearningRateError, match="the file is gone") as caught:
         fit_ones(model, 2)
-    assert isinstance(caught.value.original, OSError)
-
-
-def test_a_failing_function_of_the_callback_stops_training():  # contract 2.4
-    model = model_of_one_weight(kerasgd.SGD(0.1))
-    with pytest.raises(kerasgd.LearningRateError, match="the file is gone") as caught:
-        fit_ones(model, 2, callbacks=[LearningRateFunction(failing)])
     assert isinstance(caught.value.original, OSError)
 
 
@@ -155,7 +114,7 @@ SCHEDULE = keras.optimizers.schedules.PiecewiseConstantDecay([1], [1.0, 0.25])
 @pytest.mark.parametrize(
     ("second", "rate"), [(0.125, 0.125), (SCHEDULE, 0.25), (lambda: 0.375, 0.375)]
 )
-def test_any_rate_can_take_the_place_of_any_other(first, second, rate):  # contract 2.7
+def test_any_rate_can_replace_any_other_in_eager_code(first, second, rate):  # contract 2.7
     w = keras.Variable([0.0])
     optimizer = kerasgd.SGD(first)
     for _ in range(3):
@@ -173,7 +132,7 @@ COMPILED = pytest.mark.skipif(BACKEND == "torch", reason="nothing is compiled")
 @pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 @pytest.mark.parametrize("second", [SCHEDULE, lambda: 0.25], ids=["schedule", "function"])
 @pytest.mark.parametrize("first", [0.5, SCHEDULE], ids=["number", "other schedule"])
-def test_what_a_compiled_step_could_not_follow_is_refused(first, second, options):
+def test_a_replacement_that_a_compiled_step_cannot_follow_is_refused(first, second, options):
     # contract 2.7
     if second is SCHEDULE:
         second = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.125, 0.0625])
@@ -192,7 +151,7 @@ def test_what_a_compiled_step_could_not_follow_is_refused(first, second, options
 
 @pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 @pytest.mark.parametrize("first", [SCHEDULE, lambda: 0.5], ids=["schedule", "function"])
-def test_a_number_takes_the_place_of_whatever_was_there(first, options):  # contract 2.7
+def test_a_number_replaces_a_schedule_or_function_at_once(first, options):  # contract 2.7
     if BACKEND == "jax" and first is not SCHEDULE:
         pytest.skip("only JAX cannot call a function")
     model = model_of_one_weight(kerasgd.SGD(first), **options)
@@ -206,7 +165,7 @@ def test_a_number_takes_the_place_of_whatever_was_there(first, options):  # cont
 
 
 @pytest.mark.parametrize("options", WAYS_TO_COMPILE)
-def test_callbacks_of_keras_take_over_from_a_schedule(options):  # contract 2.7
+def test_keras_callbacks_replace_a_schedule(options):  # contract 2.7
     model = model_of_one_weight(kerasgd.SGD(SCHEDULE), **options)
     rates = [0.5, 0.25, 0.125]
     scheduler = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rates[epoch])
@@ -245,7 +204,7 @@ def test_the_rate_of_a_file(file_has, receives):  # contract 2.7
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX' trainer takes the variables away")
-def test_a_rate_set_behind_the_trainers_back_is_refused():  # contract 2.7
+def test_a_rate_set_while_the_trainer_holds_it_is_refused():  # contract 2.7
     optimizer = kerasgd.SGD(0.5)
     model = model_of_one_weight(optimizer)
 
@@ -257,7 +216,7 @@ def test_a_rate_set_behind_the_trainers_back_is_refused():  # contract 2.7
         fit_ones(model, 2, callbacks=[Behind()])
 
 
-def test_what_is_called_or_read_by_others_is_no_rate():  # contract 2.8
+def test_variables_layers_and_models_are_no_rates():  # contract 2.8
     layer = keras.layers.Dense(1)
     model = keras.Sequential([layer])
     for value in (keras.Variable(0.5), layer, model):
@@ -281,7 +240,7 @@ def test_a_schedule_out_of_range_stops_an_eager_step(bad):  # contract 2.8
 
 @pytest.mark.skipif(BACKEND == "jax", reason="only JAX cannot call a function")
 @pytest.mark.parametrize("options", WAYS_TO_COMPILE)
-def test_reading_the_rate_uses_up_no_value(options):  # contract 2.3
+def test_reading_the_rate_does_not_call_the_function(options):  # contract 2.3
     calls = []
     model = model_of_one_weight(kerasgd.SGD(halving(calls)), **options)
 
@@ -306,7 +265,7 @@ def test_the_configuration_has_the_number_that_was_given():  # contract 2.6
     assert optimizer.get_config()["learning_rate"] == 0.1
 
 
-def test_a_schedule_sees_steps_also_under_accumulation():  # contract 2.2, 7.2
+def test_a_schedule_counts_steps_also_under_accumulation():  # contract 2.2, 7.2
     seen = []
 
     class Noting(keras.optimizers.schedules.LearningRateSchedule):
@@ -353,3 +312,28 @@ def test_a_metric_shows_the_rate_that_is_used(first, options):  # contract 2.3, 
     assert model.fit(x, x, verbose=0).history["rate"] == [0.25]
     optimizer.learning_rate = 0.0625
     assert model.fit(x, x, verbose=0).history["rate"] == [0.0625]
+
+
+def test_a_function_of_r_describes_its_result():
+    # contract 2.4
+    function = ForeignFunction(lambda: None, (), lambda: "what R says")
+    with pytest.raises(kerasgd.LearningRateError, match="not one that returns what R says"):
+        value_of(function)
+
+
+def test_an_error_in_r_is_quoted_without_its_python_type():
+    # contract 2.4
+
+    def fails():
+        raise RuntimeError("no file.")
+
+    with pytest.raises(kerasgd.LearningRateError, match=r"one that fails: no file\.$"):
+        value_of(ForeignFunction(fails))
+    with pytest.raises(kerasgd.LearningRateError, match=r"fails with RuntimeError: no file\.$"):
+        value_of(fails)
+
+
+def test_a_rate_too_large_for_a_float_is_refused():
+    # contract 2.4
+    with pytest.raises(kerasgd.LearningRateError, match="one that returns an object of class int"):
+        value_of(lambda: 10**400)

@@ -1,7 +1,10 @@
-"""Which variables weight decay leaves alone (rules/weight_decay.py)."""
+"""Which variables weight decay leaves alone (contract 3.2 to 3.4)."""
+
+import pickle
 
 import keras
 import pytest
+from conftest import numbers
 
 import kerasgd
 
@@ -43,7 +46,7 @@ def test_a_list_that_selects_nothing_is_an_error_at_build():
     assert not optimizer.built
 
 
-def test_it_reaches_the_wrapper_and_fit():
+def test_the_error_is_raised_through_the_wrapper_and_fit():
     # contract 6.3, 14.6
     for wrap in (lambda inner: inner, kerasgd.LossScaleOptimizer):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
@@ -62,7 +65,7 @@ def test_a_list_may_hold_variables_that_are_not_trained():
     assert optimizer.get_config()["weight_decay_exclusions"]["indices"] == [1]
 
 
-def test_every_variable_can_be_excluded_and_none_given():
+def test_all_variables_or_none_can_be_excluded():
     # contract 3.4
     for exclusions in ({"var_names": [".*"]}, {"var_names": "kernel|bias"}):
         weights = variables("kernel", "bias")
@@ -85,7 +88,58 @@ def test_every_variable_can_be_excluded_and_none_given():
         ({"var_list": [keras.Variable(1.0), 3]}, r"`var_list\[1\]` is 3\."),
     ],
 )
-def test_what_is_no_exclusion_is_refused(given, words):
+def test_bad_exclusions_are_refused(given, words):
     # contract 12
     with pytest.raises(kerasgd.ArgumentError, match=words):
         decaying(**given)
+
+
+def test_exclusions_are_saved():  # contract 3.3
+    trained = variables("a", "b")
+    optimizer = kerasgd.SGD(0.5, weight_decay=1)
+    optimizer.exclude_from_weight_decay([trained[0]], ["^a$"])
+    optimizer.build(trained)
+    for again in (
+        kerasgd.SGD.from_config(optimizer.get_config()),
+        pickle.loads(pickle.dumps(optimizer)),
+    ):
+        new = variables("a", "b")
+        again.apply([keras.ops.zeros(1)] * 2, new)
+        assert [numbers(v) for v in new] == [[1.0], [0.5]]
+
+
+@pytest.mark.parametrize(
+    "exclusions",
+    [
+        True,
+        -1,
+        0.5,
+        2**40,
+        "a",
+        "",
+        [],
+        [1, 2],
+        {"a": 1},
+        {"class_name": "os>system"},
+        {"indices": [], "patterns": "a"},
+        {"indices": [-1], "patterns": []},
+        {"indices": [0.5], "patterns": []},
+        {"indices": [], "patterns": [1]},
+        {"indices": [], "patterns": [], "paths": [1]},
+        {"indices": [], "patterns": [], "others": []},
+        {"patterns": []},
+    ],
+)
+def test_exclusions_in_a_configuration_are_checked(exclusions):  # contract 3.3
+    config = {**kerasgd.SGD().get_config(), "weight_decay_exclusions": exclusions}
+    with pytest.raises(kerasgd.KerasgdError, match="weight_decay_exclusions"):
+        kerasgd.SGD.from_config(config)
+
+
+def test_an_excluded_index_that_no_variable_has_is_refused_at_build():
+    exclusions = {"indices": [7], "patterns": []}
+    config = {**kerasgd.SGD(weight_decay=0.1).get_config(), "weight_decay_exclusions": exclusions}
+    optimizer = kerasgd.SGD.from_config(config)
+    with pytest.raises(kerasgd.StateError, match="7"):
+        optimizer.build([keras.Variable([0.0])])
+    assert not optimizer.built

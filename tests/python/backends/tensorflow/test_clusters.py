@@ -1,4 +1,4 @@
-"""On TensorFlow large variables are updated in one cluster, by the same numbers as small ones."""
+"""TensorFlow updates a large variable as one cluster of operations, with the same results."""
 
 import keras
 import numpy as np
@@ -71,7 +71,7 @@ def number_of_clusters(function, *arguments):
 
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_large_and_small_follow_the_reference(arguments, dtype):  # contract 0, 8.2
+def test_large_and_small_variables_follow_the_reference(arguments, dtype):  # contract 0, 8.2
     with floatx(dtype):
         variables = [keras.Variable(w, dtype=dtype) for w in draws(0)]
         optimizer = kerasgd.SGD(0.1, **arguments)
@@ -87,7 +87,7 @@ def test_large_and_small_follow_the_reference(arguments, dtype):  # contract 0, 
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
-def test_each_of_them_makes_a_cluster(arguments):
+def test_each_configuration_makes_a_cluster(arguments):
     variables = [keras.Variable(w, dtype="float32") for w in draws(0)]
     optimizer = kerasgd.SGD(0.1, **arguments)
     optimizer.build(variables)
@@ -99,7 +99,7 @@ def test_each_of_them_makes_a_cluster(arguments):
     assert any("_XlaMustCompile" in node.attr for node in nodes)
 
 
-def test_only_what_takes_several_passes_is_a_cluster():
+def test_only_updates_of_several_passes_make_a_cluster():
     gradients = [tf.constant(g, "float32") for g in draws(1)]
     for arguments, expected in [({"momentum": 0.9}, 0), ({"weight_decay": 0.1}, 1)]:
         variables = [keras.Variable(w, dtype="float32") for w in draws(0)]

@@ -1,4 +1,4 @@
-"""TensorFlow's eager steps are one compiled function: it must do what eager code would do."""
+"""Eager steps on TensorFlow run as one compiled function, and do what eager code would do."""
 
 import keras
 import numpy as np
@@ -43,7 +43,7 @@ def test_the_loss_scale_may_change_between_steps():  # contract 6.2, 13.3
         assert numbers(w) == [expected]
 
 
-def test_a_gradient_may_be_missing_now_and_then():  # contract 1.6
+def test_a_gradient_may_be_missing_at_some_steps():  # contract 1.6
     v, w = keras.Variable([1.0]), keras.Variable([1.0])
     optimizer = kerasgd.SGD(0.5)
     optimizer.apply([tf.ones(1), tf.ones(1)], [v, w])
@@ -55,7 +55,7 @@ def test_a_gradient_may_be_missing_now_and_then():  # contract 1.6
 
 
 @pytest.mark.filterwarnings("ignore:There is no gradient")
-def test_not_every_pattern_is_compiled(monkeypatch):
+def test_the_number_of_compiled_patterns_is_limited(monkeypatch):
     monkeypatch.setattr(eager, "MOST_PATTERNS", 2)
     variables = [keras.Variable([1.0]) for _ in range(3)]
     optimizer = kerasgd.SGD(0.5)
@@ -67,7 +67,7 @@ def test_not_every_pattern_is_compiled(monkeypatch):
     assert compiled.function.experimental_get_tracing_count() == 2
 
 
-def test_sparse_gradients_may_have_other_rows_each_time():  # contract 11.2
+def test_sparse_gradients_may_have_other_rows_at_each_step():  # contract 11.2
     w = keras.Variable(np.ones((4, 1)))
     optimizer = kerasgd.SGD(0.5)
     for rows in ([0], [1, 2], [2, 2, 3]):
@@ -102,7 +102,7 @@ def test_a_tape_does_not_see_the_step():
         assert numbers(w) == [expected]
 
 
-def test_without_the_private_call(monkeypatch):
+def test_steps_work_without_the_private_call(monkeypatch):
     monkeypatch.setattr(eager, "PRIVATE_CALL", "there is no such method")
     v, w = keras.Variable([1.0]), keras.Variable([1.0])
     optimizer = kerasgd.SGD(0.5, momentum=0.5)
@@ -113,7 +113,7 @@ def test_without_the_private_call(monkeypatch):
     assert len(compiled_steps(optimizer)) == 1
 
 
-def test_functions_that_are_to_run_eagerly_do():
+def test_run_functions_eagerly_is_respected():
     tf.config.run_functions_eagerly(True)
     try:
         w = keras.Variable([1.0])

@@ -57,7 +57,7 @@ def test_replicas_follow_the_reference(strategy, way):  # contract 10.1, 10.4, 2
     assert {name: d for name, d in distances.items() if d > 1e-6} == {}
 
 
-def test_what_replicas_cannot_do_is_refused():  # contract 10.1
+def test_unsupported_steps_on_replicas_are_refused():  # contract 10.1
     in_no_replica, missing_on_one = lines_of("-c", REFUSED)[-2:]
     assert "outside the 2 replicas" in in_no_replica
     assert "`strategy.run()`" in in_no_replica

@@ -1,4 +1,4 @@
-"""Sparse gradients of TensorFlow give what their dense twins give, duplicate rows and all."""
+"""Sparse gradients give the results of dense ones, with duplicate rows too (contract 11)."""
 
 import keras
 import numpy as np
@@ -96,7 +96,7 @@ def test_rows_follow_the_reference(mode, arguments):  # contract 11.1
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("momentum", [0, 0.9])
 @pytest.mark.parametrize("clip", ["clipvalue", "clipnorm", "global_clipnorm"])
-def test_a_clip_that_is_not_reached_changes_no_bit(mode, momentum, clip):  # contract 4.4
+def test_rows_below_the_clip_keep_every_bit(mode, momentum, clip):  # contract 4.4
     plain = run(mode, range(1, 5), momentum=momentum)[1]
     clipped = run(mode, range(1, 5), momentum=momentum, **{clip: 1e6})[1]
     np.testing.assert_array_equal(plain, clipped)
@@ -105,7 +105,7 @@ def test_a_clip_that_is_not_reached_changes_no_bit(mode, momentum, clip):  # con
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("momentum", [0, 0.9])
 @pytest.mark.parametrize("clip", ["clipvalue", "clipnorm", "global_clipnorm"])
-def test_the_same_rows_may_be_constants(mode, momentum, clip):  # contract 11.1
+def test_rows_may_be_constants(mode, momentum, clip):  # contract 11.1
     values, indices = np.full((3, COLUMNS), 1.0, "float32"), [1, 1, 2]
     gradient = sparse(values, indices)
     variable = keras.Variable(start())
@@ -119,7 +119,7 @@ def test_the_same_rows_may_be_constants(mode, momentum, clip):  # contract 11.1
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("arguments", [{}, {"clipnorm": 1e-3}, {"clipvalue": 1e-3}], ids=str)
-def test_terms_that_cancel_leave_no_trace(mode, arguments):  # contract 4.2, 11.1
+def test_terms_that_cancel_leave_no_rounding_error(mode, arguments):  # contract 4.2, 11.1
     variable = keras.Variable(np.full((ROWS, COLUMNS), 0.01), dtype="float32")
     optimizer = kerasgd.SGD(1.0, **arguments)
     optimizer.build([variable])
@@ -130,7 +130,7 @@ def test_terms_that_cancel_leave_no_trace(mode, arguments):  # contract 4.2, 11.
 
 
 @pytest.mark.parametrize("arguments", [{}, {"momentum": 0.9}, {"clipvalue": 1e6}], ids=str)
-def test_the_same_steps_give_the_same_bits(arguments):  # contract 9.1
+def test_training_is_reproducible_bit_for_bit(arguments):  # contract 9.1
     def trained():
         variable = keras.Variable(np.zeros((ROWS, 64)), dtype="float32")
         optimizer = kerasgd.SGD(0.1, **arguments)
@@ -167,7 +167,7 @@ def test_rows_of_a_variable_that_does_not_decay(mode):  # contract 3.2
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("momentum", [0, 0.9])
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
-def test_a_norm_that_is_not_finite_spoils_all_rows(mode, momentum, clip):  # contract 4.5
+def test_a_nonfinite_norm_makes_all_rows_nan(mode, momentum, clip):  # contract 4.5
     variable = keras.Variable(start())
     optimizer = kerasgd.SGD(0.1, momentum=momentum, **{clip: 1.0})
     optimizer.build([variable])
@@ -178,7 +178,7 @@ def test_a_norm_that_is_not_finite_spoils_all_rows(mode, momentum, clip):  # con
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("momentum", [0, 0.9])
-def test_clipvalue_keeps_nan_and_clips_what_is_infinite(mode, momentum):  # contract 4.5
+def test_clipvalue_keeps_nan_and_clips_infinity(mode, momentum):  # contract 4.5
     variable = keras.Variable(np.zeros((ROWS, COLUMNS)), dtype="float32")
     optimizer = kerasgd.SGD(1.0, momentum=momentum, clipvalue=0.5)
     optimizer.build([variable])
@@ -189,7 +189,7 @@ def test_clipvalue_keeps_nan_and_clips_what_is_infinite(mode, momentum):  # cont
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_weights_in_half_precision_take_the_sum_of_the_terms(mode):  # contract 8.2, 11.1
+def test_half_precision_weights_get_the_sum_of_duplicate_rows(mode):  # contract 8.2, 11.1
     # Each term alone is lost beside 1 in bfloat16; together they are not.
     variable = keras.Variable(np.ones((ROWS, COLUMNS)), dtype="bfloat16")
     optimizer = kerasgd.SGD(1.0)

@@ -1,0 +1,31 @@
+"""Tests mirror the code: `rules/test_clipping.py` tests `python/kerasgd/rules/clipping.py`."""
+
+import pathlib
+
+HERE = pathlib.Path(__file__).parent
+PACKAGE = HERE.parents[1] / "python" / "kerasgd"
+
+# Tests of behaviour that no single module has.
+ACROSS = {
+    "test_benchmarks.py": "tests benchmarks/, which is no part of the package",
+    "test_contributing.py": "compares CONTRIBUTING.md with the files",
+    "test_differential.py": "draws configurations of all arguments and all ways to train",
+    "test_interrupts.py": "interrupts `fit()`, after which each reader of state says what is lost",
+    "test_layout.py": "compares the tests with the modules",
+}
+
+
+def modules_of(test):
+    """The files that a test may mirror: `test_main.py` is for `__main__.py`."""
+    folder = PACKAGE / test.parent.relative_to(HERE)
+    name = test.stem.removeprefix("test_")
+    return [folder / f"{name}.py", folder / f"__{name}__.py"]
+
+
+def has_module(test):
+    return any(module.is_file() for module in modules_of(test))
+
+
+def test_each_test_file_mirrors_a_module_or_says_why_not():
+    tests = HERE.rglob("test_*.py")
+    assert {t.relative_to(HERE).as_posix() for t in tests if not has_module(t)} == set(ACROSS)
