@@ -85,12 +85,12 @@ expected_backend <- function(installed, loaded = loaded_backend()) {
   if (chosen || configured %in% there || length(there) == 0) configured else there[[1]]
 }
 
-check_environment <- function(facts, origin) {
+check_environment <- function(facts, call = rlang::caller_env()) {
   # An environment that reticulate has yet to make is looked at afterwards
   problems <- if (!facts$managed) environment_problems(facts)
   if (length(problems) > 0) {
     first <- problems[[1]]
-    abort_environment(first$problem, first$advice, facts = facts, origin = origin)
+    abort_environment(first$problem, first$advice, facts = facts, call = call)
   }
 }
 

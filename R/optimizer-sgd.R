@@ -177,6 +177,6 @@ optimizer_sgd <- function(learning_rate = 0.01,
                           ...,
                           loss_scale_factor = NULL,
                           gradient_accumulation_steps = NULL) {
-  origin <- origin_of_call("optimizer_sgd")
-  call_python("SGD", given_arguments(origin), origin)
+  call_python("SGD", given_arguments())
 }
+class(optimizer_sgd) <- c("kerasgd_constructor", "function")

@@ -1,5 +1,5 @@
-# The only file that talks to Python: finding and starting it, calling it, converting values.
-# (setup.R uses reticulate's commands for virtual environments.)
+# Python from R: calling it, finding and starting it, converting values. (setup.R makes environments
+# for it; attributes of Python objects are read where they are needed.)
 
 session <- new.env(parent = emptyenv())
 
@@ -7,50 +7,41 @@ session <- new.env(parent = emptyenv())
 
 #' Call a function of the Python package kerasgd
 #'
-#' Nothing is raised through reticulate: `kerasgd.bridge` brings errors and warnings back as data.
-#'
 #' @param name The name of the function in Python, as in `callbacks.LearningRateFunction`.
 #' @param arguments A named list of R values.
-#' @param origin Where conditions come from, see `origin_of_call()`.
 #' @param received The R values that errors describe, by the names of the user's arguments.
 #' @noRd
-call_python <- function(name, arguments, origin, received = arguments) {
+call_python <- function(name, arguments, received = arguments, call = rlang::caller_env()) {
   force(arguments) # what R itself refuses is refused before Python starts
-  kerasgd <- python_package(origin)
-  keywords <- reticulate::py_dict(names(arguments), lapply(unname(arguments), as_python))
-  callable <- Reduce(reticulate::py_get_attr, strsplit(name, ".", fixed = TRUE)[[1]], kerasgd)
-  signal_outcome(session$bridge_call(callable, list(), keywords), received, origin)
+  kerasgd <- python_package(call = call)
+  fn <- Reduce(reticulate::py_get_attr, strsplit(name, ".", fixed = TRUE)[[1]], kerasgd)
+  call_python_function(fn, lapply(arguments, as_python), received, call = call)
 }
 
-#' Call a method of a Python object, with arguments as reticulate converts them
+#' Call any function of Python, or a method, with arguments as reticulate converts them
+#'
+#' Nothing is raised through reticulate: `kerasgd.r.bridge` brings errors and warnings back as data.
 #' @noRd
-call_python_method <- function(method, arguments, origin) {
-  force(arguments)
+call_python_function <- function(fn, arguments, received = arguments, call = rlang::caller_env()) {
+  python_package(call = call) # before `arguments` are evaluated: `as_python()` needs it
   named <- nzchar(rlang::names2(arguments))
   keywords <- reticulate::py_dict(names(arguments)[named], unname(arguments[named]))
-  python_package(origin)
-  outcome <- session$bridge_call(method, unname(arguments[!named]), keywords)
-  signal_outcome(outcome, arguments, origin)
-}
-
-#' The value of an outcome (`kerasgd.bridge.Outcome`), or its error and its warnings as R's
-#' @noRd
-signal_outcome <- function(outcome, received, origin) {
+  outcome <- session$bridge_call(fn, unname(arguments[!named]), keywords)
   for (warning in outcome$warnings) {
-    warn_kerasgd(warning, origin)
+    warn_kerasgd(warning, call = call)
   }
   if (!is.null(outcome$error)) {
-    signal_python_error(outcome$error, outcome$exception, received, origin)
+    signal_python_error(outcome$error, outcome$exception, received, call = call)
   }
   outcome$value
 }
 
 #' The Python package kerasgd; the first use starts Python
 #' @noRd
-python_package <- function(origin) {
+python_package <- function(call = rlang::caller_env()) {
   if (is.null(session$kerasgd)) {
-    start_python(origin)
-    session$kerasgd <- import_package(origin)
+    start_python(call = call)
+    session$kerasgd <- import_package(call = call)
     session$bridge_call <- session$kerasgd$r$bridge$call # looked up once: it takes a while
   }
   session$kerasgd
@@ -66,7 +57,7 @@ follow_keras <- function() {
   module$follow(system.file("python", package = "kerasgd"))
 }
 
-import_package <- function(origin) {
+import_package <- function(call = rlang::caller_env()) {
   path <- system.file("python", package = "kerasgd")
   tryCatch(
     {
@@ -86,7 +77,7 @@ import_package <- function(origin) {
       abort_environment(
         sprintf("Keras could not be loaded by Python (%s).", facts$python),
         "See `kerasgd_sitrep()`.",
-        facts = facts, origin = origin, parent = error
+        facts = facts, parent = error, call = call
       )
     }
   )
@@ -140,23 +131,23 @@ is_environment_named <- function() {
 #' What is missing is found out beforehand in a process of its own: R can start only one Python a
 #' session, and it should not be one that is of no use.
 #' @noRd
-start_python <- function(origin) {
+start_python <- function(call = rlang::caller_env()) {
   facts <- environment_facts()
-  check_environment(facts, origin)
+  check_environment(facts, call = call)
   choose_backend(facts)
   tryCatch(
     reticulate::py_config(),
     error = function(error) {
       abort_environment(
         "Python could not be started.", advice_to_install,
-        facts = facts, origin = origin, parent = error
+        facts = facts, parent = error, call = call
       )
     }
   )
   # Another one than foreseen: another package may have asked for it, or reticulate has just made it
   if (!identical(facts$python, running_python())) {
     facts <- environment_facts()
-    check_environment(facts, origin)
+    check_environment(facts, call = call)
     choose_backend(facts)
   }
 }
@@ -351,7 +342,7 @@ foreign_function <- function(fn) {
   )
 }
 
-#' The R function inside a `kerasgd.foreign.ForeignFunction`; anything else as it is
+#' The R function inside a `kerasgd.functions.ForeignFunction`; anything else as it is
 #' @noRd
 revealed_function <- function(x) {
   if (!inherits(x, "kerasgd.functions.ForeignFunction")) {
@@ -375,12 +366,12 @@ unrepresentable <- function(x, hint = NULL) {
 
 #' The numbers of a Keras variable or a tensor, exactly
 #' @noRd
-doubles_from_python <- function(x, origin) {
-  bytes <- call_python("r.transfer.as_doubles", list(values = x), origin)
+doubles_from_python <- function(x, call = rlang::caller_env()) {
+  bytes <- call_python("r.transfer.as_doubles", list(values = x), call = call)
   readBin(bytes, "double", n = length(bytes) / 8, endian = "little")
 }
 
-#' The numbers of an array of R as bytes, exactly, and its shape, for `kerasgd.transfer`
+#' The numbers of an array of R as bytes, exactly, and its shape, for `kerasgd.r.transfer`
 #' @noRd
 array_for_python <- function(x) {
   list(

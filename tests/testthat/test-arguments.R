@@ -121,7 +121,7 @@ test_that("an error in what the user wrote for an argument has the user's call",
 })
 
 test_that("exactly the arguments that the user gave are handed over", {
-  f <- function(a = 1, b = 2, ..., c = 3) given_arguments(origin_of_call("f"))
+  f <- function(a = 1, b = 2, ..., c = 3) given_arguments()
   expect_equal(f(), list())
   expect_equal(f(1), list(a = 1))
   expect_equal(f(b = NULL), list(b = NULL))
