@@ -30,7 +30,9 @@ users_call <- function(call) {
     return(rlang::error_call(call))
   }
   written <- rlang::frame_call(call)
-  name <- get0(".Generic", call, inherits = FALSE) %||% exported_name(rlang::frame_fn(call))
+  fn <- rlang::frame_fn(call)
+  is_ours <- identical(topenv(environment(fn)), topenv())
+  name <- exported_name(fn) %||% if (is_ours) call$.Generic
   if (!is.null(name) && !is_named(written[[1]], name)) {
     written[[1]] <- as.name(name)
   }

@@ -495,9 +495,11 @@ as_rate <- function(value, fn, step, call = rlang::caller_env()) {
     return(as.vector(value))
   }
   # Python judges all else, such as numbers of Python
+  rule <- python_package(call = call)$arguments$RATE
+  arguments <- list(argument = "learning_rate", value = value, rule = rule)
   tryCatch(
-    call_python("arguments.RATE.convert", list(value = value), call = call),
-    kerasgd_python_error = function(error) {
+    call_python("arguments.check", arguments, call = call),
+    kerasgd_argument_error = function(error) {
       abort_fn(fn, step, paste("returned", describe_element(value)), call = call)
     }
   )

@@ -563,7 +563,7 @@ doubles_of_python <- function(x, ...) {
 }
 
 integers_of_python <- function(x, ...) {
-  as.integer(doubles_of_python(x))
+  as.integer(as.double(x))
 }
 
 #' Serve JAX' arrays under the names that keras3 serves them under, where that is not installed
