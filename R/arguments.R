@@ -110,7 +110,9 @@ argument_hints <- function() {
   utils::read.csv(file, colClasses = "character", na.strings = character())
 }
 
-#' The known names at most a third of their letters away, whatever the case and the separators
+#' The known names closest to a name, if within an edit distance of a third of their length
+#'
+#' Case and separators do not count.
 #' @noRd
 nearest_name <- function(name, known) {
   plain <- function(x) gsub("[._-]", "", tolower(x))

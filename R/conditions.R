@@ -1,6 +1,6 @@
-# A constructor for each class of condition, and for each sentence. The sentences are R's: the marks
-# in Python's templates become R's words, and what was received is described from the R value that
-# the user gave. `call` is the environment of the function that the user called, as in rlang.
+# A constructor for each class of condition. Python's templates are put into R's words, and a
+# received value is described as R has it, where R knows it. `call` is the environment of the
+# function that the user called, as in rlang.
 
 abort_kerasgd <- function(message, class = NULL, ..., call = rlang::caller_env(), parent = NULL) {
   rlang::abort(
@@ -173,10 +173,22 @@ abort_environment <- function(problem, advice, facts, parent = NULL, call = rlan
   )
 }
 
+#' @param lines What the run wrote; the last line has the error.
+#' @noRd
+abort_conformance <- function(lines, call = rlang::caller_env()) {
+  last <- utils::tail(c("Python said nothing.", lines), 1)
+  abort_kerasgd(
+    c("The contract could not be run.", i = sub("^.*: error: ", "", last)),
+    class = "kerasgd_conformance_error",
+    output = lines, call = call
+  )
+}
+
 #' An error of Python that is not about an argument
 #'
-#' Its first sentence is ours; all of it is the parent, and the traceback a field. An exception
-#' without words is known by its type. State errors are all in our own words, which are said once.
+#' The message is its first sentence; the whole text is the parent, and the traceback a field. An
+#' exception without a text is shown by its type. State errors are raised by kerasgd: they have no
+#' parent.
 #' @noRd
 abort_python <- function(error, exception, call = rlang::caller_env()) {
   if (error$kind == "state") {
@@ -206,7 +218,7 @@ abort_state <- function(error, exception, call = rlang::caller_env()) {
   )
 }
 
-#' Of a Python object that R's own functions saved only the class is left
+#' Refuse an object that `saveRDS()` or `save()` stored: only its class is left
 #' @noRd
 abort_earlier_session <- function(x, call = rlang::caller_env()) {
   what <- if (is_optimizer(x)) {
@@ -229,7 +241,7 @@ abort_earlier_session <- function(x, call = rlang::caller_env()) {
   )
 }
 
-#' What `print()` and `str()` say of such an object, also in a list of others
+#' The line that `print()` and `str()` show for such an object
 #' @noRd
 line_for_empty <- function(x) {
   sprintf(
@@ -261,7 +273,7 @@ signal_python_error <- function(error, exception, arguments, call = rlang::calle
     argument = abort_argument(
       received, error$requirement, error$hint,
       fault = fault_of_element(error, received),
-      # Of what was given by position, and of what lies inside an argument, Python has the words
+      # Python describes values given by position, and values inside an argument
       description = if (name %in% names(arguments)) describe(received) else error$received,
       arg = name, call = call
     ),
@@ -308,7 +320,7 @@ in_r_words <- function(template) {
   template
 }
 
-# Python has them too, for what it raises when it was not called by us, as in `fit()`
+# Python gets them too (`errors.speak()`), for its errors inside `fit()`
 r_words <- list(
   "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`",
   "{sgd}" = "`optimizer_sgd()`", "{rate_callback}" = "`callback_learning_rate_function()`",
@@ -316,7 +328,7 @@ r_words <- list(
   "{function_schedule}" = "`learning_rate_schedule_function()`", "{ceiling}" = "`ceiling()`"
 )
 
-#' Unless what the sentence quotes brings one or goes over many lines
+#' Add a full stop, unless a quotation at the end has one or spans several lines
 #' @noRd
 with_full_stop <- function(sentence) {
   if (grepl("[.!?]$|\n", sentence)) sentence else paste0(sentence, ".")

@@ -1,6 +1,6 @@
-# A constructor that is handed over in place of what it makes, as in `compile(optimizer =
-# optimizer_sgd)`, is just some function to Python. So constructors have a class, set where they are
-# defined, by which reticulate asks us before it converts one.
+# In `compile(optimizer = optimizer_sgd)` the `()` is missing. Python cannot see that: a constructor
+# looks like any other function there. So constructors have a class, set where they are defined, and
+# reticulate calls our method of that class before it converts one.
 
 #' @rawNamespace S3method(reticulate::r_to_py, kerasgd_constructor, refuse_constructor)
 NULL
@@ -9,8 +9,7 @@ refuse_constructor <- function(x, convert = FALSE) {
   abort_forgotten_call(x, call = frame_of_conversion())
 }
 
-#' The environment of the call that led to a conversion by reticulate: the lowest of a row of its
-#' functions
+#' The environment of the call that made reticulate convert a value: the first of its own frames
 #' @noRd
 frame_of_conversion <- function() {
   is_reticulates <- function(frame) {

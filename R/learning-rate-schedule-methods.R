@@ -138,7 +138,7 @@ compare_schedules <- function(target, current, ..., tolerance = sqrt(.Machine$do
 
 compare_argument <- function(one, other, tolerance, call = rlang::caller_env()) {
   is_ours <- inherits(one, "kerasgd.schedules.Schedule")
-  # Keras' own and the user's: R sees two functions
+  # Schedules of Keras and of users: R would compare two functions
   if (!is_ours && is_python_object(one) && is_python_object(other)) {
     pair <- list(one = one, other = other, tolerance = tolerance)
     are_same <- call_python("r.inspection.same", pair, call = call)
@@ -217,7 +217,7 @@ rates_to_see <- function(x, steps, call = rlang::caller_env()) {
 #' Steps that show all of a schedule, and a little more
 #' @noRd
 steps_to_see <- function(x) {
-  # Keras' own say nothing of their length
+  # Keras' own schedules do not tell their length
   span <- if (inherits(x, "kerasgd.schedules.Schedule")) py_get(x, "span") else 1000
   steps_between(0, ceiling(1.1 * span))
 }
@@ -278,8 +278,8 @@ autoplot_schedule <- function(object, ..., steps = NULL) {
     )
 }
 
-#' The schedules among the arguments of a call, each named as a legend should name it: as the user
-#' did, or by its variable, or by its class
+#' The schedules among the arguments of a call, with their names in a legend: the user's, or that of
+#' the variable or class
 #' @noRd
 schedules_among <- function(arguments, expressions) {
   are_schedules <- vapply(arguments, is_schedule, NA)
@@ -299,7 +299,7 @@ schedules_among <- function(arguments, expressions) {
   stats::setNames(arguments[are_schedules], make.unique(as.character(names), sep = " "))
 }
 
-#' The rates of several schedules at the same steps, a column for each after that of the steps
+#' The rates of several schedules at the same steps: the first column has the steps
 #' @noRd
 rates_of_several <- function(schedules, steps, call = rlang::caller_env()) {
   for (schedule in schedules) {

@@ -1,6 +1,7 @@
-# One constructor a schedule. What the arguments may be is decided in python/kerasgd/schedules.py.
+# One constructor a schedule. Python checks the arguments (python/kerasgd/schedules.py); R checks
+# the plain numbers that `fn` returns, see `as_rate()`.
 
-#' Hand the arguments over, and give back a schedule that R can call
+#' Make a schedule in Python that R can call
 #'
 #' @param class The name of the Python class, or of a function that makes one.
 #' @param rules The name of the table with the rules of its arguments.
@@ -17,7 +18,7 @@ new_schedule <- function(class, given, rules = "RULES", call = rlang::caller_env
 
 #' A schedule whose errors, when it is called, are conditions with the user's call
 #'
-#' The attributes make it an object of Python, as which it can be handed back.
+#' Its attributes make it a Python object as well, which can be passed to Python again.
 #' @noRd
 callable_in_r <- function(schedule) {
   called <- function(steps) {
@@ -457,9 +458,9 @@ learning_rate_schedule_function <- function(fn, steps, name = "Table", ...) {
 }
 class(learning_rate_schedule_function) <- c("kerasgd_constructor", "function")
 
-#' What an R function returns at each step, with a progress bar if that takes its time
+#' What an R function returns at each step, with a progress bar if that takes long
 #'
-#' R calls it, not Python: to cross over for each of a million steps would take twenty times longer.
+#' R calls it, not Python: calls from Python would take twenty times longer for a million steps.
 #' @noRd
 rates_of_function <- function(fn, steps, call = rlang::caller_env()) {
   rates <- double(steps)
@@ -494,7 +495,7 @@ as_rate <- function(value, fn, step, call = rlang::caller_env()) {
   if (is_plain && !is.na(value) && value >= 0 && value < Inf) {
     return(as.vector(value))
   }
-  # Python judges all else, such as numbers of Python
+  # Python judges other values, such as its own numbers
   rule <- python_package(call = call)$arguments$RATE
   arguments <- list(argument = "learning_rate", value = value, rule = rule)
   tryCatch(

@@ -235,7 +235,7 @@ summarise_optimizer <- function(object, ...) {
 format.kerasgd_optimizer_summary <- function(x, ...) {
   inner <- x$settings$inner_optimizer
   settings <- x$settings
-  # one that `readRDS()` restored is shown as such
+  # an inner optimizer that `readRDS()` restored is shown as it is
   if (!is.null(inner) && is_live_python_object(inner)) {
     own <- setdiff(names(settings), "inner_optimizer")
     settings <- c(settings[own], as.list(inner))
@@ -351,7 +351,7 @@ is_same_function <- function(one, other) {
   are_of_r && identical(one, other, ignore.bytecode = TRUE, ignore.srcref = TRUE)
 }
 
-#' In what two settings that differ do so
+#' How two different settings differ
 #' @noRd
 tell_apart <- function(one, other, tolerance) {
   formatted <- c(format_setting(one), format_setting(other))
@@ -377,7 +377,7 @@ compare_state <- function(target, current, tolerance, call = rlang::caller_env()
   }, "", USE.NAMES = FALSE)
 }
 
-#' What `waldo::compare()`, and with it `testthat::expect_equal()`, compares: values, no pointers
+#' What `waldo::compare()` and `testthat::expect_equal()` compare: values instead of pointers
 #' @noRd
 proxy_of_optimizer <- function(x, path = "x") {
   check_live(x)
@@ -394,7 +394,7 @@ values_of_optimizer <- function(x, call = rlang::caller_env()) {
   )
 }
 
-#' A setting without pointers, if we know what is behind them
+#' The values behind a setting, where it is an optimizer or a schedule
 #' @noRd
 plain_value <- function(x, call = rlang::caller_env()) {
   if (is_optimizer(x)) {
@@ -445,16 +445,16 @@ set_on_optimizer <- function(x, name, value) {
   }
   check_attribute(x, name)
   frame <- environment()
-  # Asked for again if that fails: through the bridge the error is a condition of ours
+  # Set again if that fails: through the bridge the error is a condition of ours
   tryCatch(NextMethod(), error = function(error) {
     call_python_function(setattr, list(x, name, as_python(value)), list(), call = frame)
     x
   })
 }
 
-#' Refuse an argument, which the state was made for, and a name that means nothing
+#' Refuse to set an argument, on which the state depends, or an unknown attribute
 #'
-#' A class that the user made of ours has attributes of its own.
+#' A user's subclass may have attributes of its own.
 #' @noRd
 check_attribute <- function(x, name, call = rlang::caller_env()) {
   settings <- names_of_settings(x)
@@ -483,7 +483,7 @@ is_our_class <- function(x) class(x)[[1]] %in% c(our_classes, keras_wrapper)
 
 # Its attributes and methods ----------------------------------------------------------------------
 
-# Those whose errors are to be conditions of ours
+# Their errors and warnings become conditions of this package
 documented_methods <- c(
   "apply", "apply_gradients", "build", "exclude_from_weight_decay", "finalize_variable_values",
   "get_config", "swap_ema_weights"
@@ -499,9 +499,9 @@ get_from_optimizer <- function(x, name) {
   if (name %in% documented_methods) with_conditions(found) else found
 }
 
-#' What an attribute is, or why there is none; a misspelt name leads to one of those that are known
+#' Read an attribute through the bridge, so that its error is a condition of ours
 #'
-#' Through the bridge the error is a condition of ours.
+#' For a misspelt name the error suggests one of those that are known.
 #' @noRd
 ask_again <- function(x, name, what, known, call = rlang::caller_env()) {
   suggest <- function(error) {
@@ -520,7 +520,7 @@ names_to_complete <- c("built", "iterations", "variables", documented_methods)
 
 #' A method of Python whose errors and warnings are conditions with the user's call
 #'
-#' It keeps what makes it an object of Python, as which it can be handed back.
+#' Its attributes keep it a Python object, which can be passed to Python again.
 #' @noRd
 with_conditions <- function(method) {
   called <- function(...) call_python_function(method, list(...))
@@ -532,7 +532,7 @@ complete_names <- function(x, pattern = "") {
   if (!is_live_python_object(x)) {
     return(character())
   }
-  # Python's own list is made by reading every attribute, which calls a rate that is a function
+  # Python's own completion reads every attribute, and so calls a rate that is a function
   settings <- names(as.list(x))
   known <- sort(c(settings, names_to_complete))
   known[grepl(pattern, known)]
@@ -566,9 +566,9 @@ integers_of_python <- function(x, ...) {
   as.integer(as.double(x))
 }
 
-#' Serve JAX' arrays under the names that keras3 serves them under, where that is not installed
+#' Register methods for JAX' arrays under the names that keras3 uses, where it is not installed
 #'
-#' Two packages cannot own one method: R would say at `library()` that one overwrites the other.
+#' If two packages register one method, `library()` says that one overwrites the other.
 #' @noRd
 register_for_jax <- function(keras3_is_there = nzchar(system.file(package = "keras3"))) {
   if (!keras3_is_there) {
@@ -579,7 +579,7 @@ register_for_jax <- function(keras3_is_there = nzchar(system.file(package = "ker
   }
 }
 
-#' Unless another package did
+#' Register a method, unless another package did
 #' @noRd
 register_method <- function(generic, class, method, of_package = "base") {
   where <- asNamespace(of_package)
@@ -590,8 +590,8 @@ register_method <- function(generic, class, method, of_package = "base") {
 
 # Keras' own wrapper ------------------------------------------------------------------------------
 
-# `compile()` puts it around our optimizer under the policy mixed_float16. It is not ours to define
-# methods for, so that they step back if it wraps something else, or if a package has its own.
+# `compile()` wraps our optimizer in it under the policy mixed_float16. The class is Keras', so our
+# methods step back where it wraps another optimizer, or where another package has methods for it.
 keras_wrapper <- "keras.src.optimizers.loss_scale_optimizer.LossScaleOptimizer"
 wrapper_classes <- c("kerasgd.LossScaleOptimizer", keras_wrapper)
 
@@ -637,7 +637,7 @@ check_live <- function(x, call = rlang::caller_env()) {
   }
 }
 
-#' What is handed to Python, as in `compile(optimizer = optimizer)`, is asked for by reticulate
+#' reticulate calls this before it converts an object, as in `compile(optimizer = optimizer)`
 #' @noRd
 refuse_empty <- function(x, convert = FALSE) {
   check_live(x, call = frame_of_conversion())

@@ -90,7 +90,7 @@
 #' from the end of each epoch to the beginning of the next the model then has its averages.
 #'
 #' @section Errors:
-#' All errors have the class `kerasgd_error` and the call of `optimizer_sgd()`.
+#' They have the class `kerasgd_error` and the call of `optimizer_sgd()`.
 #' * `kerasgd_argument_error`: an argument is not as described above. Its fields are `argument`,
 #'   `requirement`, `received` and `hint`.
 #' * `kerasgd_unknown_argument_error` (a `kerasgd_argument_error`): there is no argument of this

@@ -47,9 +47,9 @@ python_package <- function(call = rlang::caller_env()) {
   session$kerasgd
 }
 
-#' Have Keras know our classes from the moment that it is imported, by whomever
+#' Register our classes as soon as Keras is imported, whoever imports it
 #'
-#' What `load_model()` finds in a file is looked up among the classes that are there.
+#' `load_model()` finds registered classes only.
 #' @noRd
 follow_keras <- function() {
   startup <- system.file("startup", package = "kerasgd")
@@ -85,9 +85,9 @@ import_package <- function(call = rlang::caller_env()) {
 
 # Finding and starting Python ---------------------------------------------------------------------
 
-#' Ask reticulate to look for our environment, should nothing else be named
+#' Have reticulate look for our environment, unless another is named
 #'
-#' A delayed import starts nothing. It has to wait while Python runs, since it would not be delayed.
+#' A delayed import does not start Python. While Python runs it would not be delayed.
 #' @noRd
 prefer_our_environment <- function() {
   if (!reticulate::py_available(initialize = FALSE)) {
@@ -97,11 +97,11 @@ prefer_our_environment <- function() {
 
 our_environment <- "r-kerasgd"
 
-#' Say what reticulate should install if it makes an environment itself (from 1.41 on)
+#' Declare what reticulate should install if it makes an environment itself (from 1.41 on)
 #'
 #' Only before Python starts: afterwards reticulate would install at once, or warn. A backend is
-#' asked for where none is chosen by others: keras3 chooses one itself, and an environment that is
-#' there already has its own, which reticulate (from 1.44 on) would compare with ours.
+#' declared only where nothing else chooses one: keras3 does, and an existing environment has its
+#' own, which reticulate (from 1.44 on) would compare with ours.
 #' @noRd
 declare_python_requirements <- function() {
   if (!reticulate_makes_environments() || reticulate::py_available(initialize = FALSE)) {
@@ -119,17 +119,16 @@ reticulate_makes_environments <- function() {
   "py_require" %in% getNamespaceExports("reticulate")
 }
 
-#' Is a Python chosen already, as far as that can be seen without looking for one?
+#' Is a Python named, or our environment there? (No search is made.)
 #' @noRd
 is_environment_named <- function() {
   named <- Sys.getenv(c("RETICULATE_PYTHON", "RETICULATE_PYTHON_ENV", "VIRTUAL_ENV"))
   any(nzchar(named) & named != "managed") || reticulate::virtualenv_exists(our_environment)
 }
 
-#' Start Python, unless it cannot do
+#' Start Python, if it has what is needed
 #'
-#' What is missing is found out beforehand in a process of its own: R can start only one Python a
-#' session, and it should not be one that is of no use.
+#' A separate process looks first: R can start only one Python a session, so it must be usable.
 #' @noRd
 start_python <- function(call = rlang::caller_env()) {
   facts <- environment_facts()
@@ -144,7 +143,7 @@ start_python <- function(call = rlang::caller_env()) {
       )
     }
   )
-  # Another one than foreseen: another package may have asked for it, or reticulate has just made it
+  # Not the expected one: another package asked for it, or reticulate has just made it
   if (!identical(facts$python, running_python())) {
     facts <- environment_facts()
     check_environment(facts, call = call)
@@ -175,20 +174,20 @@ find_python <- function() {
 }
 
 discover_python <- function() {
-  # A mere look must neither ask to install Miniconda nor have reticulate make an environment
+  # Looking must not offer to install Miniconda, nor make an environment
   quietly <- c(RETICULATE_MINICONDA_ENABLED = "FALSE", RETICULATE_USE_MANAGED_VENV = "false")
   quietly <- quietly[is.na(Sys.getenv(names(quietly), NA))]
   if (length(quietly) > 0) {
     do.call(Sys.setenv, as.list(quietly))
     on.exit(Sys.unsetenv(names(quietly)))
   }
-  # Pythons that cannot be run are tried inside with try(), which prints what went wrong
+  # reticulate runs Pythons inside try(), which prints their failures
   old <- options(show.error.messages = FALSE)
   on.exit(options(old), add = TRUE)
   found <- tryCatch(
     suppressWarnings(
-      # Without arguments, newer versions look where they will at the start: in the environments
-      # that delayed imports name, keras3's before ours. Older ones have to be told.
+      # Without arguments, newer versions search as they do when they start Python: the environments
+      # of delayed imports, keras3's before ours. Older ones must be given ours.
       if (reticulate_makes_environments()) {
         reticulate::py_discover_config()
       } else {
@@ -242,10 +241,10 @@ loaded_backend <- function() {
   if (loaded) reticulate::import("keras")$backend$backend()
 }
 
-#' Have Keras use the backend that is installed, where the one it would use is not
+#' Make Keras use an installed backend, where the one it would use is not installed
 #'
-#' Keras uses TensorFlow unless told otherwise, also in an environment made for JAX or PyTorch. A
-#' choice that the user made by `KERAS_BACKEND` stands.
+#' Keras uses TensorFlow by default, even in an environment made for JAX or PyTorch. A choice made
+#' by `KERAS_BACKEND` stands.
 #' @noRd
 choose_backend <- function(facts) {
   if (is.null(facts$backend) || facts$chosen || !is.null(loaded_backend())) {
@@ -265,11 +264,11 @@ choose_backend_at_start <- function() {
 
 # Converting --------------------------------------------------------------------------------------
 
-#' An R value as Python is to see it
+#' Convert an R value for Python
 #'
-#' What Python can say goes over exactly. What it would see as something else (`NA` as `True`) or
-#' cannot see at all goes over as `kerasgd.errors.Described`, which every rule refuses in
-#' words that are given here.
+#' Values that Python can express arrive exactly. Those that would arrive as something else (`NA` as
+#' `True`), or not at all, become `kerasgd.errors.Described`, which argument rules refuse with the
+#' description that R gives here.
 #' @noRd
 as_python <- function(x) {
   if (is.null(x) || is_live_python_object(x)) {
@@ -296,7 +295,7 @@ vector_as_python <- function(x) {
     return(unrepresentable(x))
   }
   if (is_any_na(x)) {
-    # one by one, so that a rule for several values can say which one it refuses
+    # one by one, so that a rule for several values can name the element that it refuses
     return(if (length(x) == 1) unrepresentable(x) else list_as_python(as.list(as.vector(x))))
   }
   plain <- as.vector(x)
@@ -322,12 +321,11 @@ list_as_python <- function(x) {
   }
 }
 
-#' A function, with the names of the arguments it cannot do without, and with R's words for what it
-#' last returned
+#' Convert a function, with its required arguments and a description of its last result
 #'
-#' To Python every R function looks like `(*args, **kwargs)`. What it returns is converted by
-#' `as_python()` as well, so that `NA` does not arrive as a number. From Python a wrapper would come
-#' back: the function itself is left in the session, see `revealed_function()`.
+#' To Python every R function looks like `(*args, **kwargs)`. Its results are converted by
+#' `as_python()` as well, so that `NA` does not arrive as a number. Python would return a wrapper,
+#' so the function itself comes back through the session, see `revealed_function()`.
 #' @noRd
 foreign_function <- function(fn) {
   result <- NULL

@@ -87,7 +87,7 @@ make_environment <- function(envname, python, call = rlang::caller_env()) {
   } else {
     check_starter(python, call = call)
   }
-  # The program itself: pyenv puts a script in its place, which reticulate 1.41 cannot deal with
+  # The program itself: pyenv's script in its place is more than reticulate 1.41 can handle
   python <- ask_python(python)$executable
   cli::cli_alert_info("Making the virtual environment {.path {envname}} with {.file {python}}")
   tryCatch(
@@ -124,7 +124,7 @@ fill_environment <- function(envname, installation, call = rlang::caller_env()) 
   )
 }
 
-#' In the message itself: a parent is shown by R's console, and by little else
+#' In the message itself, since a parent is shown by R's console and few other front ends
 #' @noRd
 said_by_reticulate <- function(error) paste("reticulate said:", conditionMessage(error))
 
@@ -139,7 +139,7 @@ installations <- function(backend, gpu, system = this_system()) {
     if (reticulate_is_old(utils::packageVersion("reticulate"))) "numpy<2"
   )
   if (backend == "torch" && system == "Linux" && !gpu) {
-    # Alone, since that index has nothing but PyTorch. Next to pip's own, the build for CUDA would
+    # Alone, since that index has no Keras. Together with pip's own index, the build for CUDA would
     # win whenever it is newer.
     list(
       list(packages = "torch", options = paste("--index-url", torch_index_for_cpu)),
@@ -152,8 +152,7 @@ installations <- function(backend, gpu, system = this_system()) {
 
 torch_index_for_cpu <- "https://download.pytorch.org/whl/cpu"
 
-#' The distribution of a backend; keras3 asks for the same ones, and two builds of TensorFlow do not
-#' go together
+#' The distribution of a backend: the same as keras3's, since two builds of TensorFlow conflict
 #' @noRd
 backend_requirement <- function(backend, gpu, system = this_system()) {
   switch(backend,
@@ -213,7 +212,7 @@ has_nvidia_device <- function(system = this_system()) {
   )
 }
 
-#' The first Python on the search path that can make an environment that will do
+#' The first Python on the search path that can make a usable environment
 #' @noRd
 starter_python <- function(call = rlang::caller_env()) {
   candidates <- unique(Sys.which(
@@ -305,9 +304,9 @@ say_what_next <- function(envname, backend) {
   }
 }
 
-#' The code by which reticulate takes an environment; `NULL` if it does so by itself
+#' The code that makes reticulate use an environment; `NULL` if it does so by itself
 #'
-#' `RETICULATE_PYTHON` counts for more than `use_virtualenv()`.
+#' `RETICULATE_PYTHON` takes precedence over `use_virtualenv()`.
 #' @noRd
 how_to_use <- function(envname, python) {
   chosen <- Sys.getenv("RETICULATE_PYTHON")

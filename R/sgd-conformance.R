@@ -1,7 +1,7 @@
 #' Run the contract of SGD against an installed Keras
 #'
-#' Every sentence of the documentation of [optimizer_sgd()] is a clause of a contract, with checks
-#' that compare what an optimizer does with a reference in NumPy or a closed form.
+#' What the documentation of [optimizer_sgd()] promises is a contract of numbered clauses, with
+#' checks that compare what an optimizer does with a reference in NumPy or a closed form.
 #' `sgd_conformance()` runs them, for kerasgd or for another optimizer class, as
 #' `python -m kerasgd.conformance` does.
 #'
@@ -103,15 +103,6 @@ run_conformance <- function(facts, subject, clause, python_for, call = rlang::ca
     abort_conformance(readLines(said, warn = FALSE), call = call)
   }
   jsonlite::read_json(written)
-}
-
-abort_conformance <- function(lines, call = rlang::caller_env()) {
-  last <- utils::tail(c("Python said nothing.", lines), 1)
-  abort_kerasgd(
-    c("The contract could not be run.", i = sub("^.*: error: ", "", last)),
-    class = "kerasgd_conformance_error",
-    output = lines, call = call
-  )
 }
 
 new_sgd_conformance <- function(records, subject, backend) {

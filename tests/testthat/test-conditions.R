@@ -2,13 +2,31 @@ call <- quote(f(x = 1))
 
 caught <- function(expr) tryCatch(expr, condition = identity)
 
-# As kerasgd.bridge hands it over
+# As `kerasgd.r.bridge` returns it
 python_error <- function(kind = "other", ...) {
   utils::modifyList(
     list(kind = kind, type = "ValueError", message = "It failed.", traceback = "Traceback ..."),
     list(...)
   )
 }
+
+test_that("an error names a function by its own name, however it was called", {
+  skip_if_no_keras()
+  call_of <- function(expr) deparse(conditionCall(tryCatch(expr, error = identity)))
+  expect_equal(call_of(lapply(-1, optimizer_sgd)), "optimizer_sgd(X[[i]], ...)")
+  expect_equal(call_of(kerasgd::optimizer_sgd(-1)), "kerasgd::optimizer_sgd(-1)")
+
+  empty <- restored_by_r(optimizer_sgd())
+  expect_equal(call_of(format(empty)), "format(empty)")
+  expect_equal(call_of(lapply(list(empty), format)), "format(X[[i]], ...)")
+  expect_equal(call_of(empty$momentum), "optimizer$momentum")
+  expect_equal(call_of(empty$learning_rate <- 1), "optimizer$learning_rate <- 1")
+
+  # R calls methods of as.double() without a frame of the generic
+  empty <- restored_by_r(reticulate::import("keras")$Variable(1))
+  expect_equal(call_of(as.numeric(empty)), "as.double(empty)")
+  expect_equal(call_of(as.integer(empty)), "as.double(x)")
+})
 
 test_that("an error about an argument carries the rule and the value", {
   error <- caught(abort_argument(1:2, "a number, or {null}", "Try {true}.", arg = "x", call = call))
@@ -148,7 +166,7 @@ test_that("a warning has a class and the user's call", {
   expect_equal(conditionMessage(warning), "Mind the step.")
 })
 
-# Errors inside fit(), which reticulate calls and not we ------------------------------------------
+# Errors inside fit(), which come through reticulate ----------------------------------------------
 
 named_model <- function(optimizer, units = 1L, run_eagerly = FALSE, loss = "mse", ...) {
   keras <- reticulate::import("keras")
