@@ -43,34 +43,30 @@
 #' # A gradient of other dimensions is refused
 #' try(apply_gradients(optimizer, list(matrix(1:6, nrow = 3)), list(weights)))
 apply_gradients <- function(optimizer, grads, variables, ...) {
-  origin <- origin_of_call("apply_gradients")
-  given <- known_arguments(origin)
-  check_optimizer(given, origin)
-  check_given(given, "grads", "a list of gradients", origin)
-  check_given(given, "variables", "a list of variables, or a Keras model", origin)
+  given <- known_arguments()
+  check_optimizer(given)
+  check_given(given, "grads", "a list of gradients")
+  check_given(given, "variables", "a list of variables, or a Keras model")
   # A tensor, or an array of R, stands for a list of it
   gradients <- if (is.list(grads)) unname(grads) else list(grads)
   variables <- call_python(
     "r.methods.variables_to_train",
-    list(variables = variables, grads = Filter(is_live_python_object, gradients)), origin
+    list(variables = variables, grads = Filter(is_live_python_object, gradients))
   )
   if (length(gradients) != length(variables)) {
     requirement <- sprintf("one gradient for each variable, %d in all", length(variables))
-    abort_argument("grads", requirement, grads, origin = origin)
+    abort_argument(grads, requirement)
   }
-  tensors <- Map(
-    function(gradient, variable) gradient_as_tensor(gradient, variable, origin),
-    gradients, variables
-  )
-  call_python(
-    "r.methods.apply", list(optimizer = optimizer, grads = tensors, variables = variables), origin,
+  tensors <- Map(gradient_as_tensor, gradients, variables, MoreArgs = list(call = environment()))
+  call_python_function(
+    reticulate::py_get_attr(optimizer, "apply"), list(tensors, variables),
     received = list() # it is one of the gradients that is refused: Python has the words
   )
   invisible(optimizer)
 }
 
-path_of <- function(variable, origin) {
-  call_python("variables.path_of", list(variable = variable), origin)
+path_of <- function(variable, call = rlang::caller_env()) {
+  call_python("variables.path_of", list(variable = variable), call = call)
 }
 
 #' Which element of an array is the first `NA`
@@ -81,20 +77,21 @@ first_na <- function(x) {
   sprintf("element %s is NA", first)
 }
 
-gradient_as_tensor <- function(gradient, variable, origin) {
+gradient_as_tensor <- function(gradient, variable, call = rlang::caller_env()) {
   if (is.null(gradient) || is_live_python_object(gradient)) {
     return(gradient)
   }
   is_plain <- is.numeric(gradient) && !is.object(gradient)
   if (!is_plain || is_any_na(gradient)) {
     abort_argument(
-      "grads", "arrays of numbers, tensors, or {null} for no gradient", gradient,
-      hint = sprintf("This is the one for `%s`.", path_of(variable, origin)), origin = origin,
-      fault = if (is_plain) first_na(gradient)
+      gradient, "arrays of numbers, tensors, or {null} for no gradient",
+      hint = sprintf("This is the one for `%s`.", path_of(variable, call = call)),
+      fault = if (is_plain) first_na(gradient),
+      arg = "grads", call = call
     )
   }
   call_python(
-    "r.methods.gradient", c(array_for_python(gradient), variable = variable), origin,
-    received = list(grads = gradient)
+    "r.methods.gradient", c(array_for_python(gradient), variable = variable),
+    received = list(grads = gradient), call = call
   )
 }

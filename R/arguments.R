@@ -1,62 +1,43 @@
-# What R can see of a call without Python: which arguments were given, and under which names.
-# What their *values* may be is decided in one place, in Python (python/kerasgd/arguments.py).
-
-#' Where a condition comes from: the user's call, its frame (the backtrace ends there), its caller,
-#' and the arguments of the function called
-#'
-#' Where the function came under another name (`FUN` in `lapply()`) or as itself (`do.call(f,
-#' ...)`), its own name takes the place, so that the error says which function refused.
-#' @noRd
-origin_of_call <- function(name) {
-  call <- sys.call(sys.parent())
-  if (!is_named(call[[1]], name)) {
-    call[[1]] <- as.name(name)
-  }
-  list(
-    call = call, frame = parent.frame(), caller = parent.frame(2L),
-    signature = formals(sys.function(sys.parent()))
-  )
-}
-
-is_named <- function(head, name) {
-  identical(head, as.name(name)) ||
-    rlang::is_call(head, c("::", ":::")) && identical(head[[3]], as.name(name))
-}
+# Which arguments were given, and under which names: R sees that without Python. What Python is
+# given, Python judges (python/kerasgd/arguments.py); the checks at the end are of the rest.
 
 #' The arguments that the user gave in the call, as a named list
 #'
 #' An argument that was not given is left out, so that the default in Python holds. Names are
 #' checked before any value is looked at.
+#'
+#' @param call As everywhere in this package and in rlang: the environment of the function that the
+#'   user called. Errors name its call.
 #' @noRd
-given_arguments <- function(origin) {
-  frame <- origin$frame
-  known <- names(origin$signature)
-  check_argument_names(typed_names(origin), setdiff(known, "..."), origin)
+given_arguments <- function(call = rlang::caller_env()) {
+  signature <- names(formals(rlang::frame_fn(call)))
+  known <- setdiff(signature, "...")
+  check_argument_names(typed_names(call), known, call = call)
 
-  is_given <- function(name) !eval(call("missing", as.name(name)), frame)
-  given <- Filter(is_given, setdiff(known, "..."))
-  extra <- with_users_call(eval(quote(list(...)), frame), origin)
-  check_all_named(extra, after = known[match("...", known) - 1], origin)
-  c(with_users_call(mget(given, envir = frame), origin), extra)
+  is_given <- function(name) !eval(bquote(missing(.(as.name(name)))), call)
+  given <- Filter(is_given, known)
+  extra <- with_users_call(eval(quote(list(...)), call), call)
+  check_all_named(extra, after = signature[match("...", signature) - 1], call = call)
+  c(with_users_call(mget(given, envir = call), call), extra)
 }
 
 #' As `given_arguments()`, for a function that has no use for `...`
 #' @noRd
-known_arguments <- function(origin) {
-  given <- given_arguments(origin)
-  extra <- setdiff(names(given), names(origin$signature))
+known_arguments <- function(call = rlang::caller_env()) {
+  given <- given_arguments(call)
+  extra <- setdiff(names(given), names(formals(rlang::frame_fn(call))))
   if (length(extra) > 0) {
-    abort_unknown_argument(extra[[1]], given[[extra[[1]]]], origin = origin)
+    abort_unknown_argument(extra[[1]], given[[extra[[1]]]], call = call)
   }
   given
 }
 
 #' Evaluate what the user wrote for arguments; an error in it is one of the user's call, not of ours
 #' @noRd
-with_users_call <- function(code, origin) {
+with_users_call <- function(code, call) {
   withCallingHandlers(code, error = function(error) {
     if (rlang::is_call(conditionCall(error), c("mget", "eval"))) {
-      error$call <- origin$call
+      error$call <- users_call(call)
       stop(error)
     }
   })
@@ -68,42 +49,47 @@ with_users_call <- function(code, origin) {
 #' against a function of `...` alone, the call keeps its names, and a `...` in it is replaced by
 #' what the caller's dots hold.
 #' @noRd
-typed_names <- function(origin) {
-  names(match.call(function(...) NULL, origin$call, envir = origin$caller))[-1]
+typed_names <- function(call) {
+  caller <- rlang::eval_bare(quote(parent.frame()), call)
+  names(match.call(function(...) NULL, rlang::frame_call(call), envir = caller))[-1]
 }
 
-check_argument_names <- function(typed, known, origin) {
+check_argument_names <- function(typed, known, call = rlang::caller_env()) {
   typed <- typed[nzchar(typed)]
   for (name in setdiff(typed, known)) {
     meant <- meant_argument(name, known)
     if (!is.null(meant)) {
-      abort_unknown_argument(name, suggestion = meant$name, hint = meant$hint, origin = origin)
+      abort_unknown_argument(name, suggestion = meant$name, hint = meant$hint, call = call)
     }
   }
   if (anyDuplicated(typed)) {
-    abort_repeated_argument(typed[[anyDuplicated(typed)]], origin)
+    abort_repeated_argument(typed[[anyDuplicated(typed)]], call = call)
   }
 }
 
-check_all_named <- function(extra, after, origin) {
+check_all_named <- function(extra, after, call = rlang::caller_env()) {
   unnamed <- which(rlang::names2(extra) == "")
   if (length(unnamed) > 0) {
-    abort_unnamed_argument(extra[[unnamed[[1]]]], after, origin)
+    abort_unnamed_argument(extra[[unnamed[[1]]]], after, call = call)
   }
 }
 
 #' Refuse a call without an argument that has no default
 #' @noRd
-check_given <- function(given, argument, requirement, origin) {
-  if (!argument %in% names(given)) {
-    abort_missing_argument(argument, requirement, origin)
+check_given <- function(given, arg, requirement, call = rlang::caller_env()) {
+  if (!arg %in% names(given)) {
+    abort_missing_argument(arg, requirement, call = call)
   }
 }
 
 #' Which argument a wrong name stands for, if any
 #'
-#' The names that users are known to try come first; then a name that was cut short; then one that
-#' is a typing error away. `NULL` for a name like no other: Keras may know it (contract 12.6).
+#' Known wrong names come first; then a name that was cut short; then one that is a typing error
+#' away. `NULL` for a name like no other: Keras may know it (contract 12.6).
+#'
+#' Python has a search of its own (`kerasgd.arguments.suggest()`), for its users and for the names
+#' that pass this one. R cannot ask it: a misspelt name is refused before Python starts, and also
+#' where there is no Python. The list of known wrong names is the same file for both.
 #' @noRd
 meant_argument <- function(name, known) {
   hints <- argument_hints()
@@ -124,7 +110,9 @@ argument_hints <- function() {
   utils::read.csv(file, colClasses = "character", na.strings = character())
 }
 
-#' The known names at most a third of their letters away, whatever the case and the separators
+#' The known names closest to a name, if within an edit distance of a third of their length
+#'
+#' Case and separators do not count.
 #' @noRd
 nearest_name <- function(name, known) {
   plain <- function(x) gsub("[._-]", "", tolower(x))
@@ -135,24 +123,25 @@ nearest_name <- function(name, known) {
 
 # Checks of arguments that Python does not know ----------------------------------------------------
 
-check_choice <- function(x, choices, argument, origin) {
+check_choice <- function(x, choices, arg = rlang::caller_arg(x), call = rlang::caller_env()) {
   if (!is_string(x) || !x %in% choices) {
     accepted <- paste0("\"", choices, "\"")
     last <- length(accepted)
     requirement <- paste(paste(accepted[-last], collapse = ", "), "or", accepted[last])
-    abort_argument(argument, requirement, x, origin = origin)
+    abort_argument(x, requirement, arg = arg, call = call)
   }
 }
 
-check_string <- function(x, argument, origin) {
+check_string <- function(x, arg = rlang::caller_arg(x), call = rlang::caller_env()) {
   if (!is_string(x)) {
-    abort_argument(argument, "one non-empty string", x, origin = origin)
+    abort_argument(x, "one non-empty string", arg = arg, call = call)
   }
 }
 
-check_file <- function(x, argument, origin, requirement = "the path of an existing file") {
+check_file <- function(x, requirement = "the path of an existing file", arg = rlang::caller_arg(x),
+                       call = rlang::caller_env()) {
   if (!is_string(x) || !utils::file_test("-f", x)) {
-    abort_argument(argument, requirement, x, origin = origin)
+    abort_argument(x, requirement, arg = arg, call = call)
   }
 }
 

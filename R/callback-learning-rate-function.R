@@ -37,8 +37,8 @@
 #' history <- model$fit(x, y, batch_size = 10L, callbacks = list(halving), verbose = 0L)
 #' rate
 callback_learning_rate_function <- function(learning_rate, ...) {
-  origin <- origin_of_call("callback_learning_rate_function")
-  given <- given_arguments(origin)
-  check_given(given, "learning_rate", "a function without arguments", origin)
-  call_python("callbacks.LearningRateFunction", given, origin)
+  given <- given_arguments()
+  check_given(given, "learning_rate", "a function without arguments")
+  call_python("callbacks.LearningRateFunction", given)
 }
+class(callback_learning_rate_function) <- c("kerasgd_constructor", "function")

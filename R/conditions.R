@@ -1,106 +1,147 @@
-# One constructor a condition class. The sentences are R's: the marks in Python's templates become
-# R's words, and what was received is described from the R value that the user gave.
+# A constructor for each class of condition. Python's templates are put into R's words, and a
+# received value is described as R has it, where R knows it. `call` is the environment of the
+# function that the user called, as in rlang.
 
-abort_kerasgd <- function(message, class = NULL, ..., origin, parent = NULL) {
+abort_kerasgd <- function(message, class = NULL, ..., call = rlang::caller_env(), parent = NULL) {
   rlang::abort(
     message,
     class = c(class, "kerasgd_error"),
     ...,
-    call = origin$call,
-    .frame = origin$frame,
+    call = users_call(call),
+    .frame = if (is.environment(call)) call else rlang::caller_env(), # the backtrace ends there
     parent = parent
   )
 }
 
+warn_kerasgd <- function(message, call = rlang::caller_env()) {
+  rlang::warn(message, class = "kerasgd_warning", call = users_call(call))
+}
+
+#' The call that a condition names
+#'
+#' Where a function runs under another name (`FUN` in `lapply()`) or as itself (`do.call(f, ...)`),
+#' its own name takes the place, so that the error says which function refused. Methods of `$` give
+#' their call by `rlang::local_error_call()`: R's own has `*tmp*` for the object.
+#'
+#' @param call The environment of the function that was called, or a call.
+#' @noRd
+users_call <- function(call) {
+  if (!is.environment(call) || rlang::env_has(call, ".__error_call__.")) {
+    return(rlang::error_call(call))
+  }
+  written <- rlang::frame_call(call)
+  fn <- rlang::frame_fn(call)
+  is_ours <- identical(topenv(environment(fn)), topenv())
+  name <- exported_name(fn) %||% if (is_ours) call$.Generic
+  if (!is.null(name) && !is_named(written[[1]], name)) {
+    written[[1]] <- as.name(name)
+  }
+  written
+}
+
+is_named <- function(head, name) {
+  identical(head, as.name(name)) ||
+    rlang::is_call(head, c("::", ":::")) && identical(head[[3]], as.name(name))
+}
+
+#' The name under which this package exports a function; `NULL` if it does not
+#' @noRd
+exported_name <- function(fn) {
+  package <- topenv()
+  Find(function(name) identical(get(name, package), fn), getNamespaceExports(package))
+}
+
+#' @param x The value that was received for the argument `arg`.
 #' @param fault What is wrong inside a value that cannot be described as a whole.
 #' @noRd
-abort_argument <- function(argument, requirement, received, hint = NULL, origin,
-                           description = describe(received), fault = NULL) {
+abort_argument <- function(x, requirement, hint = NULL, fault = NULL, description = describe(x),
+                           arg = rlang::caller_arg(x), call = rlang::caller_env()) {
   requirement <- in_r_words(requirement)
   hint <- in_r_words(hint)
   wrong <- if (is.null(fault)) paste0(", not ", description) else paste0("; ", fault)
-  problem <- sprintf("`%s` must be %s%s", argument, requirement, wrong)
+  problem <- sprintf("`%s` must be %s%s", arg, requirement, wrong)
   abort_kerasgd(
     c(with_full_stop(problem), i = hint),
     class = "kerasgd_argument_error",
-    argument = argument, requirement = requirement, received = received, hint = hint,
-    origin = origin
+    argument = arg, requirement = requirement, received = x, hint = hint,
+    call = call
   )
 }
 
-abort_unknown_argument <- function(argument, received = NULL, suggestion = NULL, hint = NULL,
-                                   origin) {
+abort_unknown_argument <- function(arg, received = NULL, suggestion = NULL, hint = NULL,
+                                   call = rlang::caller_env()) {
   hint <- in_r_words(hint)
   abort_kerasgd(
     c(
-      sprintf("`%s` is not an argument of `%s()`.", argument, rlang::as_label(origin$call[[1]])),
+      sprintf("`%s` is not an argument of `%s()`.", arg, rlang::as_label(users_call(call)[[1]])),
       i = if (!is.null(suggestion)) sprintf("Did you mean `%s`?", suggestion),
       i = hint
     ),
     class = c("kerasgd_unknown_argument_error", "kerasgd_argument_error"),
-    argument = argument, requirement = "left out", received = received, hint = hint,
+    argument = arg, requirement = "left out", received = received, hint = hint,
     suggestion = suggestion,
-    origin = origin
+    call = call
   )
 }
 
 #' @param what What has no such attribute, as in "The optimizer".
 #' @param hint What to do where there is nothing to suggest.
 #' @noRd
-abort_unknown_attribute <- function(what, name, suggestion, hint = NULL, origin) {
+abort_unknown_attribute <- function(what, name, suggestion, hint = NULL,
+                                    call = rlang::caller_env()) {
   advice <- if (is.null(suggestion)) hint else sprintf("Did you mean `%s`?", suggestion)
   abort_kerasgd(
     c(sprintf("%s has no `%s`.", what, name), i = advice),
     class = c("kerasgd_unknown_argument_error", "kerasgd_argument_error"),
     argument = name, requirement = "left out", received = NULL, hint = hint,
     suggestion = suggestion,
-    origin = origin
+    call = call
   )
 }
 
-abort_fixed_argument <- function(argument, origin) {
+abort_fixed_argument <- function(arg, call = rlang::caller_env()) {
   abort_kerasgd(
     c(
-      sprintf("`%s` of an optimizer cannot be changed; `learning_rate` can.", argument),
-      i = sprintf("`update(optimizer, %s = )` makes an optimizer that has another one.", argument)
+      sprintf("`%s` of an optimizer cannot be changed; `learning_rate` can.", arg),
+      i = sprintf("`update(optimizer, %s = )` makes an optimizer that has another one.", arg)
     ),
     class = "kerasgd_argument_error",
-    argument = argument, requirement = "left as it is", received = NULL, hint = NULL,
-    origin = origin
+    argument = arg, requirement = "left as it is", received = NULL, hint = NULL,
+    call = call
   )
 }
 
-abort_fixed_schedule <- function(argument, origin) {
+abort_fixed_schedule <- function(arg, call = rlang::caller_env()) {
   abort_kerasgd(
     c(
       "A learning-rate schedule cannot be changed.",
-      i = sprintf("`update(schedule, %s = )` makes one that has another `%1$s`.", argument)
+      i = sprintf("`update(schedule, %s = )` makes one that has another `%1$s`.", arg)
     ),
     class = "kerasgd_argument_error",
-    argument = argument, requirement = "left as it is", received = NULL, hint = NULL,
-    origin = origin
+    argument = arg, requirement = "left as it is", received = NULL, hint = NULL,
+    call = call
   )
 }
 
-abort_repeated_argument <- function(argument, origin) {
+abort_repeated_argument <- function(arg, call = rlang::caller_env()) {
   abort_kerasgd(
-    sprintf("`%s` must be given once, not more often.", argument),
+    sprintf("`%s` must be given once, not more often.", arg),
     class = "kerasgd_argument_error",
-    argument = argument, requirement = "given once", received = NULL, hint = NULL,
-    origin = origin
+    argument = arg, requirement = "given once", received = NULL, hint = NULL,
+    call = call
   )
 }
 
-abort_missing_argument <- function(argument, requirement, origin) {
+abort_missing_argument <- function(arg, requirement, call = rlang::caller_env()) {
   abort_kerasgd(
-    sprintf("`%s` must be given: %s.", argument, requirement),
+    sprintf("`%s` must be given: %s.", arg, requirement),
     class = "kerasgd_argument_error",
-    argument = argument, requirement = requirement, received = NULL, hint = NULL,
-    origin = origin
+    argument = arg, requirement = requirement, received = NULL, hint = NULL,
+    call = call
   )
 }
 
-abort_unnamed_argument <- function(received, after, origin) {
+abort_unnamed_argument <- function(received, after, call = rlang::caller_env()) {
   requirement <- "named arguments"
   hint <- sprintf("Write `argument = value` for whatever comes after `%s`.", after)
   abort_kerasgd(
@@ -110,36 +151,48 @@ abort_unnamed_argument <- function(received, after, origin) {
     ),
     class = "kerasgd_argument_error",
     argument = "...", requirement = requirement, received = received, hint = hint,
-    origin = origin
+    call = call
   )
 }
 
-abort_forgotten_call <- function(constructor, origin) {
-  name <- attr(constructor, "name")
+abort_forgotten_call <- function(constructor, call = rlang::caller_env()) {
+  name <- exported_name(constructor)
   abort_kerasgd(
     sprintf("`%s` is a function: call it, %s.", name, forgotten_call(constructor)),
     class = "kerasgd_argument_error",
     argument = NULL, requirement = "the value of a call", received = constructor, hint = NULL,
-    origin = origin
+    call = call
   )
 }
 
-abort_environment <- function(problem, advice, facts, origin, parent = NULL) {
+abort_environment <- function(problem, advice, facts, parent = NULL, call = rlang::caller_env()) {
   abort_kerasgd(
     c(problem, stats::setNames(advice, rep("i", length(advice)))),
     class = "kerasgd_environment_error",
-    facts = facts, origin = origin, parent = parent
+    facts = facts, parent = parent, call = call
+  )
+}
+
+#' @param lines What the run wrote; the last line has the error.
+#' @noRd
+abort_conformance <- function(lines, call = rlang::caller_env()) {
+  last <- utils::tail(c("Python said nothing.", lines), 1)
+  abort_kerasgd(
+    c("The contract could not be run.", i = sub("^.*: error: ", "", last)),
+    class = "kerasgd_conformance_error",
+    output = lines, call = call
   )
 }
 
 #' An error of Python that is not about an argument
 #'
-#' Its first sentence is ours; all of it is the parent, and the traceback a field. An exception
-#' without words is known by its type. State errors are all in our own words, which are said once.
+#' The message is its first sentence; the whole text is the parent, and the traceback a field. An
+#' exception without a text is shown by its type. State errors are raised by kerasgd: they have no
+#' parent.
 #' @noRd
-abort_python <- function(error, exception, origin) {
+abort_python <- function(error, exception, call = rlang::caller_env()) {
   if (error$kind == "state") {
-    return(abort_state(error, exception, origin))
+    return(abort_state(error, exception, call = call))
   }
   words <- if (nzchar(trimws(error$message))) error$message
   original <- structure(
@@ -150,86 +203,85 @@ abort_python <- function(error, exception, origin) {
     first_sentence(words %||% error$type),
     class = "kerasgd_python_error",
     type = error$type, traceback = error$traceback, exception = exception,
-    origin = origin, parent = original
+    parent = original, call = call
   )
 }
 
-abort_state <- function(error, exception, origin) {
+abort_state <- function(error, exception, call = rlang::caller_env()) {
   problem <- first_sentence(error$message)
   advice <- trimws(substring(trimws(error$message), nchar(problem) + 1))
   abort_kerasgd(
     c(problem, i = if (nzchar(advice)) advice),
     class = c("kerasgd_state_error", "kerasgd_python_error"),
     type = error$type, traceback = error$traceback, exception = exception,
-    origin = origin
+    call = call
   )
 }
 
-#' Of a Python object that R's own functions saved only the class is left
+#' Refuse an object that `saveRDS()` or `save()` stored: only its class is left
 #' @noRd
-abort_earlier_session <- function(x, origin) {
-  words <- if (inherits(x, "kerasgd.LossScaleOptimizer")) {
-    words_for_empty("This optimizer", "optimizer_loss_scale()", keep_optimizer)
-  } else if (is_optimizer(x)) {
-    words_for_empty("This optimizer", "optimizer_sgd()", keep_optimizer)
+abort_earlier_session <- function(x, call = rlang::caller_env()) {
+  what <- if (is_optimizer(x)) {
+    "optimizer"
   } else if (is_schedule(x)) {
-    words_for_empty("This learning-rate schedule", "learning_rate_schedule_*()")
+    "learning-rate schedule"
   } else {
-    words_for_empty("This Python object")
+    "Python object"
   }
-  abort_kerasgd(words, class = "kerasgd_state_error", origin = origin)
+  maker <- maker_of(x)
+  abort_kerasgd(
+    c(
+      sprintf("This %s is empty: `saveRDS()` and `save()` cannot store Python objects.", what),
+      i = if (!is.null(maker)) sprintf("Recreate it with `%s`.", maker),
+      i = if (is_optimizer(x)) {
+        "Next time, keep it with `save_optimizer()`, and read it with `load_optimizer()`."
+      }
+    ),
+    class = "kerasgd_state_error", call = call
+  )
 }
 
-#' What `print()` and `str()` say of such an object, also in a list of others
+#' The line that `print()` and `str()` show for such an object
 #' @noRd
 line_for_empty <- function(x) {
-  maker <- if (inherits(x, "kerasgd.LossScaleOptimizer")) {
+  sprintf(
+    "<%s> empty: `saveRDS()` and `save()` cannot store it; make it again with `%s`",
+    class(x)[[1]], maker_of(x)
+  )
+}
+
+#' The function that makes such an object; `NULL` for a Python object that is not of this package
+#' @noRd
+maker_of <- function(x) {
+  if (inherits(x, "kerasgd.LossScaleOptimizer")) {
     "optimizer_loss_scale()"
   } else if (is_optimizer(x)) {
     "optimizer_sgd()"
-  } else {
+  } else if (is_schedule(x)) {
     "learning_rate_schedule_*()"
   }
-  sprintf(
-    "<%s> empty: `saveRDS()` and `save()` cannot store it; make it again with `%s`",
-    class(x)[[1]], maker
-  )
 }
 
-keep_optimizer <- "Next time, keep it with `save_optimizer()`, and read it with `load_optimizer()`."
-
-words_for_empty <- function(what, maker = NULL, advice = NULL) {
-  c(
-    paste(
-      what, "is empty: `saveRDS()` and `save()` cannot store Python objects."
-    ),
-    i = if (!is.null(maker)) sprintf("Recreate it with `%s`.", maker),
-    i = advice
-  )
-}
-
-warn_kerasgd <- function(message, origin) {
-  rlang::warn(message, class = "kerasgd_warning", call = origin$call)
-}
-
-#' Signal in R what Python reported (`error` of `kerasgd.bridge.Outcome`)
+#' Signal in R what Python reported (`error` of `kerasgd.r.bridge.Outcome`)
 #'
 #' @param arguments The R values of the call, by the names that the user gave them.
 #' @noRd
-signal_python_error <- function(error, exception, arguments, origin) {
+signal_python_error <- function(error, exception, arguments, call = rlang::caller_env()) {
   name <- error$argument
-  # Of what was given by position, and of what lies inside an argument, Python has the words
-  known <- !is.null(name) && name %in% names(arguments)
+  received <- if (!is.null(name)) arguments[[name]]
   switch(error$kind,
     argument = abort_argument(
-      name, error$requirement, arguments[[name]], error$hint, origin,
-      description = if (known) describe(arguments[[name]]) else error$received,
-      fault = fault_of_element(error, arguments[[name]])
+      received, error$requirement, error$hint,
+      fault = fault_of_element(error, received),
+      # Python describes values given by position, and values inside an argument
+      description = if (name %in% names(arguments)) describe(received) else error$received,
+      arg = name, call = call
     ),
     unknown_argument = abort_unknown_argument(
-      name, arguments[[name]], error$suggestion, error$hint, origin
+      name, received, error$suggestion, error$hint,
+      call = call
     ),
-    abort_python(error, exception, origin)
+    abort_python(error, exception, call = call)
   )
 }
 
@@ -268,7 +320,7 @@ in_r_words <- function(template) {
   template
 }
 
-# Python has them too, for what it raises when it was not called by us, as in `fit()`
+# Python gets them too (`errors.speak()`), for its errors inside `fit()`
 r_words <- list(
   "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`",
   "{sgd}" = "`optimizer_sgd()`", "{rate_callback}" = "`callback_learning_rate_function()`",
@@ -276,7 +328,7 @@ r_words <- list(
   "{function_schedule}" = "`learning_rate_schedule_function()`", "{ceiling}" = "`ceiling()`"
 )
 
-#' Unless what the sentence quotes brings one or goes over many lines
+#' Add a full stop, unless a quotation at the end has one or spans several lines
 #' @noRd
 with_full_stop <- function(sentence) {
   if (grepl("[.!?]$|\n", sentence)) sentence else paste0(sentence, ".")

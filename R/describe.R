@@ -43,7 +43,7 @@ describe_python_object <- function(x) {
 
 describe_function <- function(x) {
   if (is_constructor(x)) {
-    return(sprintf("the function `%s`", attr(x, "name")))
+    return(sprintf("the function `%s`", exported_name(x)))
   }
   needed <- required_formals(x)
   if (length(needed) == 0) {

@@ -61,21 +61,19 @@ NULL
 #' @rdname ema
 #' @export
 swap_ema_weights <- function(optimizer, model = NULL, ...) {
-  origin <- origin_of_call("swap_ema_weights")
-  given <- known_arguments(origin)
-  check_optimizer(given, origin)
-  call_python("r.methods.swap_ema_weights", list(optimizer = optimizer, model = model), origin)
+  given <- known_arguments()
+  check_optimizer(given)
+  call_python("r.methods.swap_ema_weights", list(optimizer = optimizer, model = model))
   invisible(optimizer)
 }
 
 #' @rdname ema
 #' @export
 finalize_variable_values <- function(optimizer, model = NULL, ...) {
-  origin <- origin_of_call("finalize_variable_values")
-  given <- known_arguments(origin)
-  check_optimizer(given, origin)
+  given <- known_arguments()
+  check_optimizer(given)
   call_python(
-    "r.methods.finalize_variable_values", list(optimizer = optimizer, model = model), origin
+    "r.methods.finalize_variable_values", list(optimizer = optimizer, model = model)
   )
   invisible(optimizer)
 }

@@ -1,8 +1,8 @@
-# What is installed on the Python side, and whether it will do.
+# What is installed on the Python side, and whether it fits.
 
 backends <- c(tensorflow = "TensorFlow", jax = "JAX", torch = "PyTorch")
 
-# The oldest that fit (pyproject.toml says the same of Python and Keras)
+# The oldest supported versions (pyproject.toml has the same for Python and Keras)
 oldest <- list(
   python = "3.11", keras = "3.10",
   reticulate_for_numpy_2 = "1.38", reticulate_that_wants_pip = "1.29"
@@ -12,9 +12,9 @@ keras_requirement <- paste0("keras>=", oldest$keras, ",<4")
 
 advice_to_install <- "Install what is needed with `install_kerasgd()`, then try again."
 
-#' What is there: R, reticulate, Python, Keras, its backend, NumPy
+#' The versions of R, reticulate, Python, Keras, its backend and NumPy
 #'
-#' Nothing is started and nothing imported: Python is asked in a process of its own.
+#' Python is not started in this session, and Keras not imported: a separate process looks.
 #' @noRd
 environment_facts <- function() {
   facts <- c(
@@ -33,7 +33,7 @@ environment_facts <- function() {
   facts
 }
 
-#' What a Python says of itself, a named list of strings; an empty one if it cannot be run
+#' What a Python reports of itself: a named list of strings, empty if it cannot be run
 #' @noRd
 ask_python <- function(python) {
   script <- system.file("environment-facts.py", package = "kerasgd")
@@ -47,10 +47,10 @@ ask_python <- function(python) {
   stats::setNames(lapply(fields, `[[`, 2), vapply(fields, `[[`, "", 1))
 }
 
-#' Run `code`, and in it Python, with the shared libraries that were found before R started
+#' Run `code`, which starts Python, with the library path that was set before R started
 #'
 #' R puts the system's libraries first. A Python from elsewhere (pyenv) would start with the
-#' system's libpython: another version, without the modules (`ssl`) that were built for its own.
+#' system's libpython: another version, which lacks modules (`ssl`) built for its own.
 #' @noRd
 without_libraries_of_r <- function(code) {
   path <- Sys.getenv("LD_LIBRARY_PATH")
@@ -62,7 +62,7 @@ without_libraries_of_r <- function(code) {
   code
 }
 
-#' What R's start script puts before the user's `LD_LIBRARY_PATH`; "" where there is no such script
+#' What R's start script puts before the user's `LD_LIBRARY_PATH`; "" without such a script
 #' @noRd
 libraries_of_r <- function() {
   script <- file.path(R.home("etc"), "ldpaths")
@@ -73,7 +73,7 @@ libraries_of_r <- function() {
   paste(system2("sh", c("-c", shQuote(print_them), shQuote(script)), stdout = TRUE), collapse = "")
 }
 
-#' The backend that Keras has loaded, or will: the configured one, unless only another is there
+#' The backend that Keras has loaded, or will load: the configured one, unless only others are there
 #' @noRd
 expected_backend <- function(installed, loaded = loaded_backend()) {
   if (!is.null(loaded)) {
@@ -85,16 +85,16 @@ expected_backend <- function(installed, loaded = loaded_backend()) {
   if (chosen || configured %in% there || length(there) == 0) configured else there[[1]]
 }
 
-check_environment <- function(facts, origin) {
-  # An environment that reticulate has yet to make is looked at afterwards
+check_environment <- function(facts, call = rlang::caller_env()) {
+  # An environment that reticulate has yet to make is checked afterwards
   problems <- if (!facts$managed) environment_problems(facts)
   if (length(problems) > 0) {
     first <- problems[[1]]
-    abort_environment(first$problem, first$advice, facts = facts, origin = origin)
+    abort_environment(first$problem, first$advice, facts = facts, call = call)
   }
 }
 
-#' Everything that keeps the package from working here, the gravest first
+#' What keeps the package from working here, the gravest problem first
 #'
 #' @return A list of `problem` and `advice` each; empty if all fits.
 #' @noRd
@@ -113,7 +113,7 @@ environment_problems <- function(facts) {
 }
 
 problem <- function(problem, advice, started = FALSE) {
-  # R can start one Python a session: another one, or another NumPy, needs a new session
+  # R can start one Python a session: another Python or NumPy needs a new session
   list(problem = problem, advice = c(advice, if (started) "Restart R afterwards."))
 }
 

@@ -39,8 +39,7 @@
 #'
 #' # In a script: compile(model, optimizer = from_keras_optimizer(model$optimizer), ...)
 from_keras_optimizer <- function(optimizer, ...) {
-  origin <- origin_of_call("from_keras_optimizer")
-  given <- known_arguments(origin)
-  check_given(given, "optimizer", "an optimizer of Keras, such as `model$optimizer`", origin)
-  call_python("from_keras", given, origin)
+  given <- known_arguments()
+  check_given(given, "optimizer", "an optimizer of Keras, such as `model$optimizer`")
+  call_python("from_keras", given)
 }

@@ -11,8 +11,8 @@
 #' `r-kerasgd` that [install_kerasgd()] makes. [kerasgd_sitrep()] shows what was found.
 #'
 #' @section Errors:
-#' Every error of this package has the class `kerasgd_error`. So that a program can tell them apart,
-#' it is also one of these:
+#' The errors of this package's functions have the class `kerasgd_error`. So that a program can tell
+#' them apart, each also has one of these classes:
 #' * `kerasgd_argument_error`: an argument is refused; fields `argument`, `requirement`, `received`
 #'   (the value itself) and `hint`. A name that is no argument has the class
 #'   `kerasgd_unknown_argument_error` as well, and the field `suggestion`.
@@ -22,14 +22,17 @@
 #'   or the object comes from `saveRDS()` or `save()`, which cannot store it.
 #' * `kerasgd_python_error`: any other error of Python; fields `type` (the Python class),
 #'   `traceback` and `exception`, and the whole message as the parent.
+#' * `kerasgd_conformance_error`: [sgd_conformance()] could not run.
+#'
+#' Errors inside `fit()` come through reticulate without these classes, see [optimizer_sgd()].
 #'
 #' Warnings have the class `kerasgd_warning`.
 #'
 #' @keywords internal
 "_PACKAGE"
 
-# reticulate takes most of a second to load (with Matrix and its methods); `library(kerasgd)` need
-# not wait for it, and tells it what it has to say once it is there.
+# reticulate takes most of a second to load (with Matrix and its methods), so `library(kerasgd)`
+# does not load it: a hook prepares it as soon as it is loaded.
 .onLoad <- function(libname, pkgname) {
   check_python_part(system.file("python", package = pkgname, lib.loc = libname))
   register_for_jax()

@@ -79,8 +79,8 @@ NULL
 NULL
 
 format_schedule <- function(x, ...) {
-  check_live(x, origin_of_call("format"))
-  arguments <- list_arguments(x)
+  check_live(x)
+  arguments <- as.list(x)
   arguments <- arguments[names(arguments) != "name"]
   formula <- paste("rate at step t:", py_get(x, "formula"))
   c(
@@ -92,7 +92,7 @@ format_schedule <- function(x, ...) {
 
 format_argument <- function(name, value) {
   if (inherits(value, "kerasgd.schedules.Schedule")) {
-    lines <- format_schedule(value)
+    lines <- format(value)
     return(c(sprintf("  %s = %s", name, lines[[1]]), paste0("  ", lines[-1])))
   }
   shown <- if (is.numeric(value)) {
@@ -105,7 +105,7 @@ format_argument <- function(name, value) {
 }
 
 print_schedule <- function(x, ...) {
-  cat(if (is_live_python_object(x)) format_schedule(x) else line_for_empty(x), sep = "\n")
+  cat(if (is_live_python_object(x)) format(x) else line_for_empty(x), sep = "\n")
   invisible(x)
 }
 
@@ -115,35 +115,33 @@ str_schedule <- function(object, ...) {
 }
 
 list_arguments <- function(x, ...) {
-  check_live(x, origin_of_call("as.list"))
+  check_live(x)
   # Python's tuples come as lists
   lapply(py_get(x, "settings"), function(value) if (is.list(value)) unlist(value) else value)
 }
 
 compare_schedules <- function(target, current, ..., tolerance = sqrt(.Machine$double.eps)) {
-  origin <- origin_of_call("all.equal")
-  check_live(target, origin)
+  check_live(target)
   if (!identical(class(target)[[1]], class(current)[[1]])) {
     return(sprintf("class: <%s> is not <%s>", class(target)[[1]], class(current)[[1]]))
   }
-  check_live(current, origin)
-  ours <- list_arguments(target)
-  theirs <- list_arguments(current)
+  check_live(current)
+  ours <- as.list(target)
+  theirs <- as.list(current)
+  call <- environment()
   differences <- unlist(lapply(names(ours), function(name) {
-    difference <- compare_argument(ours[[name]], theirs[[name]], tolerance, origin)
+    difference <- compare_argument(ours[[name]], theirs[[name]], tolerance, call = call)
     if (!isTRUE(difference)) sprintf("`%s`: %s", name, difference)
   }))
   if (length(differences) > 0) differences else TRUE
 }
 
-compare_argument <- function(one, other, tolerance, origin) {
-  if (inherits(one, "kerasgd.schedules.Schedule")) {
-    return(compare_schedules(one, other, tolerance = tolerance))
-  }
-  # Keras' own and the user's: R sees two functions
-  if (is_python_object(one) && is_python_object(other)) {
+compare_argument <- function(one, other, tolerance, call = rlang::caller_env()) {
+  is_ours <- inherits(one, "kerasgd.schedules.Schedule")
+  # Schedules of Keras and of users: R would compare two functions
+  if (!is_ours && is_python_object(one) && is_python_object(other)) {
     pair <- list(one = one, other = other, tolerance = tolerance)
-    are_same <- call_python("r.inspection.same", pair, origin)
+    are_same <- call_python("r.inspection.same", pair, call = call)
     return(if (are_same) TRUE else "two schedules that differ")
   }
   all.equal(one, other, tolerance = tolerance)
@@ -152,74 +150,74 @@ compare_argument <- function(one, other, tolerance, origin) {
 #' What `waldo::compare()` compares; Keras' own schedules by their configuration
 #' @noRd
 proxy_of_schedule <- function(x, path = "x") {
-  check_live(x, origin_of_call("compare_proxy"))
+  check_live(x)
+  list(object = values_of_schedule(x), path = sprintf("as.list(%s)", path))
+}
+
+values_of_schedule <- function(x, call = rlang::caller_env()) {
   is_ours <- inherits(x, "kerasgd.schedules.Schedule")
-  arguments <- if (is_ours) lapply(list_arguments(x), plain_value) else py_get(x, "get_config")()
-  list(
-    object = c(list(class = class(x)[[1]]), arguments),
-    path = sprintf("as.list(%s)", path)
-  )
+  arguments <- if (is_ours) {
+    lapply(as.list(x), plain_value, call = call)
+  } else {
+    py_get(x, "get_config")()
+  }
+  c(list(class = class(x)[[1]]), arguments)
 }
 
 update_schedule <- function(object, ...) {
-  origin <- origin_of_call("update")
-  check_live(object, origin)
-  changes <- given_arguments(origin)[-1]
-  known <- names(list_arguments(object))
-  check_argument_names(setdiff(names(changes), known), known, origin)
+  check_live(object)
+  changes <- given_arguments()[-1]
+  known <- names(as.list(object))
+  check_argument_names(setdiff(names(changes), known), known)
   callable_in_r(call_python(
-    "r.methods.updated_schedule", list(schedule = object, changes = changes), origin,
+    "r.methods.updated_schedule", list(schedule = object, changes = changes),
     received = changes
   ))
 }
 
 get_from_schedule <- function(x, name) {
-  origin <- list(
-    call = call("$", quote(schedule), as.name(name)),
-    frame = environment(), caller = parent.frame()
-  )
-  check_live(x, origin)
+  rlang::local_error_call(call("$", quote(schedule), as.name(name)))
+  check_live(x)
+  frame <- environment()
   tryCatch(NextMethod(), error = function(error) {
-    ask_again(x, name, "The schedule", names(list_arguments(x)), origin)
+    ask_again(x, name, "The schedule", names(as.list(x)), call = frame)
   })
 }
 
 refuse_to_change <- function(x, name, value) {
-  origin <- list(
-    call = call("<-", call("$", quote(schedule), as.name(name)), substitute(value)),
-    frame = environment(), caller = parent.frame()
+  rlang::local_error_call(
+    call("<-", call("$", quote(schedule), as.name(name)), substitute(value))
   )
-  check_live(x, origin)
-  known <- names(list_arguments(x))
-  if (name %in% known) abort_fixed_schedule(name, origin)
+  check_live(x)
+  known <- names(as.list(x))
+  if (name %in% known) abort_fixed_schedule(name)
   abort_unknown_attribute(
     "The schedule", name, meant_argument(name, known)$name,
-    hint = "A learning-rate schedule cannot be changed.", origin = origin
+    hint = "A learning-rate schedule cannot be changed."
   )
 }
 
 tabulate_schedule <- function(x, row.names = NULL, # nolint: object_name_linter. The generic's.
                               optional = FALSE, ..., steps = NULL) {
-  origin <- origin_of_call("as.data.frame")
   if (is.null(steps) && !is.null(row.names)) {
     abort_argument(
-      "row.names", "given together with `steps`", row.names,
-      hint = "The second argument is `row.names`: write `steps = `.", origin = origin
+      row.names, "given together with `steps`",
+      hint = "The second argument is `row.names`: write `steps = `."
     )
   }
-  data.frame(rates_to_see(x, steps, origin), row.names = row.names)
+  data.frame(rates_to_see(x, steps), row.names = row.names)
 }
 
-rates_to_see <- function(x, steps, origin) {
-  check_live(x, origin)
+rates_to_see <- function(x, steps, call = rlang::caller_env()) {
+  check_live(x, call = call)
   steps <- steps %||% steps_to_see(x)
-  data.frame(step = steps, learning_rate = rates_at(x, steps, origin))
+  data.frame(step = steps, learning_rate = rates_at(x, steps, call = call))
 }
 
 #' Steps that show all of a schedule, and a little more
 #' @noRd
 steps_to_see <- function(x) {
-  # Keras' own say nothing of their length
+  # Keras' own schedules do not tell their length
   span <- if (inherits(x, "kerasgd.schedules.Schedule")) py_get(x, "span") else 1000
   steps_between(0, ceiling(1.1 * span))
 }
@@ -229,12 +227,11 @@ steps_between <- function(first, last) {
 }
 
 plot_schedule <- function(x, y = NULL, ..., steps = NULL) {
-  origin <- origin_of_call("plot")
-  check_live(x, origin)
+  check_live(x)
   given <- list(x, y, ...)
   schedules <- schedules_among(given, as.list(substitute(list(x, y, ...)))[-1])
   steps <- steps %||% if (!is_schedule(y)) y
-  rates <- rates_of_several(schedules, steps, origin)
+  rates <- rates_of_several(schedules, steps)
   settings <- utils::modifyList(
     list(
       type = "l", lty = 1, lwd = 2, col = colours(length(schedules)), ylim = c(0, max(rates[-1])),
@@ -251,23 +248,21 @@ plot_schedule <- function(x, y = NULL, ..., steps = NULL) {
 }
 
 lines_of_schedule <- function(x, ..., steps = NULL) {
-  origin <- origin_of_call("lines")
-  check_live(x, origin)
+  check_live(x)
   if (is.null(steps)) {
     shown <- graphics::par("usr")[1:2]
     steps <- steps_between(max(0, ceiling(shown[[1]])), max(0, floor(shown[[2]])))
   }
-  rates <- rates_to_see(x, steps, origin)
+  rates <- rates_to_see(x, steps)
   settings <- utils::modifyList(list(lwd = 2), list(...))
   do.call(graphics::lines, c(list(rates$step, rates$learning_rate), settings))
   invisible(x)
 }
 
 autoplot_schedule <- function(object, ..., steps = NULL) {
-  origin <- origin_of_call("autoplot")
-  check_live(object, origin)
+  check_live(object)
   schedules <- schedules_among(list(object, ...), as.list(substitute(list(object, ...)))[-1])
-  rates <- rates_of_several(schedules, steps, origin)
+  rates <- rates_of_several(schedules, steps)
   rows <- data.frame(
     step = rates$step,
     learning_rate = unlist(rates[-1], use.names = FALSE),
@@ -283,8 +278,8 @@ autoplot_schedule <- function(object, ..., steps = NULL) {
     )
 }
 
-#' The schedules among the arguments of a call, each named as a legend should name it: as the user
-#' did, or by its variable, or by its class
+#' The schedules among the arguments of a call, with their names in a legend: the user's, or that of
+#' the variable or class
 #' @noRd
 schedules_among <- function(arguments, expressions) {
   are_schedules <- vapply(arguments, is_schedule, NA)
@@ -304,17 +299,17 @@ schedules_among <- function(arguments, expressions) {
   stats::setNames(arguments[are_schedules], make.unique(as.character(names), sep = " "))
 }
 
-#' The rates of several schedules at the same steps, a column for each after that of the steps
+#' The rates of several schedules at the same steps: the first column has the steps
 #' @noRd
-rates_of_several <- function(schedules, steps, origin) {
+rates_of_several <- function(schedules, steps, call = rlang::caller_env()) {
   for (schedule in schedules) {
-    check_live(schedule, origin)
+    check_live(schedule, call = call)
   }
   if (is.null(steps)) {
     of_each <- lapply(schedules, steps_to_see)
     steps <- of_each[[which.max(vapply(of_each, max, 0))]]
   }
-  rates <- lapply(schedules, rates_at, steps = steps, origin = origin)
+  rates <- lapply(schedules, rates_at, steps = steps, call = call)
   data.frame(step = steps, rates, check.names = FALSE)
 }
 

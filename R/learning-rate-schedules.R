@@ -1,40 +1,40 @@
-# One constructor a schedule. What the arguments may be is decided in python/kerasgd/schedules.py.
+# One constructor a schedule. Python checks the arguments (python/kerasgd/schedules.py); R checks
+# the plain numbers that `fn` returns, see `as_rate()`.
 
-#' Hand the arguments over, and give back a schedule that R can call
+#' Make a schedule in Python that R can call
 #'
 #' @param class The name of the Python class, or of a function that makes one.
 #' @param rules The name of the table with the rules of its arguments.
 #' @noRd
-new_schedule <- function(class, given, origin, rules = "RULES") {
-  for (argument in required_formals(sys.function(sys.parent()))) {
+new_schedule <- function(class, given, rules = "RULES", call = rlang::caller_env()) {
+  for (argument in required_formals(rlang::frame_fn(call))) {
     if (!argument %in% names(given)) {
-      rule <- python_package(origin)$schedules[[rules]][[argument]]
-      abort_missing_argument(argument, rule$requirement, origin)
+      rule <- python_package(call = call)$schedules[[rules]][[argument]]
+      abort_missing_argument(argument, rule$requirement, call = call)
     }
   }
-  callable_in_r(call_python(paste0("schedules.", class), given, origin))
+  callable_in_r(call_python(paste0("schedules.", class), given, call = call))
 }
 
 #' A schedule whose errors, when it is called, are conditions with the user's call
 #'
-#' The attributes make it an object of Python, as which it can be handed back.
+#' Its attributes make it a Python object as well, which can be passed to Python again.
 #' @noRd
 callable_in_r <- function(schedule) {
   called <- function(steps) {
-    origin <- list(call = sys.call(), frame = environment(), caller = parent.frame())
     if (missing(steps)) {
-      abort_missing_argument("steps", "whole numbers from 0 to 2147483647", origin)
+      abort_missing_argument("steps", "whole numbers from 0 to 2147483647")
     }
-    check_live(schedule, origin)
-    if (is_python_object(steps)) schedule(steps) else rates_at(schedule, steps, origin)
+    check_live(schedule)
+    if (is_python_object(steps)) schedule(steps) else rates_at(schedule, steps)
   }
   attributes(called) <- attributes(schedule)
   called
 }
 
-rates_at <- function(schedule, steps, origin) {
+rates_at <- function(schedule, steps, call = rlang::caller_env()) {
   arguments <- list(schedule = schedule, steps = steps)
-  as.double(call_python("schedules.evaluate", arguments, origin))
+  as.double(call_python("schedules.evaluate", arguments, call = call))
 }
 
 #' Learning rate that falls along half a cosine
@@ -100,9 +100,9 @@ learning_rate_schedule_cosine_decay <- function(initial_learning_rate,
                                                 warmup_target = NULL,
                                                 warmup_steps = 0,
                                                 ...) {
-  origin <- origin_of_call("learning_rate_schedule_cosine_decay")
-  new_schedule("CosineDecay", known_arguments(origin), origin)
+  new_schedule("CosineDecay", known_arguments())
 }
+class(learning_rate_schedule_cosine_decay) <- c("kerasgd_constructor", "function")
 
 #' Learning rate that falls along half a cosine, again and again
 #'
@@ -145,9 +145,9 @@ learning_rate_schedule_cosine_decay_restarts <- function(initial_learning_rate,
                                                          alpha = 0,
                                                          name = "SGDRDecay",
                                                          ...) {
-  origin <- origin_of_call("learning_rate_schedule_cosine_decay_restarts")
-  new_schedule("CosineDecayRestarts", known_arguments(origin), origin)
+  new_schedule("CosineDecayRestarts", known_arguments())
 }
+class(learning_rate_schedule_cosine_decay_restarts) <- c("kerasgd_constructor", "function")
 
 #' Learning rate that is multiplied by the same factor again and again
 #'
@@ -181,9 +181,9 @@ learning_rate_schedule_exponential_decay <- function(initial_learning_rate,
                                                      staircase = FALSE,
                                                      name = "ExponentialDecay",
                                                      ...) {
-  origin <- origin_of_call("learning_rate_schedule_exponential_decay")
-  new_schedule("ExponentialDecay", known_arguments(origin), origin)
+  new_schedule("ExponentialDecay", known_arguments())
 }
+class(learning_rate_schedule_exponential_decay) <- c("kerasgd_constructor", "function")
 
 #' Learning rate that falls as one over time
 #'
@@ -218,9 +218,9 @@ learning_rate_schedule_inverse_time_decay <- function(initial_learning_rate,
                                                       staircase = FALSE,
                                                       name = "InverseTimeDecay",
                                                       ...) {
-  origin <- origin_of_call("learning_rate_schedule_inverse_time_decay")
-  new_schedule("InverseTimeDecay", known_arguments(origin), origin)
+  new_schedule("InverseTimeDecay", known_arguments())
 }
+class(learning_rate_schedule_inverse_time_decay) <- c("kerasgd_constructor", "function")
 
 #' Learning rate that is constant between boundaries
 #'
@@ -247,9 +247,9 @@ learning_rate_schedule_piecewise_constant_decay <- function(boundaries,
                                                             values,
                                                             name = "PiecewiseConstant",
                                                             ...) {
-  origin <- origin_of_call("learning_rate_schedule_piecewise_constant_decay")
-  new_schedule("PiecewiseConstantDecay", known_arguments(origin), origin)
+  new_schedule("PiecewiseConstantDecay", known_arguments())
 }
+class(learning_rate_schedule_piecewise_constant_decay) <- c("kerasgd_constructor", "function")
 
 #' Learning rate that falls along a power of what is left to do
 #'
@@ -287,9 +287,9 @@ learning_rate_schedule_polynomial_decay <- function(initial_learning_rate,
                                                     cycle = FALSE,
                                                     name = "PolynomialDecay",
                                                     ...) {
-  origin <- origin_of_call("learning_rate_schedule_polynomial_decay")
-  new_schedule("PolynomialDecay", known_arguments(origin), origin)
+  new_schedule("PolynomialDecay", known_arguments())
 }
+class(learning_rate_schedule_polynomial_decay) <- c("kerasgd_constructor", "function")
 
 #' A warm-up before another schedule, or before a constant rate
 #'
@@ -328,9 +328,9 @@ learning_rate_schedule_linear_warmup <- function(learning_rate,
                                                  initial_learning_rate = 0,
                                                  name = "LinearWarmup",
                                                  ...) {
-  origin <- origin_of_call("learning_rate_schedule_linear_warmup")
-  new_schedule("LinearWarmup", known_arguments(origin), origin)
+  new_schedule("LinearWarmup", known_arguments())
 }
+class(learning_rate_schedule_linear_warmup) <- c("kerasgd_constructor", "function")
 
 #' Learning rate that rises, stays and falls
 #'
@@ -367,9 +367,9 @@ learning_rate_schedule_warmup_stable_decay <- function(peak_learning_rate,
                                                        end_learning_rate = 0,
                                                        name = "WarmupStableDecay",
                                                        ...) {
-  origin <- origin_of_call("learning_rate_schedule_warmup_stable_decay")
-  new_schedule("WarmupStableDecay", known_arguments(origin), origin)
+  new_schedule("WarmupStableDecay", known_arguments())
 }
+class(learning_rate_schedule_warmup_stable_decay) <- c("kerasgd_constructor", "function")
 
 #' Learning rate that rises to a high value and falls to a very low one
 #'
@@ -413,9 +413,9 @@ learning_rate_schedule_one_cycle <- function(peak_learning_rate,
                                              end_divisor = 1e5,
                                              name = "OneCycle",
                                              ...) {
-  origin <- origin_of_call("learning_rate_schedule_one_cycle")
-  new_schedule("OneCycle", known_arguments(origin), origin)
+  new_schedule("OneCycle", known_arguments())
 }
+class(learning_rate_schedule_one_cycle) <- c("kerasgd_constructor", "function")
 
 #' Learning rate that is a function of the step
 #'
@@ -446,28 +446,28 @@ learning_rate_schedule_one_cycle <- function(peak_learning_rate,
 #'
 #' try(learning_rate_schedule_function(function(step) 1 - step, steps = 200))
 learning_rate_schedule_function <- function(fn, steps, name = "Table", ...) {
-  origin <- origin_of_call("learning_rate_schedule_function")
-  given <- known_arguments(origin)
+  given <- known_arguments()
   if (!is.function(given$fn) || is_python_object(given$fn) || is_constructor(given$fn)) {
-    return(new_schedule("Table.of_function", given, origin, rules = "TABLE_RULES"))
+    return(new_schedule("Table.of_function", given, rules = "TABLE_RULES"))
   }
-  check_given(given, "steps", "a whole number from 1 to 2147483647", origin)
-  table <- call_python("r.methods.checked_table", given, origin)
-  rates <- rates_of_function(fn, table$steps, origin)
+  check_given(given, "steps", "a whole number from 1 to 2147483647")
+  table <- call_python("r.methods.checked_table", given)
+  rates <- rates_of_function(fn, table$steps)
   bytes <- reticulate::r_to_py(writeBin(rates, raw(), endian = "little"))
-  callable_in_r(call_python("r.methods.table", list(data = bytes, name = table$name), origin))
+  callable_in_r(call_python("r.methods.table", list(data = bytes, name = table$name)))
 }
+class(learning_rate_schedule_function) <- c("kerasgd_constructor", "function")
 
-#' What an R function returns at each step, with a progress bar if that takes its time
+#' What an R function returns at each step, with a progress bar if that takes long
 #'
-#' R calls it, not Python: to cross over for each of a million steps would take twenty times longer.
+#' R calls it, not Python: calls from Python would take twenty times longer for a million steps.
 #' @noRd
-rates_of_function <- function(fn, steps, origin) {
+rates_of_function <- function(fn, steps, call = rlang::caller_env()) {
   rates <- double(steps)
   bar <- cli::cli_progress_bar("Calling `fn`", total = steps, clear = TRUE)
   for (first in seq(1, steps, by = 1000)) {
     chunk <- first:min(first + 999, steps)
-    rates[chunk] <- rates_at_some_steps(fn, chunk - 1, origin)
+    rates[chunk] <- rates_at_some_steps(fn, chunk - 1, call = call)
     cli::cli_progress_update(id = bar, set = chunk[[length(chunk)]])
   }
   cli::cli_progress_done(id = bar)
@@ -476,7 +476,7 @@ rates_of_function <- function(fn, steps, origin) {
 
 #' The steps are doubles: the product of two integers overflows.
 #' @noRd
-rates_at_some_steps <- function(fn, steps, origin) {
+rates_at_some_steps <- function(fn, steps, call = rlang::caller_env()) {
   at <- NULL
   values <- tryCatch(
     lapply(steps, function(step) {
@@ -484,29 +484,31 @@ rates_at_some_steps <- function(fn, steps, origin) {
       fn(step) # by its name, which R's own errors quote
     }),
     error = function(error) {
-      abort_fn(fn, at, paste("failed:", conditionMessage(error)), origin)
+      abort_fn(fn, at, paste("failed:", conditionMessage(error)), call = call)
     }
   )
-  unlist(Map(function(value, step) as_rate(value, fn, step, origin), values, steps))
+  unlist(Map(function(value, step) as_rate(value, fn, step, call = call), values, steps))
 }
 
-as_rate <- function(value, fn, step, origin) {
+as_rate <- function(value, fn, step, call = rlang::caller_env()) {
   is_plain <- is.double(value) && length(value) == 1L && !is.object(value)
   if (is_plain && !is.na(value) && value >= 0 && value < Inf) {
     return(as.vector(value))
   }
-  # Python judges all else, such as numbers of Python
+  # Python judges other values, such as its own numbers
+  rule <- python_package(call = call)$arguments$RATE
+  arguments <- list(argument = "learning_rate", value = value, rule = rule)
   tryCatch(
-    call_python("r.methods.rate", list(learning_rate = value), origin),
+    call_python("arguments.check", arguments, call = call),
     kerasgd_argument_error = function(error) {
-      abort_fn(fn, step, paste("returned", describe_element(value)), origin)
+      abort_fn(fn, step, paste("returned", describe_element(value)), call = call)
     }
   )
 }
 
-abort_fn <- function(fn, step, what, origin) {
+abort_fn <- function(fn, step, what, call = rlang::caller_env()) {
   abort_argument(
-    "fn", "a function of the step that returns finite numbers >= 0", fn,
-    fault = sprintf("at step %.0f it %s", step, what), origin = origin
+    fn, "a function of the step that returns finite numbers >= 0",
+    fault = sprintf("at step %.0f it %s", step, what), call = call
   )
 }

@@ -56,8 +56,8 @@ optimizer_loss_scale <- function(inner_optimizer,
                                  dynamic_growth_steps = 2000,
                                  name = NULL,
                                  ...) {
-  origin <- origin_of_call("optimizer_loss_scale")
-  given <- given_arguments(origin)
-  check_given(given, "inner_optimizer", "an optimizer made by `optimizer_sgd()`", origin)
-  call_python("LossScaleOptimizer", given, origin)
+  given <- given_arguments()
+  check_given(given, "inner_optimizer", "an optimizer made by `optimizer_sgd()`")
+  call_python("LossScaleOptimizer", given)
 }
+class(optimizer_loss_scale) <- c("kerasgd_constructor", "function")

@@ -127,19 +127,18 @@ NULL
 # Looking at it -----------------------------------------------------------------------------------
 
 format_optimizer <- function(x, ...) {
-  origin <- origin_of_call("format")
-  check_live(x, origin)
+  check_live(x)
   inner <- inner_optimizer(x)
   c(
     sprintf("<%s> %s", class(x)[[1]], py_get(x, "name")),
-    format_settings(call_python("r.inspection.changed_settings", list(optimizer = x), origin)),
-    if (!identical(x, inner)) paste0("  ", format_optimizer(inner)),
-    if (identical(x, inner)) paste0("  ", format_progress(optimizer_facts(inner, origin)))
+    format_settings(call_python("r.inspection.changed_settings", list(optimizer = x))),
+    if (!identical(x, inner)) paste0("  ", format(inner)),
+    if (identical(x, inner)) paste0("  ", format_progress(optimizer_facts(inner)))
   )
 }
 
 print_optimizer <- function(x, ...) {
-  cat(if (is_live_python_object(x)) format_optimizer(x, ...) else line_for_empty(x), sep = "\n")
+  cat(if (is_live_python_object(x)) format(x, ...) else line_for_empty(x), sep = "\n")
   invisible(x)
 }
 
@@ -210,25 +209,23 @@ inner_optimizer <- function(x) {
   if (inherits(x, wrapper_classes)) py_get(x, "inner_optimizer") else x
 }
 
-optimizer_facts <- function(x, origin) {
-  call_python("r.inspection.facts", list(optimizer = x), origin)
+optimizer_facts <- function(x, call = rlang::caller_env()) {
+  call_python("r.inspection.facts", list(optimizer = x), call = call)
 }
 
 list_settings <- function(x, ...) {
-  origin <- origin_of_call("as.list")
-  check_live(x, origin)
-  lapply(call_python("r.inspection.settings", list(optimizer = x), origin), revealed_function)
+  check_live(x)
+  lapply(call_python("r.inspection.settings", list(optimizer = x)), revealed_function)
 }
 
 summarise_optimizer <- function(object, ...) {
-  origin <- origin_of_call("summary")
-  check_live(object, origin)
+  check_live(object)
   structure(
     list(
       class = class(object)[[1]],
       name = py_get(object, "name"),
-      settings = list_settings(object),
-      state = optimizer_facts(object, origin)
+      settings = as.list(object),
+      state = optimizer_facts(object)
     ),
     class = "kerasgd_optimizer_summary"
   )
@@ -238,10 +235,10 @@ summarise_optimizer <- function(object, ...) {
 format.kerasgd_optimizer_summary <- function(x, ...) {
   inner <- x$settings$inner_optimizer
   settings <- x$settings
-  # one that `readRDS()` restored is shown as such
+  # an inner optimizer that `readRDS()` restored is shown as it is
   if (!is.null(inner) && is_live_python_object(inner)) {
     own <- setdiff(names(settings), "inner_optimizer")
-    settings <- c(settings[own], list_settings(inner))
+    settings <- c(settings[own], as.list(inner))
   }
   c(
     sprintf("<%s> %s", x$class, x$name),
@@ -314,31 +311,27 @@ shortened <- function(lines, most) {
 # Comparing two -----------------------------------------------------------------------------------
 
 compare_optimizers <- function(target, current, ..., tolerance = sqrt(.Machine$double.eps)) {
-  origin <- origin_of_call("all.equal")
-  check_live(target, origin)
+  check_live(target)
   if (!identical(class(target)[[1]], class(current)[[1]])) {
     return(sprintf("class: <%s> is not <%s>", class(target)[[1]], class(current)[[1]]))
   }
-  check_live(current, origin)
+  check_live(current)
   differences <- c(
-    compare_settings(target, current, tolerance, origin),
-    compare_state(target, current, tolerance, origin)
+    compare_settings(target, current, tolerance),
+    compare_state(target, current, tolerance)
   )
   if (!identical(target, inner_optimizer(target))) {
-    inner <- compare_optimizers(
-      inner_optimizer(target), inner_optimizer(current),
-      tolerance = tolerance
-    )
+    inner <- all.equal(inner_optimizer(target), inner_optimizer(current), tolerance = tolerance)
     differences <- c(differences, if (!isTRUE(inner)) inner)
   }
   if (length(differences) > 0) differences else TRUE
 }
 
-compare_settings <- function(target, current, tolerance, origin) {
+compare_settings <- function(target, current, tolerance, call = rlang::caller_env()) {
   pair <- list(one = target, other = current, tolerance = tolerance)
-  differing <- call_python("r.inspection.differing_settings", pair, origin)
-  ours <- list_settings(target)
-  theirs <- list_settings(current)
+  differing <- call_python("r.inspection.differing_settings", pair, call = call)
+  ours <- as.list(target)
+  theirs <- as.list(current)
   unlist(lapply(as.character(differing), function(name) {
     if (is_same_function(ours[[name]], theirs[[name]])) {
       NULL
@@ -358,7 +351,7 @@ is_same_function <- function(one, other) {
   are_of_r && identical(one, other, ignore.bytecode = TRUE, ignore.srcref = TRUE)
 }
 
-#' In what two settings that differ do so
+#' How two different settings differ
 #' @noRd
 tell_apart <- function(one, other, tolerance) {
   formatted <- c(format_setting(one), format_setting(other))
@@ -366,14 +359,14 @@ tell_apart <- function(one, other, tolerance) {
     return(sprintf("%s is not %s", formatted[[1]], formatted[[2]]))
   }
   arguments <- if (inherits(one, "kerasgd.schedules.Schedule")) {
-    compare_schedules(one, other, tolerance = tolerance)
+    all.equal(one, other, tolerance = tolerance)
   }
   if (is.character(arguments)) arguments else sprintf("two %s that differ", formatted[[1]])
 }
 
-compare_state <- function(target, current, tolerance, origin) {
+compare_state <- function(target, current, tolerance, call = rlang::caller_env()) {
   pair <- list(one = target, other = current, tolerance = tolerance)
-  differing <- call_python("r.inspection.differing_state", pair, origin)
+  differing <- call_python("r.inspection.differing_state", pair, call = call)
   vapply(names(differing), function(role) {
     difference <- differing[[role]]
     if (is.null(difference)) {
@@ -384,37 +377,37 @@ compare_state <- function(target, current, tolerance, origin) {
   }, "", USE.NAMES = FALSE)
 }
 
-#' What `waldo::compare()`, and with it `testthat::expect_equal()`, compares: values, no pointers
+#' What `waldo::compare()` and `testthat::expect_equal()` compare: values instead of pointers
 #' @noRd
 proxy_of_optimizer <- function(x, path = "x") {
-  origin <- origin_of_call("compare_proxy")
-  check_live(x, origin)
-  facts <- optimizer_facts(x, origin)
+  check_live(x)
+  list(object = values_of_optimizer(x), path = sprintf("summary(%s)", path))
+}
+
+values_of_optimizer <- function(x, call = rlang::caller_env()) {
+  facts <- optimizer_facts(x, call = call)
   exclusions <- lapply(facts[c("patterns", "excluded")], function(x) sort(as.character(x)))
   list(
-    object = list(
-      class = class(x)[[1]],
-      settings = lapply(list_settings(x), plain_value),
-      state = c(exclusions, state_arrays(x, origin))
-    ),
-    path = sprintf("summary(%s)", path)
+    class = class(x)[[1]],
+    settings = lapply(as.list(x), plain_value, call = call),
+    state = c(exclusions, state_arrays(x, call = call))
   )
 }
 
-#' A setting without pointers, if we know what is behind them
+#' The values behind a setting, where it is an optimizer or a schedule
 #' @noRd
-plain_value <- function(x) {
+plain_value <- function(x, call = rlang::caller_env()) {
   if (is_optimizer(x)) {
-    proxy_of_optimizer(x)$object
+    values_of_optimizer(x, call = call)
   } else if (is_schedule(x)) {
-    proxy_of_schedule(x)$object
+    values_of_schedule(x, call = call)
   } else {
     x
   }
 }
 
-state_arrays <- function(x, origin) {
-  arrays <- call_python("r.inspection.state_as_doubles", list(optimizer = x), origin)
+state_arrays <- function(x, call = rlang::caller_env()) {
+  arrays <- call_python("r.inspection.state_as_doubles", list(optimizer = x), call = call)
   lapply(arrays[sort(names(arrays))], function(array) {
     values <- readBin(array[[1]], "double", n = length(array[[1]]) / 8, endian = "little")
     shape <- as.double(unlist(array[[2]]))
@@ -425,45 +418,47 @@ state_arrays <- function(x, origin) {
 # Changing it -------------------------------------------------------------------------------------
 
 update_optimizer <- function(object, ..., keep_state = FALSE) {
-  origin <- origin_of_call("update")
-  check_live(object, origin)
-  given <- given_arguments(origin)[-1]
+  check_live(object)
+  given <- given_arguments()[-1]
   changes <- given[setdiff(names(given), "keep_state")]
   known <- names_of_settings(object)
-  check_argument_names(setdiff(names(changes), known), c(known, "keep_state"), origin)
+  check_argument_names(setdiff(names(changes), known), c(known, "keep_state"))
   call_python(
-    "r.methods.updated",
-    list(optimizer = object, changes = changes, keep_state = keep_state), origin,
+    "r.inspection.updated",
+    list(optimizer = object, changes = changes, keep_state = keep_state),
     received = given
   )
 }
 
 set_on_optimizer <- function(x, name, value) {
-  origin <- list(
-    call = call("<-", call("$", quote(optimizer), as.name(name)), substitute(value)),
-    frame = environment(), caller = parent.frame()
+  rlang::local_error_call(
+    call("<-", call("$", quote(optimizer), as.name(name)), substitute(value))
   )
-  check_live(x, origin)
+  check_live(x)
+  setattr <- reticulate::import_builtins()$setattr
   if (name == "learning_rate") {
-    arguments <- list(optimizer = x, learning_rate = value)
-    call_python("r.methods.set_learning_rate", arguments, origin)
+    call_python_function(
+      setattr, list(x, name, as_python(value)),
+      received = list(learning_rate = value)
+    )
     return(invisible(x))
   }
-  check_attribute(x, name, origin)
+  check_attribute(x, name)
+  frame <- environment()
+  # Set again if that fails: through the bridge the error is a condition of ours
   tryCatch(NextMethod(), error = function(error) {
-    arguments <- list(optimizer = x, name = name, value = value)
-    call_python("r.methods.set_attribute", arguments, origin)
+    call_python_function(setattr, list(x, name, as_python(value)), list(), call = frame)
     x
   })
 }
 
-#' Refuse an argument, which the state was made for, and a name that means nothing
+#' Refuse to set an argument, on which the state depends, or an unknown attribute
 #'
-#' A class that the user made of ours has attributes of its own.
+#' A user's subclass may have attributes of its own.
 #' @noRd
-check_attribute <- function(x, name, origin) {
+check_attribute <- function(x, name, call = rlang::caller_env()) {
   settings <- names_of_settings(x)
-  if (name %in% settings) abort_fixed_argument(name, origin)
+  if (name %in% settings) abort_fixed_argument(name, call = call)
   is_private <- startsWith(name, "_")
   if (is_our_class(x) && !is_private && !reticulate::py_has_attr(x, name)) {
     abort_unknown_attribute(
@@ -472,7 +467,7 @@ check_attribute <- function(x, name, origin) {
         "What can be set is `learning_rate`;",
         "`update()` makes an optimizer that differs in other settings."
       ),
-      origin = origin
+      call = call
     )
   }
 }
@@ -488,36 +483,35 @@ is_our_class <- function(x) class(x)[[1]] %in% c(our_classes, keras_wrapper)
 
 # Its attributes and methods ----------------------------------------------------------------------
 
-# Those whose errors are to be conditions of ours
+# Their errors and warnings become conditions of this package
 documented_methods <- c(
   "apply", "apply_gradients", "build", "exclude_from_weight_decay", "finalize_variable_values",
   "get_config", "swap_ema_weights"
 )
 
 get_from_optimizer <- function(x, name) {
-  origin <- list(
-    call = call("$", quote(optimizer), as.name(name)),
-    frame = environment(), caller = parent.frame()
-  )
-  check_live(x, origin)
-  # Asked for again if that fails: through the bridge the error is a condition of ours
+  rlang::local_error_call(call("$", quote(optimizer), as.name(name)))
+  check_live(x)
+  frame <- environment()
   found <- tryCatch(NextMethod(), error = function(error) {
-    ask_again(x, name, "The optimizer", c(names_of_settings(x), names_to_complete), origin)
+    ask_again(x, name, "The optimizer", c(names_of_settings(x), names_to_complete), call = frame)
   })
   if (name %in% documented_methods) with_conditions(found) else found
 }
 
-#' What an attribute is, or why there is none; a misspelt name leads to one of those that are known
+#' Read an attribute through the bridge, so that its error is a condition of ours
+#'
+#' For a misspelt name the error suggests one of those that are known.
 #' @noRd
-ask_again <- function(x, name, what, known, origin) {
+ask_again <- function(x, name, what, known, call = rlang::caller_env()) {
   suggest <- function(error) {
     meant <- if (error$type == "AttributeError") meant_argument(name, known)
     if (!is.null(meant)) {
-      abort_unknown_attribute(what, name, meant$name, origin = origin)
+      abort_unknown_attribute(what, name, meant$name, call = call)
     }
   }
   withCallingHandlers(
-    call_python("r.methods.attribute", list(owner = x, name = name), origin),
+    call_python_function(reticulate::import_builtins()$getattr, list(x, name), call = call),
     kerasgd_python_error = suggest
   )
 }
@@ -526,13 +520,10 @@ names_to_complete <- c("built", "iterations", "variables", documented_methods)
 
 #' A method of Python whose errors and warnings are conditions with the user's call
 #'
-#' It keeps what makes it an object of Python, as which it can be handed back.
+#' Its attributes keep it a Python object, which can be passed to Python again.
 #' @noRd
 with_conditions <- function(method) {
-  called <- function(...) {
-    origin <- list(call = sys.call(), frame = environment(), caller = parent.frame())
-    call_python_method(method, list(...), origin)
-  }
+  called <- function(...) call_python_function(method, list(...))
   attributes(called) <- attributes(method)
   called
 }
@@ -541,8 +532,8 @@ complete_names <- function(x, pattern = "") {
   if (!is_live_python_object(x)) {
     return(character())
   }
-  # Python's own list is made by reading every attribute, which calls a rate that is a function
-  settings <- names(list_settings(x))
+  # Python's own completion reads every attribute, and so calls a rate that is a function
+  settings <- names(as.list(x))
   known <- sort(c(settings, names_to_complete))
   known[grepl(pattern, known)]
 }
@@ -567,18 +558,17 @@ py_get <- function(x, name) {
 NULL
 
 doubles_of_python <- function(x, ...) {
-  origin <- origin_of_call("as.double")
-  check_live(x, origin)
-  doubles_from_python(x, origin)
+  check_live(x)
+  doubles_from_python(x)
 }
 
 integers_of_python <- function(x, ...) {
-  as.integer(doubles_of_python(x))
+  as.integer(as.double(x))
 }
 
-#' Serve JAX' arrays under the names that keras3 serves them under, where that is not installed
+#' Register methods for JAX' arrays under the names that keras3 uses, where it is not installed
 #'
-#' Two packages cannot own one method: R would say at `library()` that one overwrites the other.
+#' If two packages register one method, `library()` says that one overwrites the other.
 #' @noRd
 register_for_jax <- function(keras3_is_there = nzchar(system.file(package = "keras3"))) {
   if (!keras3_is_there) {
@@ -589,7 +579,7 @@ register_for_jax <- function(keras3_is_there = nzchar(system.file(package = "ker
   }
 }
 
-#' Unless another package did
+#' Register a method, unless another package did
 #' @noRd
 register_method <- function(generic, class, method, of_package = "base") {
   where <- asNamespace(of_package)
@@ -600,8 +590,8 @@ register_method <- function(generic, class, method, of_package = "base") {
 
 # Keras' own wrapper ------------------------------------------------------------------------------
 
-# `compile()` puts it around our optimizer under the policy mixed_float16. It is not ours to define
-# methods for, so that they step back if it wraps something else, or if a package has its own.
+# `compile()` wraps our optimizer in it under the policy mixed_float16. The class is Keras', so our
+# methods step back where it wraps another optimizer, or where another package has methods for it.
 keras_wrapper <- "keras.src.optimizers.loss_scale_optimizer.LossScaleOptimizer"
 wrapper_classes <- c("kerasgd.LossScaleOptimizer", keras_wrapper)
 
@@ -641,26 +631,26 @@ our_classes <- c("kerasgd.SGD", "kerasgd.LossScaleOptimizer")
 
 is_optimizer <- function(x) inherits(x, our_classes)
 
-check_live <- function(x, origin) {
+check_live <- function(x, call = rlang::caller_env()) {
   if (!is_live_python_object(x)) {
-    abort_earlier_session(x, origin)
+    abort_earlier_session(x, call = call)
   }
 }
 
-#' What is handed to Python, as in `compile(optimizer = optimizer)`, is asked for by reticulate
+#' reticulate calls this before it converts an object, as in `compile(optimizer = optimizer)`
 #' @noRd
 refuse_empty <- function(x, convert = FALSE) {
-  check_live(x, origin_of_conversion())
+  check_live(x, call = frame_of_conversion())
   x
 }
 
 #' Refuse a call whose argument `optimizer` is missing or something else
 #' @noRd
-check_optimizer <- function(given, origin) {
+check_optimizer <- function(given, call = rlang::caller_env()) {
   requirement <- "an optimizer made by `optimizer_sgd()` or `optimizer_loss_scale()`"
-  check_given(given, "optimizer", requirement, origin)
+  check_given(given, "optimizer", requirement, call = call)
   if (!is_optimizer(given$optimizer)) {
-    abort_argument("optimizer", requirement, given$optimizer, origin = origin)
+    abort_argument(given$optimizer, requirement, arg = "optimizer", call = call)
   }
-  check_live(given$optimizer, origin)
+  check_live(given$optimizer, call = call)
 }

@@ -90,7 +90,7 @@
 #' from the end of each epoch to the beginning of the next the model then has its averages.
 #'
 #' @section Errors:
-#' All errors have the class `kerasgd_error` and the call of `optimizer_sgd()`.
+#' They have the class `kerasgd_error` and the call of `optimizer_sgd()`.
 #' * `kerasgd_argument_error`: an argument is not as described above. Its fields are `argument`,
 #'   `requirement`, `received` and `hint`.
 #' * `kerasgd_unknown_argument_error` (a `kerasgd_argument_error`): there is no argument of this
@@ -177,6 +177,6 @@ optimizer_sgd <- function(learning_rate = 0.01,
                           ...,
                           loss_scale_factor = NULL,
                           gradient_accumulation_steps = NULL) {
-  origin <- origin_of_call("optimizer_sgd")
-  call_python("SGD", given_arguments(origin), origin)
+  call_python("SGD", given_arguments())
 }
+class(optimizer_sgd) <- c("kerasgd_constructor", "function")

@@ -68,31 +68,29 @@ NULL
 #' @rdname save_optimizer
 #' @export
 save_optimizer <- function(optimizer, file, ...) {
-  origin <- origin_of_call("save_optimizer")
-  given <- known_arguments(origin)
-  check_optimizer(given, origin)
-  check_given(given, "file", "the path of a file", origin)
-  check_string(file, "file", origin)
+  given <- known_arguments()
+  check_optimizer(given)
+  check_given(given, "file", "the path of a file")
+  check_string(file)
   if (!dir.exists(dirname(file))) {
-    abort_argument("file", "in a folder that exists", file, origin = origin)
+    abort_argument(file, "in a folder that exists")
   }
   if (dir.exists(file)) {
-    abort_argument("file", "the path of a file", file, hint = "It is a folder.", origin = origin)
+    abort_argument(file, "the path of a file", hint = "It is a folder.")
   }
   path <- normalizePath(file, mustWork = FALSE)
-  call_python("save_optimizer", list(optimizer = optimizer, file = path), origin)
+  call_python("save_optimizer", list(optimizer = optimizer, file = path))
   invisible(file)
 }
 
 #' @rdname save_optimizer
 #' @export
 load_optimizer <- function(file, model = NULL, strict = TRUE, ...) {
-  origin <- origin_of_call("load_optimizer")
-  given <- known_arguments(origin)
-  check_given(given, "file", "the path of an existing file", origin)
-  check_file(file, "file", origin)
+  given <- known_arguments()
+  check_given(given, "file", "the path of an existing file")
+  check_file(file)
   path <- normalizePath(file)
   call_python(
-    "r.methods.load_optimizer", list(file = path, model = model, strict = strict), origin
+    "r.methods.load_optimizer", list(file = path, model = model, strict = strict)
   )
 }

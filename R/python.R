@@ -1,5 +1,5 @@
-# The only file that talks to Python: finding and starting it, calling it, converting values.
-# (setup.R uses reticulate's commands for virtual environments.)
+# Python from R: calling it, finding and starting it, converting values. (setup.R makes environments
+# for it; attributes of Python objects are read where they are needed.)
 
 session <- new.env(parent = emptyenv())
 
@@ -7,58 +7,49 @@ session <- new.env(parent = emptyenv())
 
 #' Call a function of the Python package kerasgd
 #'
-#' Nothing is raised through reticulate: `kerasgd.bridge` brings errors and warnings back as data.
-#'
 #' @param name The name of the function in Python, as in `callbacks.LearningRateFunction`.
 #' @param arguments A named list of R values.
-#' @param origin Where conditions come from, see `origin_of_call()`.
 #' @param received The R values that errors describe, by the names of the user's arguments.
 #' @noRd
-call_python <- function(name, arguments, origin, received = arguments) {
+call_python <- function(name, arguments, received = arguments, call = rlang::caller_env()) {
   force(arguments) # what R itself refuses is refused before Python starts
-  kerasgd <- python_package(origin)
-  keywords <- reticulate::py_dict(names(arguments), lapply(unname(arguments), as_python))
-  callable <- Reduce(reticulate::py_get_attr, strsplit(name, ".", fixed = TRUE)[[1]], kerasgd)
-  signal_outcome(session$bridge_call(callable, list(), keywords), received, origin)
+  kerasgd <- python_package(call = call)
+  fn <- Reduce(reticulate::py_get_attr, strsplit(name, ".", fixed = TRUE)[[1]], kerasgd)
+  call_python_function(fn, lapply(arguments, as_python), received, call = call)
 }
 
-#' Call a method of a Python object, with arguments as reticulate converts them
+#' Call any function of Python, or a method, with arguments as reticulate converts them
+#'
+#' Nothing is raised through reticulate: `kerasgd.r.bridge` brings errors and warnings back as data.
 #' @noRd
-call_python_method <- function(method, arguments, origin) {
-  force(arguments)
+call_python_function <- function(fn, arguments, received = arguments, call = rlang::caller_env()) {
+  python_package(call = call) # before `arguments` are evaluated: `as_python()` needs it
   named <- nzchar(rlang::names2(arguments))
   keywords <- reticulate::py_dict(names(arguments)[named], unname(arguments[named]))
-  python_package(origin)
-  outcome <- session$bridge_call(method, unname(arguments[!named]), keywords)
-  signal_outcome(outcome, arguments, origin)
-}
-
-#' The value of an outcome (`kerasgd.bridge.Outcome`), or its error and its warnings as R's
-#' @noRd
-signal_outcome <- function(outcome, received, origin) {
+  outcome <- session$bridge_call(fn, unname(arguments[!named]), keywords)
   for (warning in outcome$warnings) {
-    warn_kerasgd(warning, origin)
+    warn_kerasgd(warning, call = call)
   }
   if (!is.null(outcome$error)) {
-    signal_python_error(outcome$error, outcome$exception, received, origin)
+    signal_python_error(outcome$error, outcome$exception, received, call = call)
   }
   outcome$value
 }
 
 #' The Python package kerasgd; the first use starts Python
 #' @noRd
-python_package <- function(origin) {
+python_package <- function(call = rlang::caller_env()) {
   if (is.null(session$kerasgd)) {
-    start_python(origin)
-    session$kerasgd <- import_package(origin)
+    start_python(call = call)
+    session$kerasgd <- import_package(call = call)
     session$bridge_call <- session$kerasgd$r$bridge$call # looked up once: it takes a while
   }
   session$kerasgd
 }
 
-#' Have Keras know our classes from the moment that it is imported, by whomever
+#' Register our classes as soon as Keras is imported, whoever imports it
 #'
-#' What `load_model()` finds in a file is looked up among the classes that are there.
+#' `load_model()` finds registered classes only.
 #' @noRd
 follow_keras <- function() {
   startup <- system.file("startup", package = "kerasgd")
@@ -66,7 +57,7 @@ follow_keras <- function() {
   module$follow(system.file("python", package = "kerasgd"))
 }
 
-import_package <- function(origin) {
+import_package <- function(call = rlang::caller_env()) {
   path <- system.file("python", package = "kerasgd")
   tryCatch(
     {
@@ -86,7 +77,7 @@ import_package <- function(origin) {
       abort_environment(
         sprintf("Keras could not be loaded by Python (%s).", facts$python),
         "See `kerasgd_sitrep()`.",
-        facts = facts, origin = origin, parent = error
+        facts = facts, parent = error, call = call
       )
     }
   )
@@ -94,9 +85,9 @@ import_package <- function(origin) {
 
 # Finding and starting Python ---------------------------------------------------------------------
 
-#' Ask reticulate to look for our environment, should nothing else be named
+#' Have reticulate look for our environment, unless another is named
 #'
-#' A delayed import starts nothing. It has to wait while Python runs, since it would not be delayed.
+#' A delayed import does not start Python. While Python runs it would not be delayed.
 #' @noRd
 prefer_our_environment <- function() {
   if (!reticulate::py_available(initialize = FALSE)) {
@@ -106,11 +97,11 @@ prefer_our_environment <- function() {
 
 our_environment <- "r-kerasgd"
 
-#' Say what reticulate should install if it makes an environment itself (from 1.41 on)
+#' Declare what reticulate should install if it makes an environment itself (from 1.41 on)
 #'
 #' Only before Python starts: afterwards reticulate would install at once, or warn. A backend is
-#' asked for where none is chosen by others: keras3 chooses one itself, and an environment that is
-#' there already has its own, which reticulate (from 1.44 on) would compare with ours.
+#' declared only where nothing else chooses one: keras3 does, and an existing environment has its
+#' own, which reticulate (from 1.44 on) would compare with ours.
 #' @noRd
 declare_python_requirements <- function() {
   if (!reticulate_makes_environments() || reticulate::py_available(initialize = FALSE)) {
@@ -128,35 +119,34 @@ reticulate_makes_environments <- function() {
   "py_require" %in% getNamespaceExports("reticulate")
 }
 
-#' Is a Python chosen already, as far as that can be seen without looking for one?
+#' Is a Python named, or our environment there? (No search is made.)
 #' @noRd
 is_environment_named <- function() {
   named <- Sys.getenv(c("RETICULATE_PYTHON", "RETICULATE_PYTHON_ENV", "VIRTUAL_ENV"))
   any(nzchar(named) & named != "managed") || reticulate::virtualenv_exists(our_environment)
 }
 
-#' Start Python, unless it cannot do
+#' Start Python, if it has what is needed
 #'
-#' What is missing is found out beforehand in a process of its own: R can start only one Python a
-#' session, and it should not be one that is of no use.
+#' A separate process looks first: R can start only one Python a session, so it must be usable.
 #' @noRd
-start_python <- function(origin) {
+start_python <- function(call = rlang::caller_env()) {
   facts <- environment_facts()
-  check_environment(facts, origin)
+  check_environment(facts, call = call)
   choose_backend(facts)
   tryCatch(
     reticulate::py_config(),
     error = function(error) {
       abort_environment(
         "Python could not be started.", advice_to_install,
-        facts = facts, origin = origin, parent = error
+        facts = facts, parent = error, call = call
       )
     }
   )
-  # Another one than foreseen: another package may have asked for it, or reticulate has just made it
+  # Not the expected one: another package asked for it, or reticulate has just made it
   if (!identical(facts$python, running_python())) {
     facts <- environment_facts()
-    check_environment(facts, origin)
+    check_environment(facts, call = call)
     choose_backend(facts)
   }
 }
@@ -184,20 +174,20 @@ find_python <- function() {
 }
 
 discover_python <- function() {
-  # A mere look must neither ask to install Miniconda nor have reticulate make an environment
+  # Looking must not offer to install Miniconda, nor make an environment
   quietly <- c(RETICULATE_MINICONDA_ENABLED = "FALSE", RETICULATE_USE_MANAGED_VENV = "false")
   quietly <- quietly[is.na(Sys.getenv(names(quietly), NA))]
   if (length(quietly) > 0) {
     do.call(Sys.setenv, as.list(quietly))
     on.exit(Sys.unsetenv(names(quietly)))
   }
-  # Pythons that cannot be run are tried inside with try(), which prints what went wrong
+  # reticulate runs Pythons inside try(), which prints their failures
   old <- options(show.error.messages = FALSE)
   on.exit(options(old), add = TRUE)
   found <- tryCatch(
     suppressWarnings(
-      # Without arguments, newer versions look where they will at the start: in the environments
-      # that delayed imports name, keras3's before ours. Older ones have to be told.
+      # Without arguments, newer versions search as they do when they start Python: the environments
+      # of delayed imports, keras3's before ours. Older ones must be given ours.
       if (reticulate_makes_environments()) {
         reticulate::py_discover_config()
       } else {
@@ -251,10 +241,10 @@ loaded_backend <- function() {
   if (loaded) reticulate::import("keras")$backend$backend()
 }
 
-#' Have Keras use the backend that is installed, where the one it would use is not
+#' Make Keras use an installed backend, where the one it would use is not installed
 #'
-#' Keras uses TensorFlow unless told otherwise, also in an environment made for JAX or PyTorch. A
-#' choice that the user made by `KERAS_BACKEND` stands.
+#' Keras uses TensorFlow by default, even in an environment made for JAX or PyTorch. A choice made
+#' by `KERAS_BACKEND` stands.
 #' @noRd
 choose_backend <- function(facts) {
   if (is.null(facts$backend) || facts$chosen || !is.null(loaded_backend())) {
@@ -274,11 +264,11 @@ choose_backend_at_start <- function() {
 
 # Converting --------------------------------------------------------------------------------------
 
-#' An R value as Python is to see it
+#' Convert an R value for Python
 #'
-#' What Python can say goes over exactly. What it would see as something else (`NA` as `True`) or
-#' cannot see at all goes over as `kerasgd.errors.Described`, which every rule refuses in
-#' words that are given here.
+#' Values that Python can express arrive exactly. Those that would arrive as something else (`NA` as
+#' `True`), or not at all, become `kerasgd.errors.Described`, which argument rules refuse with the
+#' description that R gives here.
 #' @noRd
 as_python <- function(x) {
   if (is.null(x) || is_live_python_object(x)) {
@@ -305,7 +295,7 @@ vector_as_python <- function(x) {
     return(unrepresentable(x))
   }
   if (is_any_na(x)) {
-    # one by one, so that a rule for several values can say which one it refuses
+    # one by one, so that a rule for several values can name the element that it refuses
     return(if (length(x) == 1) unrepresentable(x) else list_as_python(as.list(as.vector(x))))
   }
   plain <- as.vector(x)
@@ -331,12 +321,11 @@ list_as_python <- function(x) {
   }
 }
 
-#' A function, with the names of the arguments it cannot do without, and with R's words for what it
-#' last returned
+#' Convert a function, with its required arguments and a description of its last result
 #'
-#' To Python every R function looks like `(*args, **kwargs)`. What it returns is converted by
-#' `as_python()` as well, so that `NA` does not arrive as a number. From Python a wrapper would come
-#' back: the function itself is left in the session, see `revealed_function()`.
+#' To Python every R function looks like `(*args, **kwargs)`. Its results are converted by
+#' `as_python()` as well, so that `NA` does not arrive as a number. Python would return a wrapper,
+#' so the function itself comes back through the session, see `revealed_function()`.
 #' @noRd
 foreign_function <- function(fn) {
   result <- NULL
@@ -351,7 +340,7 @@ foreign_function <- function(fn) {
   )
 }
 
-#' The R function inside a `kerasgd.foreign.ForeignFunction`; anything else as it is
+#' The R function inside a `kerasgd.functions.ForeignFunction`; anything else as it is
 #' @noRd
 revealed_function <- function(x) {
   if (!inherits(x, "kerasgd.functions.ForeignFunction")) {
@@ -375,12 +364,12 @@ unrepresentable <- function(x, hint = NULL) {
 
 #' The numbers of a Keras variable or a tensor, exactly
 #' @noRd
-doubles_from_python <- function(x, origin) {
-  bytes <- call_python("r.transfer.as_doubles", list(values = x), origin)
+doubles_from_python <- function(x, call = rlang::caller_env()) {
+  bytes <- call_python("r.transfer.as_doubles", list(values = x), call = call)
   readBin(bytes, "double", n = length(bytes) / 8, endian = "little")
 }
 
-#' The numbers of an array of R as bytes, exactly, and its shape, for `kerasgd.transfer`
+#' The numbers of an array of R as bytes, exactly, and its shape, for `kerasgd.r.transfer`
 #' @noRd
 array_for_python <- function(x) {
   list(

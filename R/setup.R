@@ -50,23 +50,22 @@ install_kerasgd <- function(backend = c("tensorflow", "jax", "torch"),
                             ...,
                             python = NULL,
                             gpu = NA) {
-  origin <- origin_of_call("install_kerasgd")
-  known_arguments(origin)
+  known_arguments()
   if (missing(backend)) backend <- names(backends)[[1]]
-  check_choice(backend, names(backends), "backend", origin)
-  check_string(envname, "envname", origin)
+  check_choice(backend, names(backends))
+  check_string(envname)
   if (!is.null(python)) {
-    check_file(python, "python", origin, "the path of an existing file, or {null}")
+    check_file(python, "the path of an existing file, or {null}")
   }
-  check_gpu(gpu, origin)
+  check_gpu(gpu)
 
   if (reticulate::virtualenv_exists(envname)) {
     say_what_is_kept(envname, python)
   } else {
-    make_environment(envname, python, origin)
+    make_environment(envname, python)
   }
   for (installation in installations(backend, gpu = wants_gpu(gpu))) {
-    fill_environment(envname, installation, origin)
+    fill_environment(envname, installation)
   }
   say_what_next(envname, backend)
   invisible(environment_path(envname))
@@ -82,13 +81,13 @@ say_what_is_kept <- function(envname, python) {
   }
 }
 
-make_environment <- function(envname, python, origin) {
+make_environment <- function(envname, python, call = rlang::caller_env()) {
   if (is.null(python)) {
-    python <- starter_python(origin)
+    python <- starter_python(call = call)
   } else {
-    check_starter(python, origin)
+    check_starter(python, call = call)
   }
-  # The program itself: pyenv puts a script in its place, which reticulate 1.41 cannot deal with
+  # The program itself: pyenv's script in its place is more than reticulate 1.41 can handle
   python <- ask_python(python)$executable
   cli::cli_alert_info("Making the virtual environment {.path {envname}} with {.file {python}}")
   tryCatch(
@@ -99,13 +98,13 @@ make_environment <- function(envname, python, origin) {
       abort_environment(
         sprintf("The virtual environment \"%s\" could not be made.", envname),
         said_by_reticulate(error),
-        facts = NULL, origin = origin
+        facts = NULL, call = call
       )
     }
   )
 }
 
-fill_environment <- function(envname, installation, origin) {
+fill_environment <- function(envname, installation, call = rlang::caller_env()) {
   cli::cli_alert_info("Installing {.val {installation$packages}}")
   tryCatch(
     without_libraries_of_r(reticulate::virtualenv_install(
@@ -119,13 +118,13 @@ fill_environment <- function(envname, installation, origin) {
           said_by_reticulate(error),
           "What pip said above tells why; a fresh environment may help (another `envname`)."
         ),
-        facts = NULL, origin = origin
+        facts = NULL, call = call
       )
     }
   )
 }
 
-#' In the message itself: a parent is shown by R's console, and by little else
+#' In the message itself, since a parent is shown by R's console and few other front ends
 #' @noRd
 said_by_reticulate <- function(error) paste("reticulate said:", conditionMessage(error))
 
@@ -140,7 +139,7 @@ installations <- function(backend, gpu, system = this_system()) {
     if (reticulate_is_old(utils::packageVersion("reticulate"))) "numpy<2"
   )
   if (backend == "torch" && system == "Linux" && !gpu) {
-    # Alone, since that index has nothing but PyTorch. Next to pip's own, the build for CUDA would
+    # Alone, since that index has no Keras. Together with pip's own index, the build for CUDA would
     # win whenever it is newer.
     list(
       list(packages = "torch", options = paste("--index-url", torch_index_for_cpu)),
@@ -153,8 +152,7 @@ installations <- function(backend, gpu, system = this_system()) {
 
 torch_index_for_cpu <- "https://download.pytorch.org/whl/cpu"
 
-#' The distribution of a backend; keras3 asks for the same ones, and two builds of TensorFlow do not
-#' go together
+#' The distribution of a backend: the same as keras3's, since two builds of TensorFlow conflict
 #' @noRd
 backend_requirement <- function(backend, gpu, system = this_system()) {
   switch(backend,
@@ -172,18 +170,16 @@ backend_requirement <- function(backend, gpu, system = this_system()) {
 
 this_system <- function() Sys.info()[["sysname"]]
 
-check_gpu <- function(gpu, origin, system = this_system()) {
+check_gpu <- function(gpu, system = this_system(), call = rlang::caller_env()) {
   if (!is.logical(gpu) || length(gpu) != 1) {
-    abort_argument(
-      "gpu", "{true}, {false}, or `NA` to look for an NVIDIA device", gpu,
-      origin = origin
-    )
+    requirement <- "{true}, {false}, or `NA` to look for an NVIDIA device"
+    abort_argument(gpu, requirement, call = call)
   }
   if (isTRUE(gpu) && system != "Linux") {
     abort_argument(
-      "gpu", sprintf("{false} or `NA` on %s", system), gpu,
+      gpu, sprintf("{false} or `NA` on %s", system),
       "The builds for an NVIDIA GPU are installed on Linux only; on Windows use WSL.",
-      origin = origin
+      call = call
     )
   }
 }
@@ -216,9 +212,9 @@ has_nvidia_device <- function(system = this_system()) {
   )
 }
 
-#' The first Python on the search path that can make an environment that will do
+#' The first Python on the search path that can make a usable environment
 #' @noRd
-starter_python <- function(origin) {
+starter_python <- function(call = rlang::caller_env()) {
   candidates <- unique(Sys.which(
     c("python3", "python3.14", "python3.13", "python3.12", "python3.11", "python")
   ))
@@ -231,16 +227,16 @@ starter_python <- function(origin) {
   abort_environment(
     sprintf("No Python %s or newer that R could use is on the search path.", oldest$python),
     c(problems_in_words(unlist(problems, recursive = FALSE)), advice_to_find_a_starter),
-    facts = NULL, origin = origin
+    facts = NULL, call = call
   )
 }
 
-check_starter <- function(python, origin) {
+check_starter <- function(python, call = rlang::caller_env()) {
   problems <- problems_in_words(starter_problems(python))
   if (length(problems) > 0) {
     abort_environment(
       problems[[1]], c(problems[-1], advice_to_find_a_starter),
-      facts = NULL, origin = origin
+      facts = NULL, call = call
     )
   }
 }
@@ -308,9 +304,9 @@ say_what_next <- function(envname, backend) {
   }
 }
 
-#' The code by which reticulate takes an environment; `NULL` if it does so by itself
+#' The code that makes reticulate use an environment; `NULL` if it does so by itself
 #'
-#' `RETICULATE_PYTHON` counts for more than `use_virtualenv()`.
+#' `RETICULATE_PYTHON` takes precedence over `use_virtualenv()`.
 #' @noRd
 how_to_use <- function(envname, python) {
   chosen <- Sys.getenv("RETICULATE_PYTHON")

@@ -1,7 +1,7 @@
 #' Run the contract of SGD against an installed Keras
 #'
-#' Every sentence of the documentation of [optimizer_sgd()] is a clause of a contract, with checks
-#' that compare what an optimizer does with a reference in NumPy or a closed form.
+#' What the documentation of [optimizer_sgd()] promises is a contract of numbered clauses, with
+#' checks that compare what an optimizer does with a reference in NumPy or a closed form.
 #' `sgd_conformance()` runs them, for kerasgd or for another optimizer class, as
 #' `python -m kerasgd.conformance` does.
 #'
@@ -42,42 +42,42 @@ sgd_conformance <- function(subject = "kerasgd:SGD",
                             ...,
                             backend = NULL,
                             python_for = NULL) {
-  origin <- origin_of_call("sgd_conformance")
-  known_arguments(origin)
-  check_string(subject, "subject", origin)
-  if (!is.null(clause)) clause <- check_clause(clause, origin)
-  if (!is.null(backend)) check_choice(backend, names(backends), "backend", origin)
-  if (!is.null(python_for)) check_pythons(python_for, "python_for", origin)
+  known_arguments()
+  check_string(subject)
+  if (!is.null(clause)) clause <- check_clause(clause)
+  if (!is.null(backend)) check_choice(backend, names(backends))
+  if (!is.null(python_for)) check_pythons(python_for)
 
   facts <- environment_facts()
   if (!is.null(backend)) facts$backend <- backend
-  check_environment(facts, origin)
-  results <- run_conformance(facts, subject, clause, python_for, origin)
+  check_environment(facts)
+  results <- run_conformance(facts, subject, clause, python_for)
   new_sgd_conformance(results, subject, facts$backend)
 }
 
-check_clause <- function(x, origin) {
+check_clause <- function(x, arg = rlang::caller_arg(x), call = rlang::caller_env()) {
+  force(arg) # before `x` changes
   if (rlang::is_scalar_double(x) || rlang::is_scalar_integer(x)) {
     x <- format(x)
   }
   if (!is_string(x)) {
     requirement <- "a section or clause such as \"5\" or \"5.2\", or {null}"
-    abort_argument("clause", requirement, x, origin = origin)
+    abort_argument(x, requirement, arg = arg, call = call)
   }
   x
 }
 
-check_pythons <- function(x, argument, origin) {
+check_pythons <- function(x, arg = rlang::caller_arg(x), call = rlang::caller_env()) {
   named <- is.character(x) && length(x) > 0 && all(rlang::names2(x) %in% names(backends))
   if (!named || !all(file.exists(x))) {
     requirement <- "paths of Pythons, named by their backends, or {null}"
-    abort_argument(argument, requirement, x, origin = origin)
+    abort_argument(x, requirement, arg = arg, call = call)
   }
 }
 
 #' Run the command, and read what it wrote
 #' @noRd
-run_conformance <- function(facts, subject, clause, python_for, origin) {
+run_conformance <- function(facts, subject, clause, python_for, call = rlang::caller_env()) {
   written <- tempfile(fileext = ".json")
   said <- tempfile()
   on.exit(unlink(c(written, said)))
@@ -100,18 +100,9 @@ run_conformance <- function(facts, subject, clause, python_for, origin) {
     )
   )
   if (!file.exists(written)) {
-    abort_conformance(readLines(said, warn = FALSE), origin)
+    abort_conformance(readLines(said, warn = FALSE), call = call)
   }
   jsonlite::read_json(written)
-}
-
-abort_conformance <- function(lines, origin) {
-  last <- utils::tail(c("Python said nothing.", lines), 1)
-  abort_kerasgd(
-    c("The contract could not be run.", i = sub("^.*: error: ", "", last)),
-    class = "kerasgd_conformance_error",
-    output = lines, origin = origin
-  )
 }
 
 new_sgd_conformance <- function(records, subject, backend) {

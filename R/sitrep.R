@@ -43,7 +43,7 @@ kerasgd_available <- function() {
 }
 
 judge <- function(facts) {
-  # of an environment that reticulate has yet to make nothing can be said
+  # An environment that reticulate has yet to make cannot be judged
   facts$problems <- if (!facts$managed) environment_problems(facts)
   facts$fits <- !facts$managed && length(facts$problems) == 0
   structure(facts, class = "kerasgd_sitrep")

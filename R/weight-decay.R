@@ -43,12 +43,11 @@
 #' # What is no regular expression is refused
 #' try(exclude_from_weight_decay(optimizer, "(bias"))
 exclude_from_weight_decay <- function(optimizer, var_names = NULL, var_list = NULL, ...) {
-  origin <- origin_of_call("exclude_from_weight_decay")
-  given <- known_arguments(origin)
-  check_optimizer(given, origin)
+  given <- known_arguments()
+  check_optimizer(given)
   call_python(
     "r.methods.exclude_from_weight_decay",
-    list(optimizer = optimizer, var_names = var_names, var_list = var_list), origin
+    list(optimizer = optimizer, var_names = var_names, var_list = var_list)
   )
   invisible(optimizer)
 }

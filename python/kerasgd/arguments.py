@@ -384,7 +384,11 @@ def check_no_unknown(extra: Mapping[str, object], function: str, known: Collecti
 
 
 def suggest(argument: str, known: Collection[str]) -> tuple[str | None, str | None]:
-    """The name in `known` that `argument` stands for, with a hint; None where there is none."""
+    """The name in `known` that `argument` stands for, with a hint; None where there is none.
+
+    R has a search of its own (`meant_argument()`), because it refuses a misspelt name before Python
+    starts. Both read the same list of hints first.
+    """
     for meant, hint in hints().get(argument.lower(), ()):
         if meant in known:
             return meant, hint

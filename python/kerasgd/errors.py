@@ -219,6 +219,6 @@ def element_of(values: Any, index: int) -> object:
 
 
 def brought_by(value: object, attribute: str) -> str | None:
-    """What R handed over (see foreign.py) brings its own words."""
+    """The value's own description or hint: R gives its values one (see `Described`)."""
     words = getattr(value, attribute, None)
     return words if isinstance(words, str) else None

@@ -21,14 +21,14 @@ skip_if_no_keras <- function() {
   testthat::skip_if_not(is.null(keras_obstacle()), keras_obstacle())
 }
 
-# What R's own functions keep of an object of Python
+# What `saveRDS()` and `readRDS()` leave of a Python object
 restored_by_r <- function(object) {
   file <- withr::local_tempfile()
   saveRDS(object, file)
   readRDS(file)
 }
 
-# On its way to Python, before we are asked
+# Newer versions of reticulate refuse it before they call our method
 skip_if_reticulate_refuses_empty_objects <- function() {
   testthat::skip_if(
     utils::packageVersion("reticulate") >= "1.41",

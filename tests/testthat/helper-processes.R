@@ -1,4 +1,4 @@
-# Python changes these when it starts; a new process is to find them as this one did.
+# Python changes these when it starts; a new process gets them as they were.
 environment_at_start <- Sys.getenv(
   c("PATH", "PYTHONPATH", "VIRTUAL_ENV", "R_SESSION_INITIALIZED"), NA,
   names = TRUE

@@ -112,6 +112,24 @@ test_that("a typing error leads to the argument, and a name like no other to non
   expect_null(meant_argument("epsilon", known))
 })
 
+test_that("Python's own search suggests the same names", {
+  skip_if_no_keras()
+  suggested <- function(name) {
+    call_python("arguments.suggest", list(argument = name, known = as.list(known)))[[1]]
+  }
+  hints <- argument_hints()
+  swapped <- sub("(.)(.)$", "\\2\\1", setdiff(known, "name")) # too short for R
+  for (name in c(
+    hints$misspelt[hints$meant %in% known], sub("^(.)(.)", "\\1", known), swapped, toupper(known),
+    gsub("_", ".", known), substr(known, 1, 4)
+  )) {
+    expect_equal(suggested(name), meant_argument(name, known)$name)
+  }
+  for (name in c("jit", "amsgrad", "epsilon")) {
+    expect_null(suggested(name))
+  }
+})
+
 test_that("an error in what the user wrote for an argument has the user's call", {
   call_of <- function(expr) deparse(conditionCall(tryCatch(expr, error = identity)))
   expect_equal(call_of(optimizer_sgd(no_such_rate)), "optimizer_sgd(no_such_rate)")
@@ -121,7 +139,7 @@ test_that("an error in what the user wrote for an argument has the user's call",
 })
 
 test_that("exactly the arguments that the user gave are handed over", {
-  f <- function(a = 1, b = 2, ..., c = 3) given_arguments(origin_of_call("f"))
+  f <- function(a = 1, b = 2, ..., c = 3) given_arguments()
   expect_equal(f(), list())
   expect_equal(f(1), list(a = 1))
   expect_equal(f(b = NULL), list(b = NULL))

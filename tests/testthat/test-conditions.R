@@ -1,8 +1,8 @@
-origin <- list(call = quote(f(x = 1)), frame = globalenv(), caller = globalenv())
+call <- quote(f(x = 1))
 
 caught <- function(expr) tryCatch(expr, condition = identity)
 
-# As kerasgd.bridge hands it over
+# As `kerasgd.r.bridge` returns it
 python_error <- function(kind = "other", ...) {
   utils::modifyList(
     list(kind = kind, type = "ValueError", message = "It failed.", traceback = "Traceback ..."),
@@ -10,8 +10,26 @@ python_error <- function(kind = "other", ...) {
   )
 }
 
+test_that("an error names a function by its own name, however it was called", {
+  skip_if_no_keras()
+  call_of <- function(expr) deparse(conditionCall(tryCatch(expr, error = identity)))
+  expect_equal(call_of(lapply(-1, optimizer_sgd)), "optimizer_sgd(X[[i]], ...)")
+  expect_equal(call_of(kerasgd::optimizer_sgd(-1)), "kerasgd::optimizer_sgd(-1)")
+
+  empty <- restored_by_r(optimizer_sgd())
+  expect_equal(call_of(format(empty)), "format(empty)")
+  expect_equal(call_of(lapply(list(empty), format)), "format(X[[i]], ...)")
+  expect_equal(call_of(empty$momentum), "optimizer$momentum")
+  expect_equal(call_of(empty$learning_rate <- 1), "optimizer$learning_rate <- 1")
+
+  # R calls methods of as.double() without a frame of the generic
+  empty <- restored_by_r(reticulate::import("keras")$Variable(1))
+  expect_equal(call_of(as.numeric(empty)), "as.double(empty)")
+  expect_equal(call_of(as.integer(empty)), "as.double(x)")
+})
+
 test_that("an error about an argument carries the rule and the value", {
-  error <- caught(abort_argument("x", "a number, or {null}", 1:2, "Try {true}.", origin))
+  error <- caught(abort_argument(1:2, "a number, or {null}", "Try {true}.", arg = "x", call = call))
   expect_s3_class(
     error, c("kerasgd_argument_error", "kerasgd_error", "rlang_error", "error", "condition"),
     exact = TRUE
@@ -25,13 +43,14 @@ test_that("an error about an argument carries the rule and the value", {
 })
 
 test_that("what is not known of an argument is NULL", {
-  expect_null(caught(abort_argument("x", "a number", 1, origin = origin))$hint)
-  expect_null(caught(abort_unknown_argument("x", origin = origin))$suggestion)
-  expect_null(caught(abort_unknown_argument("x", origin = origin))$hint)
+  x <- 1
+  expect_null(caught(abort_argument(x, "a number", call = call))$hint)
+  expect_null(caught(abort_unknown_argument("x", call = call))$suggestion)
+  expect_null(caught(abort_unknown_argument("x", call = call))$hint)
 })
 
 test_that("an error about a name carries what was probably meant", {
-  error <- caught(abort_unknown_argument("lr", 1, "learning_rate", "Or {null}.", origin))
+  error <- caught(abort_unknown_argument("lr", 1, "learning_rate", "Or {null}.", call = call))
   expect_s3_class(error, c(
     "kerasgd_unknown_argument_error", "kerasgd_argument_error", "kerasgd_error",
     "rlang_error", "error", "condition"
@@ -39,15 +58,15 @@ test_that("an error about a name carries what was probably meant", {
   expect_equal(error$suggestion, "learning_rate")
   expect_snapshot({
     cat(conditionMessage(error))
-    cat(conditionMessage(caught(abort_unknown_argument("jit", origin = origin))))
-    cat(conditionMessage(caught(abort_repeated_argument("x", origin))))
-    cat(conditionMessage(caught(abort_unnamed_argument(5, after = "name", origin))))
+    cat(conditionMessage(caught(abort_unknown_argument("jit", call = call))))
+    cat(conditionMessage(caught(abort_repeated_argument("x", call = call))))
+    cat(conditionMessage(caught(abort_unnamed_argument(5, after = "name", call = call))))
   })
 })
 
 test_that("an error about the environment carries the facts", {
   error <- caught(
-    abort_environment("No Keras.", c("Install it.", "Restart R."), list(keras = NULL), origin)
+    abort_environment("No Keras.", c("Install it.", "Restart R."), list(keras = NULL), call = call)
   )
   expect_s3_class(
     error, c("kerasgd_environment_error", "kerasgd_error", "rlang_error", "error", "condition"),
@@ -58,7 +77,9 @@ test_that("an error about the environment carries the facts", {
 })
 
 test_that("each kind of Python error has its class", {
-  signal <- function(...) caught(signal_python_error(python_error(...), NULL, list(x = NA), origin))
+  signal <- function(...) {
+    caught(signal_python_error(python_error(...), NULL, list(x = NA), call = call))
+  }
   refused <- signal("argument", argument = "x", requirement = "{true} or {false}")
   expect_s3_class(refused, "kerasgd_argument_error")
   expect_equal(refused$message, "`x` must be `TRUE` or `FALSE`, not `NA`.")
@@ -97,7 +118,7 @@ test_that("a state error is said once, with its advice", {
 
 test_that("another Python error is one sentence, with all of it as the parent", {
   text <- "Layer 'a' has 1.5 units. Give a whole number.\nSee the manual."
-  error <- caught(abort_python(python_error(message = text), "the exception", origin))
+  error <- caught(abort_python(python_error(message = text), "the exception", call = call))
   expect_equal(error$message, "Layer 'a' has 1.5 units.")
   expect_equal(error$type, "ValueError")
   expect_equal(error$traceback, "Traceback ...")
@@ -105,7 +126,7 @@ test_that("another Python error is one sentence, with all of it as the parent", 
   expect_equal(conditionCall(error), quote(f(x = 1)))
   expect_equal(conditionMessage(error$parent), paste0("ValueError: ", text))
 
-  silent <- caught(abort_python(python_error(message = " "), NULL, origin))
+  silent <- caught(abort_python(python_error(message = " "), NULL, call = call))
   expect_equal(silent$message, "ValueError")
   expect_equal(conditionMessage(silent$parent), "ValueError")
 })
@@ -136,7 +157,7 @@ test_that("R has a word for each of Python's marks", {
 })
 
 test_that("a warning has a class and the user's call", {
-  warning <- caught(warn_kerasgd("Mind the step.", origin))
+  warning <- caught(warn_kerasgd("Mind the step.", call = call))
   expect_s3_class(
     warning, c("kerasgd_warning", "rlang_warning", "warning", "condition"),
     exact = TRUE
@@ -145,7 +166,7 @@ test_that("a warning has a class and the user's call", {
   expect_equal(conditionMessage(warning), "Mind the step.")
 })
 
-# Errors inside fit(), which reticulate calls and not we ------------------------------------------
+# Errors inside fit(), which come through reticulate ----------------------------------------------
 
 named_model <- function(optimizer, units = 1L, run_eagerly = FALSE, loss = "mse", ...) {
   keras <- reticulate::import("keras")

@@ -271,6 +271,8 @@ test_that("the function is called when the schedule is made, and never again", {
 
 test_that("a function of the step is checked", {
   skip_if_no_keras()
+  # On a busy machine there would be a progress bar among the errors
+  withr::local_options(cli.progress_show_after = 3600)
   expect_snapshot(error = TRUE, {
     learning_rate_schedule_function(steps = 10)
     learning_rate_schedule_function(sqrt)

@@ -1,4 +1,4 @@
-origin <- list(call = quote(f()), frame = globalenv(), caller = globalenv())
+call <- quote(f())
 
 # What Python sees of an R value
 seen <- function(x) reticulate::py_eval("repr")(as_python(x))
@@ -90,7 +90,7 @@ test_that("Python objects arrive as themselves, but none of an earlier session",
 test_that("an error of Python is one of R, with the user's call", {
   skip_if_no_keras()
   # its arguments are missing, which is nobody's argument error
-  error <- tryCatch(call_python("ArgumentError", list(), origin), error = identity)
+  error <- tryCatch(call_python("ArgumentError", list(), call = call), error = identity)
   expect_s3_class(
     error, c("kerasgd_python_error", "kerasgd_error", "rlang_error", "error", "condition"),
     exact = TRUE

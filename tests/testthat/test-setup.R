@@ -43,8 +43,8 @@ test_that("a refusal is a classed error of the user's call, and makes nothing", 
 test_that("a build for a GPU is refused where there is none", {
   expect_silent(check_gpu(TRUE, NULL, system = "Linux"))
   expect_silent(check_gpu(NA, NULL, system = "Windows"))
-  origin <- list(call = quote(install_kerasgd(gpu = TRUE)), frame = environment())
-  expect_snapshot(error = TRUE, check_gpu(TRUE, origin, system = "Windows"))
+  call <- quote(install_kerasgd(gpu = TRUE))
+  expect_snapshot(error = TRUE, check_gpu(TRUE, system = "Windows", call = call))
 })
 
 test_that("what pip is asked for fits the backend, the device and reticulate", {

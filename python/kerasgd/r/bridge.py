@@ -1,4 +1,4 @@
-"""The one entrance for R: call a function, and bring back everything that happened as data.
+"""How R calls a function of Python: value, error and warnings come back as data.
 
 What is raised through reticulate loses its fields and, with old versions, its class; a warning
 reaches the console only. So nothing is raised here: an `Outcome` holds value, error and warnings.

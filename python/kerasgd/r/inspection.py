@@ -117,7 +117,7 @@ def _bytes(variable: Any) -> int:
 
 
 def updated(
-    optimizer: SGD | Wrapper, changes: Mapping[str, Any], keep_state: bool = False
+    optimizer: SGD | Wrapper, changes: Mapping[str, Any], keep_state: Any = False
 ) -> SGD | LossScaleOptimizer:
     """A new optimizer that differs in these settings, and has the state if that is to be kept.
 
@@ -125,11 +125,11 @@ def updated(
     settings of its own. Keras' wrapper becomes ours, which checks its settings.
 
     Raises:
-        ArgumentError: as the constructor.
+        ArgumentError: as the constructor; also if `keep_state` is no flag.
     """
-    if isinstance(optimizer, SGD | LossScaleOptimizer):
-        return optimizer.update(keep_state=keep_state, **changes)
-    return from_keras(optimizer).update(keep_state=keep_state, **changes)
+    keeps = bool(arguments.check("keep_state", keep_state, arguments.flag()))
+    ours = optimizer if isinstance(optimizer, SGD | LossScaleOptimizer) else from_keras(optimizer)
+    return ours.update(keep_state=keeps, **changes)
 
 
 def differing_settings(one: SGD | Wrapper, other: SGD | Wrapper, tolerance: float) -> list[str]:

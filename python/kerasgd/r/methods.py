@@ -1,4 +1,4 @@
-"""The optimizer's methods as R calls them: a model stands for its trainable variables."""
+"""What R's functions need beyond Python's: a model in place of its variables, arrays of R."""
 
 from __future__ import annotations
 
@@ -12,41 +12,12 @@ from kerasgd import arguments, gradients, limits, schedules
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.files import snapshot
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
-from kerasgd.r import inspection, transfer
+from kerasgd.r import transfer
 from kerasgd.rules import precision
 from kerasgd.sgd import SGD
 from kerasgd.variables import check_variables, is_variable, path_of
 
 Optimizer = SGD | LossScaleOptimizer
-
-
-def set_learning_rate(optimizer: Optimizer, learning_rate: Any) -> None:
-    """Replace the rate.
-
-    Raises:
-        ArgumentError: it is no rate.
-    """
-    optimizer.learning_rate = learning_rate
-
-
-def updated(optimizer: Any, changes: Mapping[str, Any], keep_state: Any) -> Optimizer:
-    """As `inspection.updated()`.
-
-    Raises:
-        ArgumentError: a setting, or `keep_state`, is refused.
-    """
-    keeps = bool(arguments.check("keep_state", keep_state, arguments.flag()))
-    return inspection.updated(optimizer, changes, keeps)
-
-
-def attribute(owner: Any, name: str) -> Any:
-    """What Python has under this name."""
-    return getattr(owner, name)
-
-
-def set_attribute(optimizer: Optimizer, name: str, value: Any) -> None:
-    """Have Python refuse the value in its own words, or take it."""
-    setattr(optimizer, name, value)
 
 
 def updated_schedule(
@@ -71,15 +42,6 @@ def checked_table(fn: Any, steps: Any, name: Any = "Table") -> dict[str, Any]:
     return {"steps": checked["steps"], "name": checked["name"]}
 
 
-def rate(learning_rate: Any) -> float:
-    """The value of a function as a rate.
-
-    Raises:
-        ArgumentError: it is none.
-    """
-    return float(arguments.check("learning_rate", learning_rate, arguments.RATE))  # type: ignore[arg-type]
-
-
 def table(data: bytes, name: str) -> schedules.Table:
     """A table of the rates that these doubles of R are."""
     rates = transfer.from_doubles(data, [len(data) // 8])
@@ -87,19 +49,19 @@ def table(data: bytes, name: str) -> schedules.Table:
 
 
 def exclude_from_weight_decay(optimizer: Optimizer, var_names: Any, var_list: Any) -> None:
-    """As `SGD.exclude_from_weight_decay()`; one variable stands for a list of it."""
+    """`exclude_from_weight_decay()`, where one variable stands for a list of it."""
     if hasattr(var_list, "shape"):
         var_list = [var_list]
     optimizer.exclude_from_weight_decay(var_list, var_names)
 
 
 def finalize_variable_values(optimizer: Optimizer, model: Any) -> None:
-    """As `SGD.finalize_variable_values()`."""
+    """`finalize_variable_values()` for the variables that `model` stands for."""
     optimizer.finalize_variable_values(variables_of_model(model))
 
 
 def swap_ema_weights(optimizer: Optimizer, model: Any) -> None:
-    """As `SGD.swap_ema_weights()`.
+    """`swap_ema_weights()`, if the optimizer trains the variables that `model` stands for.
 
     Raises:
         StateError: a variable of the model is not among those of the optimizer.
@@ -155,7 +117,7 @@ def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:
 
 
 def load_optimizer(file: str, model: Any, strict: Any) -> Optimizer:
-    """As `snapshot.load()`.
+    """`snapshot.load()` for the variables that `model` stands for.
 
     Raises:
         ArgumentError: `model` or `strict` is refused.
@@ -213,8 +175,3 @@ def _shaped(shape: tuple[int, ...]) -> str:
         return f"a vector of length {shape[0]}" if shape else "one number"
     noun = "a matrix" if len(shape) == 2 else "an array"
     return f"{noun} of {' x '.join(map(str, shape))}"
-
-
-def apply(optimizer: Optimizer, grads: list[Any], variables: list[Any]) -> None:
-    """As `SGD.apply()`."""
-    optimizer.apply(grads, variables)
