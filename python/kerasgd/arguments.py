@@ -273,6 +273,12 @@ GROUP_RULES: Mapping[str, ArgumentRule[Any]] = {
     "weight_decay": optional(NOT_NEGATIVE),
 }
 
+# Those of `track_statistics()`.
+STATISTICS_RULES: Mapping[str, ArgumentRule[Any]] = {
+    "per_variable": flag(),
+    "every": whole_number(at_least=1),
+}
+
 # Those of `LossScaleOptimizer`.
 LOSS_SCALE_RULES: Mapping[str, ArgumentRule[Any]] = {
     "initial_scale": number(

@@ -10,8 +10,9 @@ import numpy as np
 
 from kerasgd.keras_internals import rename
 from kerasgd.rules import precision
+from kerasgd.rules.statistics import OF_UPDATE, OF_VARIABLE
 from kerasgd.settings import GroupSettings
-from kerasgd.state import ParameterState, Tensor
+from kerasgd.state import ParameterState, Skips, Statistics, Tensor
 from kerasgd.variables import path_of, shape_of
 
 # Not by its name, which Keras would look up for each of thousands of variables.
@@ -44,6 +45,30 @@ def parameter_state(
         accumulator=_accumulator(optimizer, variable),
         constraint=getattr(variable, "constraint", None),
         group=group,
+    )
+
+
+def statistics(optimizer: Any, variables: int) -> Statistics:
+    """Where the statistics of an update are written, for so many variables."""
+    dtype = precision.wide(keras.config.floatx())
+    of_variables = None
+    if optimizer.statistics_per_variable:
+        shape = (len(OF_VARIABLE), variables)
+        of_variables = optimizer._add_numbers("statistics_of_variables", shape, dtype)
+    return Statistics(
+        values=optimizer._add_numbers("statistics", (len(OF_UPDATE),), dtype),
+        of_variables=of_variables,
+        updates=optimizer._add_numbers("statistics_updates"),
+        measured=optimizer._add_numbers("statistics_measured"),
+    )
+
+
+def skips(optimizer: Any, variables: int) -> Skips:
+    """What is counted of updates that are skipped, for so many variables."""
+    return Skips(
+        skipped=optimizer._add_numbers("skipped"),
+        in_a_row=optimizer._add_numbers("skipped_in_a_row"),
+        nonfinite=optimizer._add_numbers("nonfinite", (2, variables)),
     )
 
 

@@ -131,7 +131,7 @@ class CurrentRate:
             self.last = None
             self._use(rate)
             if self.replaced is None:
-                self.replaced = self._optimizer._add_counter("rate_replaced", ())
+                self.replaced = self._optimizer._add_numbers("rate_replaced")
         if self.replaced is not None:
             self.replaced.assign(int(self.is_number()))
 

@@ -14,6 +14,7 @@ from kerasgd.errors import ArgumentValueError, Described, StateError, UnknownArg
 from kerasgd.files import rates
 from kerasgd.keras_internals import is_being_saved, is_taken_away
 from kerasgd.rules import learning_rate as rate_rule
+from kerasgd.rules import precision
 from kerasgd.selection import SET_GROUP, Selection
 from kerasgd.settings import GroupSettings
 from kerasgd.state import Tensor
@@ -112,7 +113,9 @@ class Group:
     def build(self) -> None:
         """Make the variable of the factor."""
         if self._factor is not None:
-            self._variable = self._optimizer._add_number("learning_rate_factor")
+            self._variable = self._optimizer._add_numbers(
+                "learning_rate_factor", dtype=precision.wide(keras.config.floatx())
+            )
             self._variable.assign(1.0 if self._is_scheduled() else self._factor)
 
     def _is_scheduled(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from kerasgd import arguments, attributes, gradients
-from kerasgd.errors import ArgumentTypeError, UnknownArgumentError
+from kerasgd.errors import ArgumentTypeError, StateError, UnknownArgumentError
 from kerasgd.files import state
 from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.sgd import SGD, check_number
@@ -112,6 +112,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         if not variables:
             return
         inner = self.inner_optimizer
+        _check_inner(inner)  # it may have been told to skip since
         inner.build(variables)
         with inner.backend.colocated_with(self, inner._iterations):
             self.step_counter = self.add_variable(shape=(), dtype="int32", name="step_counter")
@@ -175,6 +176,24 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
     def groups(self) -> tuple[Any, ...]:
         """The groups of the inner optimizer."""
         return self.inner_optimizer.groups  # type: ignore[no-any-return]
+
+    def track_statistics(self, per_variable: Any = False, every: Any = 1) -> LossScaleOptimizer:
+        """As `SGD.track_statistics()`."""
+        self.inner_optimizer.track_statistics(per_variable, every)
+        return self
+
+    @property
+    def statistics(self) -> dict[str, Any] | None:
+        """As `SGD.statistics`."""
+        return self.inner_optimizer.statistics  # type: ignore[no-any-return]
+
+    def skip_nonfinite(self) -> LossScaleOptimizer:
+        """Refused: a step with a gradient that is not finite is skipped already.
+
+        Raises:
+            StateError: always.
+        """
+        raise _skips_already()
 
     def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:
         """As `SGD.finalize_variable_values()`."""
@@ -246,8 +265,17 @@ def _check_no_unknown(extra: Mapping[str, Any]) -> None:
     arguments.check_no_unknown(extra, "LossScaleOptimizer", known)
 
 
+def _skips_already() -> StateError:
+    return StateError(
+        "A dynamic loss scale skips the steps whose gradients are not finite already: leave "
+        "`skip_nonfinite()` out."
+    )
+
+
 def _check_inner(inner_optimizer: Any) -> None:
     if isinstance(inner_optimizer, SGD):
+        if inner_optimizer.skips_nonfinite:
+            raise _skips_already()
         return
     hint = None
     if isinstance(inner_optimizer, LossScaleOptimizer):

@@ -41,6 +41,8 @@ class Settings:
         ema_overwrite_frequency: after how many updates averages overwrite the weights, or None.
         loss_scale_factor: what the loss was multiplied by; 1 without.
         window: how many steps make an update.
+        skip_nonfinite: whether an update whose gradient is not finite is skipped.
+        statistics_every: every so many updates one is measured; None for none.
         own_rule: the `update_step()` of a subclass that overrides it, or None.
     """
 
@@ -54,4 +56,6 @@ class Settings:
     ema_overwrite_frequency: int | None
     loss_scale_factor: float
     window: int
+    skip_nonfinite: bool = False
+    statistics_every: int | None = None
     own_rule: Callable[[Tensor, Variable, Any], None] | None = None

@@ -10,9 +10,19 @@ from typing import Any
 
 import keras
 
-from kerasgd import arguments, attributes, backends, ema, gradients, selection, subclasses, update
+from kerasgd import (
+    arguments,
+    attributes,
+    backends,
+    building,
+    ema,
+    gradients,
+    selection,
+    subclasses,
+    update,
+    watching,
+)
 from kerasgd import groups as variable_groups
-from kerasgd.building import parameter_state
 from kerasgd.current_rate import CurrentRate
 from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import rates
@@ -150,6 +160,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._rate = CurrentRate(self, self._learning_rate)
         self._exclusions = Selection(EXCLUDE)
         self.groups: tuple[variable_groups.Group, ...] = ()
+        self.skips_nonfinite = False
+        # Every so many updates one is measured; None for none.
+        self.statistics_every: int | None = None
+        self.statistics_per_variable = False
         self._state: State | None = None
         self._settings: Settings | None = None
         self._group_settings: tuple[GroupSettings, ...] = ()
@@ -209,18 +223,19 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         ]
         self._group_settings = tuple(dict.fromkeys(of_variables))
         parameters = [
-            parameter_state(self, index, variable, self._group_settings, its_settings)
+            building.parameter_state(self, index, variable, self._group_settings, its_settings)
             for index, (variable, its_settings) in enumerate(
                 zip(variables, of_variables, strict=True)
             )
         ]
+        count = len(parameters)
         self._state = State(
             iterations=self._iterations,
-            averaging=self._add_counter("averaging", ()) if self.use_ema else None,
-            in_window=self._add_counter("in_window", (len(parameters),))
-            if self.window > 1
-            else None,
+            averaging=self._add_numbers("averaging") if self.use_ema else None,
+            in_window=self._add_numbers("in_window", (count,)) if self.window > 1 else None,
             parameters=parameters,
+            skips=building.skips(self, count) if self.skips_nonfinite else None,
+            statistics=building.statistics(self, count) if self.statistics_every else None,
             own=self._own.variables(),
         )
         self._trainable_variables = variables
@@ -236,16 +251,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             saved_state.take_pending(self)
             saved_state.take_pending_weights(self)
 
-    def _add_number(self, role: str) -> Any:
-        """Add a number that steps read."""
-        with self.backend.colocated_with(self, self._iterations):
-            return super().add_variable(shape=(), name=role, aggregation="only_first_replica")
-
-    def _add_counter(self, role: str, shape: tuple[int, ...]) -> Any:
-        """Add whole numbers that count something, 0 at first."""
+    def _add_numbers(self, role: str, shape: tuple[int, ...] = (), dtype: str = "int32") -> Any:
+        """Add numbers that belong to no variable, all 0 at first."""
         with self.backend.colocated_with(self, self._iterations):
             return super().add_variable(
-                shape=shape, dtype="int32", name=role, aggregation="only_first_replica"
+                shape=shape, dtype=dtype, name=role, aggregation="only_first_replica"
             )
 
     def add_variable(self, *args: Any, **kwargs: Any) -> Any:
@@ -298,6 +308,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             ema_overwrite_frequency=self.ema_overwrite_frequency,
             loss_scale_factor=self.loss_scale_factor or 1.0,
             window=self.window,
+            skip_nonfinite=self.skips_nonfinite,
+            statistics_every=self.statistics_every,
             own_rule=None if type(self).update_step is SGD.update_step else self.update_step,
         )
 
@@ -561,6 +573,95 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """
         variable_groups.find(self.groups, group).learning_rate_factor = factor
 
+    # -- watching ------------------------------------------------------------------------------
+
+    def track_statistics(self, per_variable: Any = False, every: Any = 1) -> SGD:
+        """Measure updates: the gradient, the change of the weights, what the clip does (15).
+
+        `statistics` has the numbers of the last update that was measured;
+        `kerasgd.callbacks.Statistics` collects them in `fit()`.
+
+        Args:
+            per_variable: True or False: whether each variable is measured too.
+            every: a whole number >= 1: every so many updates one is measured.
+
+        Returns:
+            The optimizer, so that calls can be chained.
+
+        Raises:
+            StateError: the optimizer is built already.
+            ArgumentError: an argument is something else.
+
+        Example:
+            >>> import keras, kerasgd
+            >>> w = keras.Variable([3.0, 4.0])
+            >>> optimizer = kerasgd.SGD(0.5, global_clipnorm=1).track_statistics()
+            >>> optimizer.apply([keras.ops.convert_to_tensor([0.0, 2.0])], [w])
+            >>> statistics = optimizer.statistics
+            >>> [statistics[name] for name in ("gradient_norm", "clip_coefficient", "update_ratio")]
+            [2.0, 0.5, 0.10000000149011612]
+        """
+        self._check_not_built("track_statistics()")
+        checked: Any = arguments.check_all(
+            {"per_variable": per_variable, "every": every}, arguments.STATISTICS_RULES
+        )
+        self.statistics_per_variable = checked["per_variable"]
+        self.statistics_every = checked["every"]
+        return self
+
+    @property
+    def statistics(self) -> dict[str, Any] | None:
+        """The statistics of the last update that was measured, None before there is one.
+
+        `learning_rate`; `gradient_norm`, the norm of the gradient before the clip;
+        `clip_coefficient`, the norm after the clip by that before, 1 for a norm of 0;
+        `update_norm`, the norm of the change of the weights; `weight_norm`, their norm before it;
+        `update_ratio`, the one by the other, 0 where the weights are; `nonfinite`, the number of
+        elements of the gradient that are NaN or infinite; `loss_scale`; `updates`, how many had
+        been done. All norms are over all variables. With `per_variable` there is also
+        `variables`, a list of dicts.
+
+        Raises:
+            StateError: `track_statistics()` was not called, or JAX' `fit()` has the numbers.
+        """
+        return watching.statistics(self)
+
+    def skip_nonfinite(self) -> SGD:
+        """Skip each update whose gradient has a NaN or an infinity (contract 16).
+
+        Such an update changes no weight, velocity or average, and clears its accumulation window;
+        the step is counted. `skipped` counts these updates, `skipped_in_a_row` those since the
+        last one that was done. `kerasgd.callbacks.StopOnNonfinite` stops `fit()`.
+
+        Returns:
+            The optimizer, so that calls can be chained.
+
+        Raises:
+            StateError: the optimizer is built already.
+
+        Example:
+            >>> import keras, kerasgd
+            >>> w = keras.Variable([1.0])
+            >>> optimizer = kerasgd.SGD(0.5).skip_nonfinite()
+            >>> for gradient in (float("nan"), 1.0):
+            ...     optimizer.apply([keras.ops.convert_to_tensor([gradient])], [w])
+            >>> w.numpy().tolist(), optimizer.skipped, optimizer.skipped_in_a_row
+            ([0.5], 1, 0)
+        """
+        self._check_not_built("skip_nonfinite()")
+        self.skips_nonfinite = True
+        return self
+
+    @property
+    def skipped(self) -> int:
+        """How many updates `skip_nonfinite()` has skipped."""
+        return watching.skipped(self)
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """How many updates `skip_nonfinite()` has skipped since the last one that was done."""
+        return watching.skipped_in_a_row(self)
+
     def is_frozen(self, parameter: ParameterState) -> bool:
         """Whether the factor of the variable's rate is 0 (contract 14.3)."""
         factor = self._group_settings[parameter.group].factor
@@ -622,7 +723,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if self.groups:
             built_with = self._trainable_variables
             config[GROUPS] = [group.get_config(built_with) for group in self.groups]
-        return config
+        return config | watching.get_config(self)
 
     @classmethod
     def from_config(
@@ -632,6 +733,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         config = dict(config)
         exclusions = config.pop(EXCLUSIONS, None)
         groups = config.pop(GROUPS, None)
+        watched = {key: config.pop(key) for key in watching.KEYS if key in config}
         if "learning_rate" in config:
             config["learning_rate"] = rates.from_config(config["learning_rate"], custom_objects)
         optimizer = cls(**config)
@@ -639,6 +741,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             optimizer._exclusions = Selection.from_config(exclusions, EXCLUDE, EXCLUSIONS)
         if groups is not None:
             optimizer.groups = variable_groups.all_from_config(optimizer, groups, custom_objects)
+        watching.set_from_config(optimizer, watched)
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -683,12 +786,14 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             config = {**self._config_with(self._rate.given), **changes}
         else:
             config = {**self.get_config(), "learning_rate": self._rate.as_argument(), **changes}
-        arguments_of_new = {k: v for k, v in config.items() if k not in (EXCLUSIONS, GROUPS)}
+        beyond = {EXCLUSIONS, GROUPS, *watching.KEYS}
+        arguments_of_new = {k: v for k, v in config.items() if k not in beyond}
         new = type(self)(**arguments_of_new)
         new._exclusions = self._exclusions
         if self.built and self._exclusions:
             new._exclusions = Selection.from_config(config[EXCLUSIONS], EXCLUDE, EXCLUSIONS)
         new.groups = tuple(group.of(new) for group in self.groups)
+        watching.set_from_config(new, watching.get_config(self))
         return new
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
@@ -723,6 +828,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             return {role: variable for role, variable in roles.items() if variable is not None}
         state = self.state()
         roles |= {"averaging": state.averaging, "in_window": state.in_window}
+        if state.skips is not None:
+            roles["skipped"] = state.skips.skipped
+            roles["skipped_in_a_row"] = state.skips.in_a_row
         for i, parameter in enumerate(state.parameters):
             roles |= {
                 f"velocity_{i}": parameter.velocity,

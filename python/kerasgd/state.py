@@ -70,6 +70,40 @@ class DynamicScale:
 
 
 @dataclass(frozen=True)
+class Skips:
+    """What is counted where updates are skipped whose gradient is not finite (contract 16).
+
+    Attributes:
+        skipped: the number of updates that were skipped.
+        in_a_row: those since the last one that was done.
+        nonfinite: of the last one that was skipped, for each variable the number of NaN (first
+            row) and of infinite elements (second row).
+    """
+
+    skipped: Variable
+    in_a_row: Variable
+    nonfinite: Variable
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Where the statistics of the last measured update are written (contract 15).
+
+    Attributes:
+        values: one for each of `rules.statistics.OF_UPDATE`.
+        of_variables: a row for each of `rules.statistics.OF_VARIABLE`, with a column for each
+            variable; None unless each variable is measured.
+        updates: how many updates had been done then.
+        measured: how many updates have been measured.
+    """
+
+    values: Variable
+    of_variables: Variable | None
+    updates: Variable
+    measured: Variable
+
+
+@dataclass(frozen=True)
 class State:
     """All that one step reads and writes, on one device.
 
@@ -79,6 +113,8 @@ class State:
         in_window: for each parameter 1 if it has had a gradient in this accumulation window.
         parameters: one for each trainable variable, in the order of `build()`.
         dynamic_scale: None where the loss scale is a fixed number.
+        skips: None where no update is skipped.
+        statistics: None where nothing is measured.
         own: what a subclass keeps beside this.
         memo: what the backend keeps from one step to the next; copies of the state share it.
     """
@@ -88,6 +124,8 @@ class State:
     in_window: Variable | None
     parameters: Sequence[ParameterState]
     dynamic_scale: DynamicScale | None = None
+    skips: Skips | None = None
+    statistics: Statistics | None = None
     own: Sequence[Variable] = ()
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -104,6 +142,8 @@ class State:
             )
         ]
         others = [self.averaging, self.in_window, *self.own]
+        for record in (self.skips, self.statistics):
+            others += vars(record).values() if record is not None else []
         return [v for v in [*of_parameters, *others] if v is not None]
 
 

@@ -18,7 +18,8 @@ import keras
 
 from kerasgd.backends.base import Backend
 from kerasgd.errors import StateError, with_full_stop
-from kerasgd.rules import accumulation, ema, loss_scale
+from kerasgd.measurement import Measurement
+from kerasgd.rules import accumulation, ema, loss_scale, statistics
 from kerasgd.rules.precision import scalar
 from kerasgd.settings import GroupSettings, Settings
 from kerasgd.state import ParameterState, Rates, State, Step, Tensor, Updates, Variable
@@ -83,7 +84,7 @@ def _on_device(
     backend = backend.of_this_trace()  # this may be compiled by itself
     go_on = partial(_accumulate_or_update, settings, backend, state, gradients, rates)
     if state.dynamic_scale is None:
-        go_on(loss_scale.unscaling(settings.loss_scale_factor))
+        go_on(settings.loss_scale_factor)
     else:
         _if_finite(backend, state, gradients, go_on)
 
@@ -101,7 +102,7 @@ def _if_finite(
 
     def step_and_count() -> None:
         scale, finite_steps = backend.read(dynamic.scale), backend.read(dynamic.finite_steps)
-        go_on(loss_scale.unscaling(scale))
+        go_on(scale)
         scale, finite_steps = loss_scale.after_finite_step(
             scale, finite_steps, dynamic.growth_steps
         )
@@ -123,15 +124,16 @@ def _accumulate_or_update(
     state: State,
     gradients: Sequence[Tensor | None],
     rates: Rates,
-    unscaling: Tensor | float,
+    scale: Tensor | float,
 ) -> None:
     """Accumulate, and update at the last step of the window; count the step."""
-    updates = _updates(state, gradients, unscaling)
+    updates = _updates(state, gradients, loss_scale.unscaling(scale))
+    update = partial(_measure_or_not, settings, backend, state, rates, scale)
     if settings.window == 1:
-        _update(settings, backend, state, updates, rates)
+        update(updates)
     else:
         _accumulate(backend, state, updates)
-        _update_if_due(settings, backend, state, updates, rates)
+        _update_if_due(settings, backend, state, updates, update)
     backend.count(state.iterations)
 
 
@@ -162,12 +164,16 @@ def _accumulate(backend: Backend, state: State, updates: Updates) -> None:
 
 
 def _update_if_due(
-    settings: Settings, backend: Backend, state: State, updates: Updates, rates: Rates
+    settings: Settings,
+    backend: Backend,
+    state: State,
+    updates: Updates,
+    update: Callable[[Updates], None],
 ) -> None:
     """Close the window at its last step: update with the mean, and begin a new window."""
 
     def close() -> None:
-        _update(settings, backend, state, _means(settings, backend, state, updates), rates)
+        update(_means(settings, backend, state, updates))
         backend.clear([parameter.accumulator for parameter in state.parameters] + [state.in_window])
 
     due = accumulation.is_update(backend.read(state.iterations), settings.window)
@@ -189,13 +195,91 @@ def _means(settings: Settings, backend: Backend, state: State, updates: Updates)
 # -- an update ---------------------------------------------------------------------------------
 
 
+def _measure_or_not(
+    settings: Settings,
+    backend: Backend,
+    state: State,
+    rates: Rates,
+    scale: Tensor | float,
+    updates: Updates,
+) -> None:
+    """Do an update, and measure every so many of them."""
+    every = settings.statistics_every
+    unmeasured = partial(_skip_or_update, settings, backend, state, updates, rates, None)
+    if every is None:
+        unmeasured()
+        return
+
+    def measured() -> None:
+        measurement = Measurement(backend, state, updates, rates, scale)
+        _skip_or_update(settings, backend, state, updates, rates, measurement)
+
+    if every == 1:
+        measured()
+    else:
+        attempts = backend.read(state.iterations) // settings.window + 1
+        backend.cond(attempts % every == 0, measured, state.variables(), unmeasured)
+
+
+def _skip_or_update(
+    settings: Settings,
+    backend: Backend,
+    state: State,
+    updates: Updates,
+    rates: Rates,
+    measurement: Measurement | None,
+) -> None:
+    """Do an update, or skip it if its gradient is not finite and that is what the user wants."""
+    update = partial(_update, settings, backend, state, updates, rates, measurement)
+    skips = state.skips
+    if skips is None:
+        update()
+        return
+
+    def update_and_count() -> None:
+        update()
+        backend.clear([skips.in_a_row])
+
+    def skip_and_count() -> None:
+        if measurement is not None:
+            measurement.skipped(_number_of_update(settings, backend, state) - 1)
+        backend.assign(skips.nonfinite, _count_nonfinite(backend, state, updates))
+        backend.count(skips.skipped)
+        backend.count(skips.in_a_row)
+
+    finite = loss_scale.all_finite([backend.values(gradient) for gradient in updates.gradients])
+    backend.cond(finite, update_and_count, state.variables(), skip_and_count)
+
+
+def _number_of_update(settings: Settings, backend: Backend, state: State) -> Tensor:
+    """k, which counts from 1 the updates that are done."""
+    attempts = backend.read(state.iterations) // settings.window + 1
+    return attempts if state.skips is None else attempts - backend.read(state.skips.skipped)
+
+
+def _count_nonfinite(backend: Backend, state: State, updates: Updates) -> Tensor:
+    """For each variable the number of NaN, and of infinite elements, in its gradient."""
+    counts = [(keras.ops.zeros((), "int32"),) * 2] * len(state.parameters)
+    for update in updates:
+        values = backend.values(update.gradient)
+        counts[update.parameter.index] = statistics.count_nan_and_infinite(values)
+    return keras.ops.stack([keras.ops.stack(column) for column in zip(*counts, strict=True)])
+
+
 def _update(
-    settings: Settings, backend: Backend, state: State, updates: Updates, rates: Rates
+    settings: Settings,
+    backend: Backend,
+    state: State,
+    updates: Updates,
+    rates: Rates,
+    measurement: Measurement | None,
 ) -> None:
     """Change the weights: clip, decay, rule, constraints, EMA, overwriting."""
     updates = _overwrite_with_gradients(settings, backend, updates, rates)
     updates = _clip(settings, backend, updates)
     backend.in_parts(partial(_change_and_average, settings, state, rates), updates, settings)
+    if measurement is not None:
+        measurement.done(updates, _number_of_update(settings, backend, state))
     if settings.use_ema:
         updated = {parameter.index for parameter in updates.parameters}
         others = [p for p in state.parameters if p.index not in updated]
@@ -336,7 +420,7 @@ def _overwrite_weights_if_due(
 ) -> None:
     if settings.ema_overwrite_frequency is None:
         return
-    updates = backend.read(state.iterations) // settings.window + 1
+    updates = _number_of_update(settings, backend, state)
     due = ema.overwrites(updates, settings.ema_overwrite_frequency)
     averaged = [parameter for parameter in state.parameters if parameter.average is not None]
     for factor in dict.fromkeys(settings.groups[p.group].factor for p in averaged):

@@ -70,11 +70,17 @@ class Backend:
         return function
 
     def cond(
-        self, condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]
+        self,
+        condition: Tensor,
+        action: Callable[[], None],
+        writes: Sequence[Variable],
+        otherwise: Callable[[], None] | None = None,
     ) -> None:
-        """Do `action`, which writes nothing but `writes`, if `condition` holds."""
+        """Do `action` if `condition` holds, else `otherwise`; they write nothing but `writes`."""
         if bool(condition):
             action()
+        elif otherwise is not None:
+            otherwise()
 
     def change_if(
         self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
@@ -143,6 +149,25 @@ class Backend:
         dtypes = {keras.backend.standardize_dtype(s.dtype) for s in sums}
         widest = "float64" if "float64" in dtypes else "float32"
         return ops.stack([ops.cast(s, widest) for s in sums])
+
+    def norms(self, arrays: Sequence[Tensor]) -> Tensor:
+        """A vector with each array's L2 norm, safe against overflow of the squares (4.3)."""
+        ops = keras.ops
+        if not arrays:
+            return ops.zeros((0,), dtype="float32")
+        arrays = [_widened(array) for array in arrays]
+        squares = self.squared_norms(arrays)
+
+        def measured_in_units() -> Tensor:
+            units = clipping.units_for(squares)
+            return ops.sqrt(self.squared_norms(arrays, units)) * units
+
+        in_units = clipping.needs_units(squares)
+        return self.cond_value(in_units, measured_in_units, lambda: ops.sqrt(squares))
+
+    def copy(self, variable: Variable) -> Tensor:
+        """The value of a variable, which stays the same when the variable is written."""
+        return keras.ops.copy(self.read(variable))
 
     def values(self, gradient: Tensor) -> Tensor:
         """The gradient's elements; of a sparse one those of the rows that it has."""

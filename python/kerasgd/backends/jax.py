@@ -28,21 +28,28 @@ class JaxBackend(Backend):
         return [gradient if gradient is None else _dense(gradient) for gradient in gradients]
 
     def cond(
-        self, condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]
+        self,
+        condition: Tensor,
+        action: Callable[[], None],
+        writes: Sequence[Variable],
+        otherwise: Callable[[], None] | None = None,
     ) -> None:
         if not isinstance(condition, jax.core.Tracer):
-            if condition:
-                action()
+            super().cond(condition, action, writes, otherwise)
             return
 
-        def changed() -> list[Tensor]:
+        def values_after(change: Callable[[], None] | None) -> list[Tensor]:
+            if change is None:
+                return [v.value for v in writes]
             outer = get_stateless_scope()
             with keras.StatelessScope() as scope:
                 scope.state_mapping.update(outer.state_mapping)  # to read what was written before
-                action()
+                change()
             return [scope.get_current_value(v) for v in writes]
 
-        values = jax.lax.cond(condition, changed, lambda: [v.value for v in writes])
+        values = jax.lax.cond(
+            condition, lambda: values_after(action), lambda: values_after(otherwise)
+        )
         for variable, value in zip(writes, values, strict=True):
             variable.assign(value)
 

@@ -225,6 +225,8 @@ RULES: Mapping[str, tuple[str, Callable[[Array], bool]]] = {
     "rate_replaced": ("0 or 1", _flags),
     "group_factor": ("a finite number >= 0", _rate),
     "averaging": ("0 or 1", _flags),
+    "skipped": (f"a whole number from 0 to {LARGEST_WHOLE_NUMBER}", _whole),
+    "skipped_in_a_row": (f"a whole number from 0 to {LARGEST_WHOLE_NUMBER}", _whole),
     "in_window": ("0 or 1 for each variable", _flags),
     "dynamic_scale": ("a number from 2^-126 to 2^126", _scale),
     "step_counter": (f"a whole number from 0 to {LARGEST_WHOLE_NUMBER}", _whole),

@@ -57,9 +57,13 @@ class TensorFlowBackend(Backend):
         return function
 
     def cond(
-        self, condition: Tensor, action: Callable[[], None], writes: Sequence[Variable]
+        self,
+        condition: Tensor,
+        action: Callable[[], None],
+        writes: Sequence[Variable],
+        otherwise: Callable[[], None] | None = None,
     ) -> None:
-        tf.cond(condition, action, lambda: None)
+        tf.cond(condition, action, otherwise or (lambda: None))
 
     def change_if(
         self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]

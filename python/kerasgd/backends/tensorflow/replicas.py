@@ -179,6 +179,10 @@ def _on_device(
         _localised(state, local, ("iterations", "averaging", "in_window")),
         parameters=parameters,
         dynamic_scale=scale and _localised(scale, local, ("scale", "finite_steps")),
+        skips=state.skips and _localised(state.skips, local, tuple(vars(state.skips))),
+        statistics=(
+            state.statistics and _localised(state.statistics, local, tuple(vars(state.statistics)))
+        ),
     )
 
 

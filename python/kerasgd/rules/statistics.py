@@ -1,0 +1,63 @@
+"""The statistics of an update (contract 15.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from kerasgd.state import Tensor
+
+# What is kept of a measured update, in this order.
+OF_UPDATE = (
+    "learning_rate",
+    "gradient_norm",
+    "clip_coefficient",
+    "update_norm",
+    "weight_norm",
+    "update_ratio",
+    "nonfinite",
+    "loss_scale",
+)
+# And of each variable.
+OF_VARIABLE = ("gradient_norm", "update_norm", "weight_norm", "update_ratio", "nonfinite")
+
+
+def joint_norm(norms: Tensor) -> Tensor:
+    """The L2 norm of all elements of arrays that have these norms, safe against overflow."""
+    ops = keras.ops
+    largest = ops.max(norms)
+    unit = ops.where(ops.logical_and(largest > 0, ops.isfinite(largest)), largest, 1.0)
+    return unit * ops.sqrt(ops.sum(ops.square(norms / unit)))
+
+
+def clip_coefficient(norm: Tensor, clipped_norm: Tensor) -> Tensor:
+    """The norm after the clip by that before: 1 for a norm of 0, NaN for one that is not finite."""
+    ops = keras.ops
+    ratio = clipped_norm / ops.where(norm > 0, norm, 1.0)
+    return ops.where(ops.isfinite(norm), ops.where(norm > 0, ratio, 1.0), float("nan"))
+
+
+def update_ratio(update_norm: Tensor, weight_norm: Tensor) -> Tensor:
+    """The norm of the change by that of the weights; 0 for weights of norm 0, as biases have."""
+    ops = keras.ops
+    has_weights = weight_norm > 0
+    ratio = update_norm / ops.where(has_weights, weight_norm, 1.0)
+    ratio = ops.where(has_weights, ratio, ops.zeros_like(ratio))
+    return ops.where(ops.isnan(weight_norm), weight_norm, ratio)
+
+
+def count_nonfinite(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """For each gradient how many elements are NaN or infinite, as a float."""
+    ops = keras.ops
+    return [
+        ops.sum(ops.cast(ops.logical_not(ops.isfinite(gradient)), "float32"))
+        for gradient in gradients
+    ]
+
+
+def count_nan_and_infinite(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """How many elements are NaN, and how many are infinite."""
+    ops = keras.ops
+    nan = ops.sum(ops.cast(ops.isnan(gradient), "int32"))
+    return nan, ops.sum(ops.cast(ops.isinf(gradient), "int32"))

@@ -1,0 +1,96 @@
+"""What an optimizer tells of its last updates: statistics, and which were skipped (15, 16)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kerasgd import arguments
+from kerasgd.errors import ArgumentValueError, StateError
+from kerasgd.rules.statistics import OF_UPDATE, OF_VARIABLE
+from kerasgd.variables import path_of, value_of
+
+# Where the settings are in a configuration.
+STATISTICS = "track_statistics"
+SKIPPING = "skip_nonfinite"
+KEYS = (STATISTICS, SKIPPING)
+
+
+def statistics(optimizer: Any) -> dict[str, Any] | None:
+    """As `SGD.statistics`."""
+    if not optimizer.statistics_every:
+        raise StateError(
+            f"`{optimizer.name}` does not measure its updates. Call `track_statistics()` before "
+            "the first step."
+        )
+    if not optimizer.built or measured(optimizer) == 0:
+        return None
+    kept = optimizer.state().statistics
+    values = value_of(kept.values, optimizer)
+    found: dict[str, Any] = dict(zip(OF_UPDATE, map(float, values), strict=True))
+    found["nonfinite"] = int(found["nonfinite"])
+    found["updates"] = int(value_of(kept.updates, optimizer))
+    if kept.of_variables is not None:
+        columns = value_of(kept.of_variables, optimizer).T
+        pairs = zip(optimizer._trainable_variables, columns, strict=True)
+        found["variables"] = [
+            {"path": path_of(variable), **dict(zip(OF_VARIABLE, map(float, column), strict=True))}
+            for variable, column in pairs
+        ]
+    return found
+
+
+def measured(optimizer: Any) -> int:
+    """How many updates have been measured."""
+    kept = optimizer.state().statistics if optimizer.built else None
+    return 0 if kept is None else int(value_of(kept.measured, optimizer))
+
+
+def skipped(optimizer: Any) -> int:
+    """As `SGD.skipped`."""
+    skips = optimizer.state().skips if optimizer.built else None
+    return 0 if skips is None else int(value_of(skips.skipped, optimizer))
+
+
+def skipped_in_a_row(optimizer: Any) -> int:
+    """As `SGD.skipped_in_a_row`."""
+    skips = optimizer.state().skips if optimizer.built else None
+    return 0 if skips is None else int(value_of(skips.in_a_row, optimizer))
+
+
+def nonfinite(optimizer: Any) -> dict[str, tuple[int, int]]:
+    """Of the update that was skipped last: NaN and infinite elements of each such gradient."""
+    counts = value_of(optimizer.state().skips.nonfinite, optimizer)
+    pairs = zip(optimizer._trainable_variables, counts.T, strict=True)
+    return {path_of(v): (int(nan), int(inf)) for v, (nan, inf) in pairs if nan or inf}
+
+
+# -- configuration -----------------------------------------------------------------------------
+
+
+def get_config(optimizer: Any) -> dict[str, Any]:
+    """What a configuration holds of these settings; nothing where they are off."""
+    config: dict[str, Any] = {}
+    if optimizer.statistics_every:
+        config[STATISTICS] = {
+            "per_variable": optimizer.statistics_per_variable,
+            "every": optimizer.statistics_every,
+        }
+    if optimizer.skips_nonfinite:
+        config[SKIPPING] = True
+    return config
+
+
+def set_from_config(optimizer: Any, config: Mapping[str, Any]) -> None:
+    """Set what `get_config()` gave.
+
+    Raises:
+        ArgumentError: it is damaged.
+    """
+    settings = config.get(STATISTICS)
+    if settings is not None:
+        if not (isinstance(settings, dict) and settings.keys() == {"per_variable", "every"}):
+            raise ArgumentValueError(STATISTICS, "what `get_config()` gives", settings)
+        optimizer.track_statistics(**settings)
+    if arguments.check(SKIPPING, config.get(SKIPPING, False), arguments.flag()):
+        optimizer.skip_nonfinite()
