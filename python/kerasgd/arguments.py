@@ -238,6 +238,41 @@ RULES: Mapping[str, ArgumentRule[Any]] = {
 }
 
 
+def learning_rate_factor() -> ArgumentRule[object]:
+    """A number or a schedule, by which a group multiplies the rate (contract 14.2)."""
+
+    def convert(value: object) -> object:
+        if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
+            return value
+        _refuse_keras_objects(value)
+        if callable(value) and not _is_array(value):
+            raise TypeError("A factor that depends on the step is a learning-rate schedule.")
+        return NOT_NEGATIVE.convert(value)
+
+    return ArgumentRule(f"{NOT_NEGATIVE.requirement}, or a learning-rate schedule", convert)
+
+
+def index_below(count: int, requirement: str) -> ArgumentRule[int]:
+    """The number of one of `count` things, from 0."""
+
+    def convert(value: object) -> int:
+        index = as_number(value)
+        if not 0 <= index < count or index != int(index):
+            raise ValueError
+        return int(index)
+
+    return ArgumentRule(requirement, convert)
+
+
+RANK_BELOW = optional(whole_number(at_least=1))
+
+# Those of a group of variables (contract 14.2).
+GROUP_RULES: Mapping[str, ArgumentRule[Any]] = {
+    "learning_rate_factor": learning_rate_factor(),
+    "momentum": NOT_NEGATIVE,
+    "weight_decay": optional(NOT_NEGATIVE),
+}
+
 # Those of `LossScaleOptimizer`.
 LOSS_SCALE_RULES: Mapping[str, ArgumentRule[Any]] = {
     "initial_scale": number(
@@ -306,7 +341,7 @@ def check_sgd(given: Mapping[str, object]) -> dict[str, object]:
     """
     checked = check_all(given, RULES)
     check_one_clip(checked)
-    _warn_of_divergence(checked)
+    warn_of_divergence(checked["momentum"])
     return checked
 
 
@@ -327,10 +362,11 @@ def check_one_clip(checked: Mapping[str, object]) -> None:
         )
 
 
-def _warn_of_divergence(checked: Mapping[str, Any]) -> None:
-    if checked["momentum"] > 1:
+def warn_of_divergence(momentum: Any) -> None:
+    """Say so if the velocity would grow without bound (contract 1.5)."""
+    if momentum > 1:
         warnings.warn(
-            f"`momentum` is {checked['momentum']:g}. Above 1 the velocity grows without bound.",
+            f"`momentum` is {momentum:g}. Above 1 the velocity grows without bound.",
             KerasgdWarning,
             stacklevel=4,
         )

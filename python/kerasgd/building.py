@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 
 from kerasgd.keras_internals import rename
 from kerasgd.rules import precision
+from kerasgd.settings import GroupSettings
 from kerasgd.state import ParameterState, Tensor
 from kerasgd.variables import path_of, shape_of
 
@@ -16,8 +18,15 @@ from kerasgd.variables import path_of, shape_of
 ZEROS = keras.initializers.Zeros()
 
 
-def parameter_state(optimizer: Any, index: int, variable: Any, group: int) -> ParameterState:
-    """The variable with what the arguments of the optimizer ask to be kept for it."""
+def parameter_state(
+    optimizer: Any,
+    index: int,
+    variable: Any,
+    groups: Sequence[GroupSettings],
+    settings: GroupSettings,
+) -> ParameterState:
+    """The variable with what the optimizer keeps for it; `settings` are those of its group."""
+    group = groups.index(settings)
     takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
     if takes_value:
         return ParameterState(
@@ -30,7 +39,7 @@ def parameter_state(optimizer: Any, index: int, variable: Any, group: int) -> Pa
     return ParameterState(
         index,
         variable,
-        velocity=_velocity(optimizer, variable) if optimizer.momentum else None,
+        velocity=_velocity(optimizer, variable) if settings.momentum else None,
         average=_average(optimizer, variable) if optimizer.use_ema else None,
         accumulator=_accumulator(optimizer, variable),
         constraint=getattr(variable, "constraint", None),

@@ -26,7 +26,8 @@ def finalize(optimizer: Any, variables: Iterable[Any] | None) -> None:
     found = [(variable, optimizer.parameter_of(variable)) for variable in asked]
     _report([variable for variable, parameter in found if parameter is None], asked)
     for variable, parameter in found:
-        if parameter is not None and parameter.average is not None:
+        has_average = parameter is not None and parameter.average is not None
+        if has_average and not optimizer.is_frozen(parameter):
             # A copy, since on JAX the two would else share memory, which `fit()` gives away.
             variable.assign(keras.ops.copy(parameter.average))
 

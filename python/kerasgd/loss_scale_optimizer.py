@@ -156,9 +156,25 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
             self, optimizer_variables, grads, trainable_variables
         )
 
-    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
+    def exclude_from_weight_decay(
+        self, var_list: Any = None, var_names: Any = None, rank_below: Any = None
+    ) -> None:
         """As `SGD.exclude_from_weight_decay()`."""
-        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names, rank_below)
+
+    def set_group(self, select: Any, **settings: Any) -> LossScaleOptimizer:
+        """As `SGD.set_group()`."""
+        self.inner_optimizer.set_group(select, **settings)
+        return self
+
+    def set_learning_rate_factor(self, group: Any, factor: Any) -> None:
+        """As `SGD.set_learning_rate_factor()`."""
+        self.inner_optimizer.set_learning_rate_factor(group, factor)
+
+    @property
+    def groups(self) -> tuple[Any, ...]:
+        """The groups of the inner optimizer."""
+        return self.inner_optimizer.groups  # type: ignore[no-any-return]
 
     def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:
         """As `SGD.finalize_variable_values()`."""

@@ -10,16 +10,18 @@ from typing import Any
 
 import keras
 
-from kerasgd import arguments, attributes, backends, ema, gradients, subclasses, update
+from kerasgd import arguments, attributes, backends, ema, gradients, selection, subclasses, update
+from kerasgd import groups as variable_groups
 from kerasgd.building import parameter_state
 from kerasgd.current_rate import CurrentRate
 from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import rates
 from kerasgd.files import state as saved_state
+from kerasgd.files.saved import GROUP_FACTOR
 from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking
-from kerasgd.rules.weight_decay import Exclusions
+from kerasgd.selection import EXCLUDE, Selection
 from kerasgd.settings import GroupSettings, Settings
-from kerasgd.state import DynamicScale, ParameterState, State, Tensor, Updates
+from kerasgd.state import DynamicScale, ParameterState, Rates, State, Tensor, Updates
 from kerasgd.variables import checked_list, path_of
 
 # Those that are attributes without more ado: setting one is checking it.
@@ -30,8 +32,7 @@ CHECKED = {
 }
 # Beyond the arguments, what a configuration holds.
 EXCLUSIONS = "weight_decay_exclusions"
-# The groups of variables, by their place in `Settings.groups`.
-WITH_DECAY, WITHOUT_DECAY = 0, 1
+GROUPS = variable_groups.KEY
 
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="SGD")
@@ -147,9 +148,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         )
         self.backend = backends.current()
         self._rate = CurrentRate(self, self._learning_rate)
-        self._exclusions = Exclusions()
+        self._exclusions = Selection(EXCLUDE)
+        self.groups: tuple[variable_groups.Group, ...] = ()
         self._state: State | None = None
         self._settings: Settings | None = None
+        self._group_settings: tuple[GroupSettings, ...] = ()
         # The averages as numbers, while the weights and they are exchanged.
         self._swapped: list[Any] | None = None
         # State from a pickle or a file, until the variables are known.
@@ -194,14 +197,22 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         for variable in self._own.since_mark():  # a subclass adds them again
             self._untrack_variable(variable)
         saved_state.check_pending(self, variables)
-        exclusions = self._exclusions.resolved(variables)
-
-        def group_of(variable: Any) -> int:
-            return WITHOUT_DECAY if exclusions.cover(variable) else WITH_DECAY
-
+        selected, exclusions = variable_groups.resolve(self.groups, self._exclusions, variables)
+        for group, its_selection in zip(self.groups, selected, strict=True):
+            group.selection = its_selection
+        self._exclusions = exclusions
+        for group in self.groups:
+            group.build()
+        of_variables = [
+            variable_groups.settings_of(self, self.groups, exclusions, variable)
+            for variable in variables
+        ]
+        self._group_settings = tuple(dict.fromkeys(of_variables))
         parameters = [
-            parameter_state(self, index, variable, group_of(variable))
-            for index, variable in enumerate(variables)
+            parameter_state(self, index, variable, self._group_settings, its_settings)
+            for index, (variable, its_settings) in enumerate(
+                zip(variables, of_variables, strict=True)
+            )
         ]
         self._state = State(
             iterations=self._iterations,
@@ -212,18 +223,23 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             parameters=parameters,
             own=self._own.variables(),
         )
-        self._exclusions = exclusions
         self._trainable_variables = variables
         self._trainable_variables_indices = {
             self._var_key(variable): i for i, variable in enumerate(variables)
         }
-        self.momentums = [parameter.velocity for parameter in parameters] if self.momentum else []
+        velocities = [parameter.velocity for parameter in parameters]
+        self.momentums = velocities if any(v is not None for v in velocities) else []
         self._settings = self._settings_of_steps()
         self.built = True
         # `fit()` may be tracing its step: there an assignment would be done at every step.
         with self.backend.colocated_with(self, self._iterations):
             saved_state.take_pending(self)
             saved_state.take_pending_weights(self)
+
+    def _add_number(self, role: str) -> Any:
+        """Add a number that steps read."""
+        with self.backend.colocated_with(self, self._iterations):
+            return super().add_variable(shape=(), name=role, aggregation="only_first_replica")
 
     def _add_counter(self, role: str, shape: tuple[int, ...]) -> Any:
         """Add whole numbers that count something, 0 at first."""
@@ -272,10 +288,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def _settings_of_steps(self) -> Settings:
         return Settings(
-            groups=(
-                GroupSettings(self.momentum, self.weight_decay or 0.0),
-                GroupSettings(self.momentum, 0.0),
-            ),
+            groups=self._group_settings,
             nesterov=self.nesterov,
             clipnorm=self.clipnorm,
             clipvalue=self.clipvalue,
@@ -327,7 +340,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
                 state = replace(state, dynamic_scale=dynamic_scale)
             assert self._settings is not None  # the optimizer is built by now
             step = self.backend.without_autograph(update.step)
-            step(self._settings, self.backend, state, aligned, self._rate.of_this_step)
+            step(self._settings, self.backend, state, aligned, self._rates_of_this_step)
 
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
@@ -417,7 +430,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         backend = self.backend.of_this_trace()
         parameter = backend.parameter_in_step(kept, variable)
         ready = backend.prepare_gradients([gradient], [parameter], lambda parameter: False)
-        its = self._settings_of_steps().groups[parameter.group]
+        its = self._group_settings[parameter.group]
         backend.apply_rule(
             Updates([parameter], ready, 1.0), learning_rate, its.momentum, self.nesterov
         )
@@ -440,6 +453,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     @learning_rate.setter
     def learning_rate(self, rate: Any) -> None:
         self._rate.replace(rate)
+
+    def _rates_of_this_step(self) -> Rates:
+        """The rate of the step that begins, with the factors of the groups."""
+        rate = self._rate.of_this_step()
+        step, is_eager = self._iterations, self.backend.is_eager()
+        groups = variable_groups.with_factor(self.groups)
+        return Rates(rate, tuple(group.factor_at(step, is_eager) for group in groups))
 
     # -- loss scale --------------------------------------------------------------------------
 
@@ -469,23 +489,89 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     # -- weight decay and averages -------------------------------------------------------------
 
-    def exclude_from_weight_decay(self, var_list: Any = None, var_names: Any = None) -> None:
+    def exclude_from_weight_decay(
+        self, var_list: Any = None, var_names: Any = None, rank_below: Any = None
+    ) -> None:
         """Leave variables out of weight decay; a second call replaces the first.
 
         Args:
-            var_list: a list of variables.
+            var_list: a list of variables, or a layer or model, whose trainable variables are meant.
             var_names: a list of regular expressions, searched in each variable's path.
+            rank_below: a whole number >= 1: variables with fewer dimensions are left out. With 2
+                those are scalars and vectors, such as biases and the scales of normalisation.
 
         Raises:
             StateError: the optimizer is built already.
             ArgumentError: an argument is something else.
         """
+        self._check_not_built("exclude_from_weight_decay()")
+        rank: Any = arguments.check("rank_below", rank_below, arguments.RANK_BELOW)
+        self._exclusions = selection.for_exclusion(var_list, var_names, rank)
+
+    def set_group(self, select: Any, **settings: Any) -> SGD:
+        """Give variables a rate factor, momentum or weight decay of their own (contract 14).
+
+        The rate of a variable is ``learning_rate * learning_rate_factor``, at each step. At an
+        update whose factor is 0 the variable and its velocity stay as they are. A variable may be
+        in several groups: each setting comes from the last one that names it. Clips see the
+        gradients of all variables, before any group acts.
+
+        Args:
+            select: a layer or a model, whose trainable variables are meant; one or more regular
+                expressions, searched in each variable's path; a list of variables; or a function
+                of a variable that returns True or False, called once for each at build.
+            **settings: at least one of `learning_rate_factor`, a finite number >= 0 or a learning
+                rate schedule, which is called with the number of steps so far; `momentum`, a finite
+                number >= 0; and `weight_decay`, a finite number >= 0 or None for none.
+
+        Returns:
+            The optimizer, so that calls can be chained.
+
+        Raises:
+            StateError: the optimizer is built already.
+            ArgumentError: an argument is something else, or no setting of a group. When the
+                optimizer is built: the group has no variables.
+
+        Example:
+            >>> import keras, kerasgd
+            >>> base, head = keras.Variable([1.0], name="base"), keras.Variable([1.0], name="head")
+            >>> optimizer = kerasgd.SGD(0.5).set_group("base", learning_rate_factor=0.5)
+            >>> optimizer.apply([keras.ops.ones(1), keras.ops.ones(1)], [base, head])
+            >>> float(base.numpy()[0]), float(head.numpy()[0])
+            (0.75, 0.5)
+        """
+        self._check_not_built("set_group()")
+        checked = variable_groups.checked_settings(settings)
+        group = variable_groups.Group(self, selection.for_group(select), checked)
+        self.groups = (*self.groups, group)
+        return self
+
+    def set_learning_rate_factor(self, group: Any, factor: Any) -> None:
+        """Change the factor by which a group multiplies the rate, also in training (contract 14.7).
+
+        Args:
+            group: the number of the group, from 0 in the order of `set_group()`; or the pattern
+                that selected it.
+            factor: a finite number >= 0, which acts at once in place of another number; or a
+                learning-rate schedule, which a step that is compiled already could not follow.
+
+        Raises:
+            ArgumentError: there is no such group, or the factor is something else.
+            StateError: the factor could not act.
+        """
+        variable_groups.find(self.groups, group).learning_rate_factor = factor
+
+    def is_frozen(self, parameter: ParameterState) -> bool:
+        """Whether the factor of the variable's rate is 0 (contract 14.3)."""
+        factor = self._group_settings[parameter.group].factor
+        return variable_groups.factor_now(self, factor) == 0
+
+    def _check_not_built(self, method: str) -> None:
         if self.built:
             raise StateError(
-                f"`{self.name}` is built already. Call `exclude_from_weight_decay()` before the "
-                "first step, and before `build()`."
+                f"`{self.name}` is built already. Call `{method}` before the first step, and "
+                "before `build()`."
             )
-        self._exclusions = Exclusions(var_list, var_names)
 
     def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:
         """Write the averages of the weights into the weights (contract 5.4).
@@ -533,6 +619,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         config["learning_rate"] = rate if isinstance(rate, float) else rates.to_config(rate)
         if self._exclusions:
             config[EXCLUSIONS] = self._exclusions.get_config(self._trainable_variables)
+        if self.groups:
+            built_with = self._trainable_variables
+            config[GROUPS] = [group.get_config(built_with) for group in self.groups]
         return config
 
     @classmethod
@@ -542,15 +631,19 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """An optimizer with the arguments that `get_config()` gave."""
         config = dict(config)
         exclusions = config.pop(EXCLUSIONS, None)
+        groups = config.pop(GROUPS, None)
         if "learning_rate" in config:
             config["learning_rate"] = rates.from_config(config["learning_rate"], custom_objects)
         optimizer = cls(**config)
         if exclusions is not None:
-            optimizer._exclusions = Exclusions.from_config(exclusions)
+            optimizer._exclusions = Selection.from_config(exclusions, EXCLUDE, EXCLUSIONS)
+        if groups is not None:
+            optimizer.groups = variable_groups.all_from_config(optimizer, groups, custom_objects)
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
         rates.check_can_be_saved(self._rate.setting)
+        variable_groups.check_can_be_saved(self.groups)
         return (type(self).from_config, (self.get_config(),), saved_state.stored(self))
 
     def __setstate__(self, store: dict[str, Any]) -> None:
@@ -590,10 +683,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             config = {**self._config_with(self._rate.given), **changes}
         else:
             config = {**self.get_config(), "learning_rate": self._rate.as_argument(), **changes}
-        new = type(self)(**{k: v for k, v in config.items() if k != EXCLUSIONS})
-        new._exclusions = self._exclusions.copy()
+        arguments_of_new = {k: v for k, v in config.items() if k not in (EXCLUSIONS, GROUPS)}
+        new = type(self)(**arguments_of_new)
+        new._exclusions = self._exclusions
         if self.built and self._exclusions:
-            new._exclusions = Exclusions.from_config(config[EXCLUSIONS])
+            new._exclusions = Selection.from_config(config[EXCLUSIONS], EXCLUDE, EXCLUSIONS)
+        new.groups = tuple(group.of(new) for group in self.groups)
         return new
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
@@ -621,6 +716,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             "iterations": self._iterations,
             "learning_rate": self._rate.variable,
             "rate_replaced": self._rate.replaced,
+            **{GROUP_FACTOR + str(i): group.variable for i, group in enumerate(self.groups)},
         }
         if not self.built:
             roles |= self._own.by_role()
@@ -636,10 +732,16 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         roles |= self._own.by_role()
         return {role: variable for role, variable in roles.items() if variable is not None}
 
+    def _has_velocities(self) -> bool:
+        """Whether there is a variable with momentum."""
+        if self.built:
+            return len(self.momentums) > 0
+        return self.momentum > 0 or any(group.momentum for group in self.groups)
+
     def _kinds(self) -> set[str]:
         """What the arguments have kept for each variable."""
         kept = {
-            "velocity": self.momentum > 0,
+            "velocity": self._has_velocities(),
             "average": self.use_ema,
             "accumulator": self.window > 1,
         }
@@ -666,6 +768,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         for variable, weight in zip(self.variables, weights, strict=True):
             variable.assign(weight)
         self._rate.was_loaded()
+        for group in self.groups:
+            group.was_loaded()
 
 
 def _of_another_model(optimizer: Any, variable: Any) -> str:

@@ -10,8 +10,22 @@ from typing import Any, NamedTuple
 # The tensors and variables of three libraries, none of which ships types.
 Tensor = Any
 Variable = Any
-# A function of the gradients and the learning rate.
-Step = Callable[[Sequence[Tensor | None], Tensor], None]
+
+
+class Rates(NamedTuple):
+    """The learning rate of a step.
+
+    Attributes:
+        rate: the rate of the optimizer.
+        factors: what groups of variables multiply it by (see `GroupSettings.factor`).
+    """
+
+    rate: Tensor | float
+    factors: tuple[Tensor, ...] = ()
+
+
+# A function of the gradients and the rates.
+Step = Callable[[Sequence[Tensor | None], Rates], None]
 
 
 @dataclass(frozen=True)

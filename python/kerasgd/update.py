@@ -20,10 +20,10 @@ from kerasgd.backends.base import Backend
 from kerasgd.errors import StateError, with_full_stop
 from kerasgd.rules import accumulation, ema, loss_scale
 from kerasgd.rules.precision import scalar
-from kerasgd.settings import Settings
-from kerasgd.state import ParameterState, State, Step, Tensor, Updates
+from kerasgd.settings import GroupSettings, Settings
+from kerasgd.state import ParameterState, Rates, State, Step, Tensor, Updates, Variable
 
-RateOfThisStep = Callable[[], Tensor | float]
+RatesOfThisStep = Callable[[], Rates]
 
 
 def step(
@@ -31,14 +31,14 @@ def step(
     backend: Backend,
     state: State,
     gradients: Sequence[Tensor | None],
-    rate_of_this_step: RateOfThisStep,
+    rates_of_this_step: RatesOfThisStep,
 ) -> None:
     """Do one step with one gradient, or None, for each variable."""
     backend = backend.of_this_trace()
     summed = backend.prepare_gradients(
         gradients, state.parameters, partial(_rule_alone_changes, settings)
     )
-    proceed = partial(_on_each_device, settings, backend, rate_of_this_step)
+    proceed = partial(_on_each_device, settings, backend, rates_of_this_step)
     backend.across_replicas(state, summed, proceed)
 
 
@@ -53,12 +53,12 @@ def _rule_alone_changes(settings: Settings, parameter: ParameterState) -> bool:
 def _on_each_device(
     settings: Settings,
     backend: Backend,
-    rate_of_this_step: RateOfThisStep,
+    rates_of_this_step: RatesOfThisStep,
     devices: Sequence[tuple[Any, State, list[Tensor | None]]],
 ) -> None:
     """The step from the summed gradients on; every device does the same to its own copies."""
     # Before all else and outside of what is compiled: it may be a function, which may fail.
-    rate = rate_of_this_step()
+    rates = rates_of_this_step()
     for device, state, gradients in devices:
         on_device: Step = partial(_on_device, settings, backend, state)
         if settings.own_rule is not None and state.own and len(devices) > 1:
@@ -69,7 +69,7 @@ def _on_each_device(
         with device:
             if settings.own_rule is None:  # it may do anything, at each step
                 on_device = backend.compiled(on_device, state, settings)
-            on_device(gradients, rate)
+            on_device(gradients, rates)
 
 
 def _on_device(
@@ -77,11 +77,11 @@ def _on_device(
     backend: Backend,
     state: State,
     gradients: Sequence[Tensor | None],
-    rate: Tensor,
+    rates: Rates,
 ) -> None:
     """Unscale the loss; with a dynamic scale, skip the step if a gradient is not finite."""
     backend = backend.of_this_trace()  # this may be compiled by itself
-    go_on = partial(_accumulate_or_update, settings, backend, state, gradients, rate)
+    go_on = partial(_accumulate_or_update, settings, backend, state, gradients, rates)
     if state.dynamic_scale is None:
         go_on(loss_scale.unscaling(settings.loss_scale_factor))
     else:
@@ -122,16 +122,16 @@ def _accumulate_or_update(
     backend: Backend,
     state: State,
     gradients: Sequence[Tensor | None],
-    rate: Tensor | float,
+    rates: Rates,
     unscaling: Tensor | float,
 ) -> None:
     """Accumulate, and update at the last step of the window; count the step."""
     updates = _updates(state, gradients, unscaling)
     if settings.window == 1:
-        _update(settings, backend, state, updates, rate)
+        _update(settings, backend, state, updates, rates)
     else:
         _accumulate(backend, state, updates)
-        _update_if_due(settings, backend, state, updates, rate)
+        _update_if_due(settings, backend, state, updates, rates)
     backend.count(state.iterations)
 
 
@@ -162,12 +162,12 @@ def _accumulate(backend: Backend, state: State, updates: Updates) -> None:
 
 
 def _update_if_due(
-    settings: Settings, backend: Backend, state: State, updates: Updates, rate: Tensor | float
+    settings: Settings, backend: Backend, state: State, updates: Updates, rates: Rates
 ) -> None:
     """Close the window at its last step: update with the mean, and begin a new window."""
 
     def close() -> None:
-        _update(settings, backend, state, _means(settings, backend, state, updates), rate)
+        _update(settings, backend, state, _means(settings, backend, state, updates), rates)
         backend.clear([parameter.accumulator for parameter in state.parameters] + [state.in_window])
 
     due = accumulation.is_update(backend.read(state.iterations), settings.window)
@@ -190,30 +190,41 @@ def _means(settings: Settings, backend: Backend, state: State, updates: Updates)
 
 
 def _update(
-    settings: Settings, backend: Backend, state: State, updates: Updates, rate: Tensor | float
+    settings: Settings, backend: Backend, state: State, updates: Updates, rates: Rates
 ) -> None:
     """Change the weights: clip, decay, rule, constraints, EMA, overwriting."""
-    updates = _clip(settings, backend, _overwrite_with_gradients(backend, updates))
-    backend.in_parts(partial(_change_and_average, settings, state, rate), updates, settings)
+    updates = _overwrite_with_gradients(settings, backend, updates, rates)
+    updates = _clip(settings, backend, updates)
+    backend.in_parts(partial(_change_and_average, settings, state, rates), updates, settings)
     if settings.use_ema:
         updated = {parameter.index for parameter in updates.parameters}
         others = [p for p in state.parameters if p.index not in updated]
         _average_weights(settings, state, backend, others)
         backend.assign(state.averaging, keras.ops.ones((), dtype="int32"))
-        _overwrite_weights_if_due(settings, backend, state)
+        _overwrite_weights_if_due(settings, backend, state, rates)
+
+
+def _is_active(settings: Settings, rates: Rates, group: int) -> Tensor | bool:
+    """Whether the variables of a group change: not if the factor of their rate is 0 (14.3)."""
+    factor = settings.groups[group].factor
+    return True if factor is None else rates.factors[factor] > 0
 
 
 def _overwriting(updates: Updates) -> list[bool]:
     return [parameter.overwrite_with_gradient for parameter in updates.parameters]
 
 
-def _overwrite_with_gradients(backend: Backend, updates: Updates) -> Updates:
+def _overwrite_with_gradients(
+    settings: Settings, backend: Backend, updates: Updates, rates: Rates
+) -> Updates:
     """Give the variables whose gradient is their new value that value; return the other updates."""
     overwriting, others = updates.split(_overwriting(updates))
     for update in overwriting:
         value = keras.ops.copy(update.gradient)  # the caller's own stays the caller's
-        if update.present is not True:
-            value = keras.ops.where(update.present, value, backend.read(update.parameter.variable))
+        for condition in (update.present, _is_active(settings, rates, update.parameter.group)):
+            if condition is not True:
+                old = keras.ops.cast(backend.read(update.parameter.variable), value.dtype)
+                value = keras.ops.where(condition, value, old)
         backend.assign(update.parameter.variable, value)
     return others
 
@@ -231,38 +242,60 @@ def _clip(settings: Settings, backend: Backend, updates: Updates) -> Updates:
 
 
 def _change_and_average(
-    settings: Settings, state: State, rate: Tensor | float, backend: Backend, updates: Updates
+    settings: Settings, state: State, rates: Rates, backend: Backend, updates: Updates
 ) -> None:
     """All that happens to the weights of these variables, and to their averages."""
     certain, uncertain = updates.by_presence()
-    _change_weights(settings, backend, rate, certain)
+    _change_weights(settings, state, rates, backend, certain)
     for update in uncertain:
-        parameter = update.parameter
-        alone = Updates([parameter], [update.gradient], update.coefficient)
-        writes = [v for v in (parameter.variable, parameter.velocity, *state.own) if v is not None]
-        change = partial(_change_weights, settings, backend, rate, alone)
-        backend.cond(update.present, change, writes)
+        alone = Updates([update.parameter], [update.gradient], update.coefficient)
+        change = partial(_change_weights, settings, state, rates, backend, alone)
+        backend.cond(update.present, change, _written(state, alone))
     if settings.use_ema:
         _average_weights(settings, state, backend, updates.parameters)
 
 
+def _written(state: State, updates: Updates) -> list[Variable]:
+    """What changing the weights of these variables may write."""
+    of_each = [(parameter.variable, parameter.velocity) for parameter in updates.parameters]
+    kept = [v for of_one in of_each for v in of_one if v is not None]
+    return [*kept, *state.own]
+
+
 def _change_weights(
-    settings: Settings, backend: Backend, rate: Tensor | float, updates: Updates
+    settings: Settings, state: State, rates: Rates, backend: Backend, updates: Updates
 ) -> None:
-    """Decay the weights, apply the rule, then the constraints."""
+    """Change the weights group by group; those of a group whose factor is 0 stay as they are."""
     for group, of_group in updates.by_group():
         its = settings.groups[group]
-        if settings.own_rule is not None:
-            _apply_own_rule(settings.own_rule, backend, of_group, rate, its.weight_decay)
-        else:
-            backend.decay_and_apply_rule(
-                of_group, rate, its.momentum, settings.nesterov, its.weight_decay
-            )
+        if its.factor is None:
+            _change_group(settings, its, rates.rate, backend, of_group)
+            continue
+        rate = rates.rate * rates.factors[its.factor]
+        change = partial(_change_group, settings, its, rate, backend, of_group)
+        active = _is_active(settings, rates, group)
+        backend.change_if(active, change, _written(state, of_group))
+
+
+def _change_group(
+    settings: Settings,
+    its: GroupSettings,
+    rate: Tensor | float,
+    backend: Backend,
+    updates: Updates,
+) -> None:
+    """Decay the weights, apply the rule, then the constraints."""
+    if settings.own_rule is not None:
+        _apply_own_rule(settings.own_rule, backend, updates, rate, its.weight_decay)
+    else:
+        backend.decay_and_apply_rule(
+            updates, rate, its.momentum, settings.nesterov, its.weight_decay
+        )
     _apply_constraints(backend, updates.parameters)
 
 
 def _apply_own_rule(
-    own_rule: Callable[[Tensor, Any, Any], None],
+    own_rule: Callable[[Tensor, Variable, Any], None],
     backend: Backend,
     updates: Updates,
     rate: Tensor | float,
@@ -298,13 +331,17 @@ def _average_weights(
         backend.average(averaged, settings.ema_momentum, backend.read(state.averaging) > 0)
 
 
-def _overwrite_weights_if_due(settings: Settings, backend: Backend, state: State) -> None:
+def _overwrite_weights_if_due(
+    settings: Settings, backend: Backend, state: State, rates: Rates
+) -> None:
     if settings.ema_overwrite_frequency is None:
         return
-    averaged = [parameter for parameter in state.parameters if parameter.average is not None]
     updates = backend.read(state.iterations) // settings.window + 1
-    backend.cond(
-        ema.overwrites(updates, settings.ema_overwrite_frequency),
-        partial(backend.overwrite, averaged),
-        [parameter.variable for parameter in averaged],
-    )
+    due = ema.overwrites(updates, settings.ema_overwrite_frequency)
+    averaged = [parameter for parameter in state.parameters if parameter.average is not None]
+    for factor in dict.fromkeys(settings.groups[p.group].factor for p in averaged):
+        alike = [p for p in averaged if settings.groups[p.group].factor == factor]
+        is_active = True if factor is None else rates.factors[factor] > 0
+        condition = due if is_active is True else keras.ops.logical_and(due, is_active)
+        written = [parameter.variable for parameter in alike]
+        backend.cond(condition, partial(backend.overwrite, alike), written)

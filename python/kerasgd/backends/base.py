@@ -76,6 +76,24 @@ class Backend:
         if bool(condition):
             action()
 
+    def change_if(
+        self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
+    ) -> None:
+        """As `cond()`, for a change that is done nearly always.
+
+        Where a compiler makes one pass of it, the old values are better kept element by element.
+        """
+        self.cond(condition, change, writes)
+
+    def _change_elements_if(
+        self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
+    ) -> None:
+        """Do `change`, and put back the old values if `condition` does not hold."""
+        before = [self.read(variable) for variable in writes]
+        change()
+        for variable, old in zip(writes, before, strict=True):
+            self.assign(variable, keras.ops.where(condition, self.read(variable), old))
+
     def cond_value(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
     ) -> Tensor:

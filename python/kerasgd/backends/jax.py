@@ -46,6 +46,12 @@ class JaxBackend(Backend):
         for variable, value in zip(writes, values, strict=True):
             variable.assign(value)
 
+    def change_if(
+        self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
+    ) -> None:
+        is_traced = isinstance(condition, jax.core.Tracer)
+        (self._change_elements_if if is_traced else self.cond)(condition, change, writes)
+
     def cond_value(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
     ) -> Tensor:

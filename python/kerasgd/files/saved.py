@@ -29,6 +29,8 @@ LARGEST_DESCRIPTION = 2**28
 # What a subclass keeps: for each variable, and for the optimizer as a whole.
 OWN_OF_VARIABLE = "own."
 OWN = "own:"
+# The factor by which a group of variables multiplies the rate; the number of the group follows.
+GROUP_FACTOR = "group_factor:"
 # Which argument an optimizer keeps these for, one for each variable.
 ARGUMENTS = {
     "velocity": "momentum",
@@ -221,6 +223,7 @@ RULES: Mapping[str, tuple[str, Callable[[Array], bool]]] = {
     "iterations": (f"a whole number from 0 to {LARGEST_WHOLE_NUMBER}", _whole),
     "learning_rate": ("a finite number >= 0", _rate),
     "rate_replaced": ("0 or 1", _flags),
+    "group_factor": ("a finite number >= 0", _rate),
     "averaging": ("0 or 1", _flags),
     "in_window": ("0 or 1 for each variable", _flags),
     "dynamic_scale": ("a number from 2^-126 to 2^126", _scale),
@@ -238,14 +241,15 @@ def _value(name: str, stored: Any, variables: list[Described]) -> Array:
         if value.dtype.kind not in "biuf" and not _floats(value):
             raise _damaged(f"`{name}` does not hold numbers")
         return value
-    if role.kind not in RULES:
+    kind = "group_factor" if name.startswith(GROUP_FACTOR) else role.kind
+    if kind not in RULES:
         raise _damaged(f"it holds `{name}`, which no optimizer has")
     expected = _shape_of(role, variables)
     shape = tuple(getattr(stored, "shape", ()))
     if expected != shape:
         raise _damaged(f"`{name}` has shape {shape}, which must be {expected}")
     value = np.asarray(stored)
-    check_value(role.kind, value)
+    check_value(kind, value)
     return value
 
 

@@ -306,6 +306,9 @@ def _assign(optimizer: Any, roles: Mapping[str, Any], values: Mapping[str, Array
         roles[role].assign(value)
     if "rate_replaced" in values or "learning_rate" in values:
         optimizer._rate.was_loaded()
+    if any(role.startswith(saved.GROUP_FACTOR) for role in values):
+        for group in optimizer.groups:
+            group.was_loaded()
 
 
 def _begin_averages(optimizer: Any, values: Mapping[str, Array]) -> None:
@@ -389,7 +392,7 @@ def _counted(count: int) -> str:
 def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[str]) -> list[str]:
     """A phrase for each reason why something of the file has no place here."""
     own_kinds = optimizer._kinds()
-    phrases = _of_lost_own(optimizer, state)
+    phrases = _of_lost_own(optimizer, state) + _of_lost_factors(optimizer, state)
     kinds = list(dict.fromkeys(Role.of(name).kind for name in state.values))
     lost: dict[int, list[str]] = {}
     for kind in kinds:
@@ -419,6 +422,18 @@ def _of_lost_own(optimizer: Any, state: SavedState) -> list[str]:
         return []
     names = ", ".join(f"`{saved.name_of_own(kind)}`" for kind in sorted(lost))
     return [f"{names} of a subclass, for which {type(optimizer).__name__} has no place"]
+
+
+def _of_lost_factors(optimizer: Any, state: SavedState) -> list[str]:
+    """A phrase for the factors of groups, if the optimizer has no place for them."""
+    factors = {role for role in state.values if role.startswith(saved.GROUP_FACTOR)}
+    lost = factors - set(optimizer._by_role())
+    numbers = sorted(int(role.removeprefix(saved.GROUP_FACTOR)) for role in lost)
+    if not numbers:
+        return []
+    groups = "group" if len(numbers) == 1 else "groups"
+    named = ", ".join(map(str, numbers))
+    return [f"the `learning_rate_factor` of {groups} {named}, which `{optimizer.name}` lacks"]
 
 
 def _of_lost_variables(
@@ -509,6 +524,8 @@ def _check_variables(
 
 def _check_kinds(optimizer: Any, state: SavedState) -> None:
     lost = _of_lost_own(optimizer, state) if optimizer.built else []
+    if optimizer.built:
+        lost += _of_lost_factors(optimizer, state)
     if lost:
         raise StateError(f"The saved state has {lost[0]}.")
     own = optimizer._kinds()

@@ -79,7 +79,7 @@ def _excluded(optimizer: SGD) -> list[str]:
     """The paths of the variables that weight decay leaves alone, as far as they are known."""
     exclusions = optimizer._exclusions
     known = optimizer._trainable_variables if optimizer.built else exclusions.variables
-    return [path_of(v) for v in known if exclusions.cover(v)]
+    return [path_of(v) for v in known if exclusions.covers(v)]
 
 
 def _scale(optimizer: Wrapper) -> dict[str, float]:

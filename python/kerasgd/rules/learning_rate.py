@@ -16,7 +16,9 @@ from kerasgd.state import Tensor
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
-def of_schedule(schedule: Callable[[Any], Tensor], step: Any, is_eager: bool) -> Tensor:
+def of_schedule(
+    schedule: Callable[[Any], Tensor], step: Any, is_eager: bool, argument: str = "learning_rate"
+) -> Tensor:
     """The rate that the schedule has for this step; eager code checks it (contract 2.8).
 
     Raises:
@@ -28,7 +30,7 @@ def of_schedule(schedule: Callable[[Any], Tensor], step: Any, is_eager: bool) ->
         if not (np.isfinite(value) and value >= 0):
             at = int(keras.ops.convert_to_numpy(step))
             raise LearningRateError(
-                "learning_rate",
+                argument,
                 "a schedule of finite numbers >= 0",
                 Described(f"one that gives {value:g} at step {at}"),
             )

@@ -61,6 +61,12 @@ class TensorFlowBackend(Backend):
     ) -> None:
         tf.cond(condition, action, lambda: None)
 
+    def change_if(
+        self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
+    ) -> None:
+        is_for_xla = self.mode is Mode.XLA
+        (self._change_elements_if if is_for_xla else self.cond)(condition, change, writes)
+
     def call_each_time(self, function: Callable[[], float]) -> Tensor | float:
         # A graph gets a placeholder that the outermost function fills, on the main thread, each
         # time that it is called.

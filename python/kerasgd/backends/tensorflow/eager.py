@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasgd.state import DynamicScale, State, Step, Tensor
+from kerasgd.state import DynamicScale, Rates, State, Step, Tensor
 
 # The call of a compiled function without a look at each argument, which takes ten times as long
 # as the call. It is private to TensorFlow: the public one is taken where there is none.
@@ -59,31 +59,36 @@ class CompiledStep:
         # By pattern; None where gradients are sparse, whose number of rows may change.
         self.concrete: dict[Hashable, Any] = {}
 
-    def __call__(self, gradients: Sequence[Tensor | None], rate: Tensor) -> None:
+    def __call__(self, gradients: Sequence[Tensor | None], rates: Rates) -> None:
         """Do the step."""
-        # A tensor, since each Python number would be compiled for itself.
-        rate = tf.convert_to_tensor(rate, None if tf.is_tensor(rate) else "float64")
+        # Tensors, since each Python number would be compiled for itself.
+        rate = _as_tensor(rates.rate)
+        rates = Rates(rate, tuple(map(_as_tensor, rates.factors)))
         pattern = (rate.dtype, *[_kind(gradient) for gradient in gradients])
         if pattern not in self.concrete and len(self.concrete) >= MOST_PATTERNS:
-            self.step(gradients, rate)
+            self.step(gradients, rates)
             return
         with tf.init_scope():  # A tape would want the gradient of the step.
             if pattern not in self.concrete:
-                self.concrete[pattern] = self._compiled(gradients, rate)
-            self._call(self.concrete[pattern], gradients, rate)
+                self.concrete[pattern] = self._compiled(gradients, rates)
+            self._call(self.concrete[pattern], gradients, rates)
 
-    def _compiled(self, gradients: Sequence[Tensor | None], rate: Tensor) -> Any:
+    def _compiled(self, gradients: Sequence[Tensor | None], rates: Rates) -> Any:
         if any(isinstance(gradient, tf.IndexedSlices) for gradient in gradients):
             return None
-        return self.function.get_concrete_function(gradients, rate)
+        return self.function.get_concrete_function(gradients, rates)
 
-    def _call(self, concrete: Any, gradients: Sequence[Tensor | None], rate: Tensor) -> None:
+    def _call(self, concrete: Any, gradients: Sequence[Tensor | None], rates: Rates) -> None:
         private_call = getattr(concrete, PRIVATE_CALL, None)
         if private_call is None:
-            self.function(gradients, rate)
+            self.function(gradients, rates)
         else:
             tensors = [gradient for gradient in gradients if gradient is not None]
-            private_call([*tensors, rate], concrete.captured_inputs)
+            private_call([*tensors, rates.rate, *rates.factors], concrete.captured_inputs)
+
+
+def _as_tensor(rate: Tensor | float) -> Tensor:
+    return tf.convert_to_tensor(rate, None if tf.is_tensor(rate) else "float64")
 
 
 def _kind(gradient: Tensor | None) -> Hashable:

@@ -1,0 +1,348 @@
+"""Groups of variables with a rate factor, momentum and weight decay of their own (contract 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgd import arguments
+from kerasgd.errors import ArgumentValueError, Described, StateError, UnknownArgumentError, in_words
+from kerasgd.files import rates
+from kerasgd.keras_internals import is_being_saved, is_taken_away
+from kerasgd.rules import learning_rate as rate_rule
+from kerasgd.selection import SET_GROUP, Selection
+from kerasgd.settings import GroupSettings
+from kerasgd.state import Tensor
+from kerasgd.variables import value_of
+
+FACTOR = "learning_rate_factor"
+# Where a group is in a configuration.
+KEY = "groups"
+# Why an argument of the optimizer is none of a group.
+_OF_ALL_GRADIENTS = "A clip is of all gradients: the groups share it."
+_OF_THE_MODEL = "The average is of the whole model."
+_OF_THE_STEP = "It is of the step, which all variables share."
+REASONS = {
+    "learning_rate": f"Groups share the rate of the optimizer; `{FACTOR}` multiplies it.",
+    "nesterov": "The rule is the same for all variables.",
+    "clipnorm": _OF_ALL_GRADIENTS,
+    "clipvalue": _OF_ALL_GRADIENTS,
+    "global_clipnorm": _OF_ALL_GRADIENTS,
+    "use_ema": _OF_THE_MODEL,
+    "ema_momentum": _OF_THE_MODEL,
+    "ema_overwrite_frequency": _OF_THE_MODEL,
+    "loss_scale_factor": _OF_THE_STEP,
+    "gradient_accumulation_steps": _OF_THE_STEP,
+    "name": "A group is known by its number or by the pattern that selects it.",
+}
+
+
+class Group:
+    """Variables that `set_group()` selected, with the settings that it gave them.
+
+    Attributes:
+        selection: which variables.
+        momentum: None where the group does not set it.
+        weight_decay: None where the group does not set it, 0 for none.
+    """
+
+    def __init__(self, optimizer: Any, selection: Selection, settings: Mapping[str, Any]) -> None:
+        self._optimizer = optimizer
+        self.selection = selection
+        self.momentum: float | None = settings.get("momentum")
+        self.weight_decay: float | None = None
+        if "weight_decay" in settings:
+            self.weight_decay = settings["weight_decay"] or 0.0
+        # A number, a schedule, or None.
+        self._factor: Any = settings.get(FACTOR)
+        # What compiled steps read where the factor is a number.
+        self._variable: Any = None
+
+    @property
+    def learning_rate_factor(self) -> Any:
+        """The factor of the rate: a number or a schedule; None where the group does not set it.
+
+        It can be set in training; a number in place of a number acts at once.
+
+        Raises:
+            StateError: the factor that was set could not act.
+        """
+        if self._variable is None or isinstance(self._factor, rate_rule.Schedule):
+            return self._factor
+        return rate_rule.exact(self._factor, value_of(self._variable, self._optimizer))
+
+    @learning_rate_factor.setter
+    def learning_rate_factor(self, factor: Any) -> None:
+        factor = arguments.check(FACTOR, factor, arguments.GROUP_RULES[FACTOR])
+        if self._optimizer.built:
+            self._check_can_follow(factor)
+        self._factor = factor
+        if self._variable is not None and isinstance(factor, float):
+            self._variable.assign(factor)
+
+    def _check_can_follow(self, factor: object) -> None:
+        if self._variable is None:
+            raise StateError(
+                f"This group has no `{FACTOR}` that could be changed. Give it one, 1 say, in "
+                "`set_group()`, before the optimizer is built."
+            )
+        if is_taken_away(self._variable):
+            raise StateError(
+                f"`{FACTOR}` cannot be set while `fit()` on JAX holds the variables: it would be "
+                "lost. Set it in a callback, through `self.model.optimizer`."
+            )
+        both_are_numbers = isinstance(factor, float) and isinstance(self._factor, float)
+        if self._optimizer._rate.is_compiled and not both_are_numbers:
+            raise StateError(
+                in_words(
+                    f"A training step that is compiled cannot follow another kind of `{FACTOR}`: "
+                    "a number can only take the place of a number. {update} makes an optimizer to "
+                    "which you can give other groups."
+                )
+            )
+
+    def has_factor(self) -> bool:
+        """Whether the group sets a factor."""
+        return self._factor is not None
+
+    def build(self) -> None:
+        """Make the variable of the factor."""
+        if self._factor is not None:
+            self._variable = self._optimizer._add_number("learning_rate_factor")
+            self._variable.assign(1.0 if self._is_scheduled() else self._factor)
+
+    def _is_scheduled(self) -> bool:
+        return isinstance(self._factor, rate_rule.Schedule)
+
+    @property
+    def variable(self) -> Any:
+        """The variable of a factor that is a number; None without one."""
+        return None if self._is_scheduled() else self._variable
+
+    def was_loaded(self) -> None:
+        """The variable may have got another number from a file."""
+        if self.variable is not None:
+            self._factor = rate_rule.exact(self._factor, keras.ops.convert_to_numpy(self._variable))
+
+    def factor_at(self, step: Any, is_eager: bool) -> Tensor:
+        """The factor of the rate at this step."""
+        if self._is_scheduled():
+            return rate_rule.of_schedule(self._factor, step, is_eager, FACTOR)
+        return keras.ops.convert_to_tensor(self._variable)
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that the group gives its variables."""
+        all_of_them = {
+            FACTOR: self.learning_rate_factor,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+        }
+        return {name: value for name, value in all_of_them.items() if value is not None}
+
+    def of(self, optimizer: Any) -> Group:
+        """The same group of another optimizer, which is not built yet."""
+        selection = self.selection
+        if self._optimizer.built:
+            # By paths, since the new one may be for another model.
+            config = selection.get_config(self._optimizer._trainable_variables)
+            selection = Selection.from_config(config, SET_GROUP, KEY)
+        return Group(optimizer, selection, self.settings())
+
+    # -- configuration -----------------------------------------------------------------------
+
+    def get_config(self, variables: Sequence[Any]) -> dict[str, Any]:
+        """The group in values that JSON can hold."""
+        config = self.settings()
+        if FACTOR in config and not isinstance(config[FACTOR], float):
+            config[FACTOR] = rates.to_config(config[FACTOR])
+        return {"select": selection_to_config(self.selection, variables), **config}
+
+
+class SelectedInThisSession(str):
+    """Stands in a configuration for a selection that has no path yet (contract 14.8).
+
+    What is written to a file is refused, since it could not be read back.
+    """
+
+    selection: Selection
+
+
+def selection_to_config(selection: Selection, variables: Sequence[Any]) -> Any:
+    """What a configuration holds of the selection of a group.
+
+    Raises:
+        StateError: it cannot be kept, and a file is being written.
+    """
+    what = _without_paths(selection)
+    if what is None:
+        return selection.get_config(variables)
+    if is_being_saved():
+        raise cannot_be_saved(what)
+    stand_in = SelectedInThisSession(f"<{what} of this session>")
+    stand_in.selection = selection
+    return stand_in
+
+
+def _without_paths(selection: Selection) -> str | None:
+    """What of a selection cannot be kept in a file before the optimizer is built, in words."""
+    if selection.is_checked:
+        return None
+    if selection.predicate is not None:
+        return "a function"
+    if selection.layers:
+        return f"the layer `{selection.layers[0].name}`"
+    return "a list of variables" if selection.variables else None
+
+
+def cannot_be_saved(what: str) -> StateError:
+    """The error for a group whose variables a file cannot name."""
+    return StateError(
+        f"A group that was selected by {what} cannot be saved before the optimizer is built. "
+        "Select it by a regular expression, or save after the first step or after `build()`."
+    )
+
+
+def check_can_be_saved(groups: Sequence[Group]) -> None:
+    """Refuse groups whose variables a file cannot name.
+
+    Raises:
+        StateError: there is one.
+    """
+    for group in groups:
+        what = _without_paths(group.selection)
+        if what is not None:
+            raise cannot_be_saved(what)
+
+
+def from_config(optimizer: Any, config: Any, custom_objects: Any = None) -> Group:
+    """The reverse of `Group.get_config()`.
+
+    Raises:
+        ArgumentError: the configuration is damaged.
+    """
+    if not (isinstance(config, dict) and "select" in config and config.keys() <= _CONFIG_KEYS):
+        raise ArgumentValueError(KEY, "what `get_config()` gives", config)
+    config = dict(config)
+    select = config.pop("select")
+    if isinstance(select, SelectedInThisSession):
+        selection = select.selection
+    else:
+        selection = Selection.from_config(select, SET_GROUP, KEY)
+    if FACTOR in config:
+        config[FACTOR] = rates.from_config(config[FACTOR], custom_objects)
+    return Group(optimizer, selection, arguments.check_all(config, arguments.GROUP_RULES))
+
+
+def all_from_config(optimizer: Any, configs: Any, custom_objects: Any = None) -> tuple[Group, ...]:
+    """The groups of a configuration.
+
+    Raises:
+        ArgumentError: it is damaged.
+    """
+    if not isinstance(configs, list | tuple):
+        raise ArgumentValueError(KEY, "what `get_config()` gives", configs)
+    return tuple(from_config(optimizer, config, custom_objects) for config in configs)
+
+
+_CONFIG_KEYS = {"select", FACTOR, "momentum", "weight_decay"}
+
+
+# -- what users give ---------------------------------------------------------------------------
+
+
+def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a group in their one form.
+
+    Raises:
+        UnknownArgumentError: one is no setting of a group; the error says why.
+        ArgumentError: there is none, or its rule refuses a value.
+    """
+    for name, value in settings.items():
+        if name in REASONS:
+            raise UnknownArgumentError(name, value, "`set_group()`", None, REASONS[name])
+    unknown = {k: v for k, v in settings.items() if k not in arguments.GROUP_RULES}
+    arguments.check_no_unknown(unknown, "`set_group()`", arguments.GROUP_RULES)
+    if not settings:
+        requirement = "given `learning_rate_factor`, `momentum` or `weight_decay`, one at least"
+        raise ArgumentValueError("set_group()", requirement, Described("nothing"))
+    checked: dict[str, Any] = arguments.check_all(settings, arguments.GROUP_RULES)
+    if "momentum" in checked:
+        arguments.warn_of_divergence(checked["momentum"])
+    return checked
+
+
+def find(groups: Sequence[Group], which: Any) -> Group:
+    """A group by its number from 0, or by the pattern that selects it.
+
+    Raises:
+        ArgumentError: there is no such group.
+    """
+    numbers = f"a number from 0 to {len(groups) - 1}" if len(groups) > 1 else "0"
+    requirement = f"the number of a group, {numbers}, or the pattern that selects it"
+    if not groups:
+        raise StateError("There are no groups. `set_group()` makes them, before the first step.")
+    if isinstance(which, str):
+        found = [group for group in groups if which in group.selection.patterns]
+        if len(found) == 1:
+            return found[0]
+        hint = "More than one group has this pattern: give the number." if found else None
+        raise ArgumentValueError("group", requirement, which, hint)
+    index = arguments.check("group", which, arguments.index_below(len(groups), requirement))
+    return groups[index]  # type: ignore[call-overload, no-any-return]
+
+
+# -- what holds for a variable -----------------------------------------------------------------
+
+
+def resolve(
+    groups: Sequence[Group], exclusions: Selection, variables: Sequence[Any]
+) -> tuple[list[Selection], Selection]:
+    """The selections among the variables that the optimizer is built with.
+
+    Raises:
+        ArgumentError: one selects nothing.
+    """
+    of_groups = [group.selection.resolved(variables) for group in groups]
+    return of_groups, exclusions.resolved(variables)
+
+
+def settings_of(
+    optimizer: Any, groups: Sequence[Group], exclusions: Selection, variable: Any
+) -> GroupSettings:
+    """What holds for a variable: each setting of the last group that names it (contract 14.4)."""
+    settings = GroupSettings(optimizer.momentum, optimizer.weight_decay or 0.0)
+    number = 0  # among the groups that have a factor
+    for group in groups:
+        has_factor = group.has_factor()
+        if group.selection.covers(variable):
+            settings = replace(
+                settings,
+                momentum=settings.momentum if group.momentum is None else group.momentum,
+                weight_decay=(
+                    settings.weight_decay if group.weight_decay is None else group.weight_decay
+                ),
+                factor=number if has_factor else settings.factor,
+            )
+        number += has_factor
+    if exclusions.covers(variable):
+        settings = replace(settings, weight_decay=0.0)
+    return settings
+
+
+def with_factor(groups: Iterable[Group]) -> list[Group]:
+    """The groups that have a factor, in the order of `GroupSettings.factor`."""
+    return [group for group in groups if group.has_factor()]
+
+
+def factor_now(optimizer: Any, factor: int | None) -> float:
+    """The factor of the last update, or of the first one if there was none."""
+    if factor is None:
+        return 1.0
+    steps = int(value_of(optimizer._iterations, optimizer))
+    last = max(steps // optimizer.window * optimizer.window - 1, 0)
+    value = with_factor(optimizer.groups)[factor].factor_at(np.int32(last), is_eager=True)
+    return float(keras.ops.convert_to_numpy(value))
