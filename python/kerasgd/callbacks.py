@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import keras
 
-from kerasgd import arguments
-from kerasgd.errors import StateError, in_words
+from kerasgd import arguments, watching
+from kerasgd.errors import NonfiniteGradientError, StateError, in_words
 from kerasgd.rules import learning_rate as rate_rule
+from kerasgd.sgd import SGD
 
 
 class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
@@ -48,8 +50,7 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Make sure that a number set on the optimizer has an effect."""
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        optimizer = _without_wrapper(self.model.optimizer)
         if not isinstance(optimizer._learning_rate, keras.Variable):
             raise StateError(
                 in_words(
@@ -61,7 +62,227 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the rate of this batch."""
         rate = rate_rule.value_of(self.learning_rate)
-        if hasattr(self.model, "jax_state_sync"):
-            # The JAX trainer holds the values of all variables; they have to come back first.
-            self.model.jax_state_sync()
+        _bring_state_back(self.model)
         self.model.optimizer.learning_rate = rate
+
+
+class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
+    """Collects the statistics of the measured updates in `fit()` (contract 15.4).
+
+    The optimizer measures them: call its `track_statistics()` before training. At the end of each
+    epoch this callback puts what the epoch's measured updates had into the logs, which `History`,
+    `CSVLogger`, TensorBoard and the progress bar show: `learning_rate` (the last one),
+    `gradient_norm` and `update_ratio` (the means of those that are finite), `clipped` (the share
+    whose clip coefficient is below 1), `nonfinite` (the sum) and, with a loss scale, `loss_scale`
+    (the last one). Callbacks before it in the list do not see them: put it first.
+
+    On JAX each reading brings the state back from the trainer, which takes a while: measure every
+    10th update, say. With `steps_per_execution = n` the last update of each execution is seen.
+
+    Attributes:
+        rows: a dict for each measured update, with `epoch` and `batch`, both from 1, and the
+            fields of `SGD.statistics`.
+
+    Raises:
+        StateError: at the beginning of training, if the optimizer does not measure its updates.
+
+    Example:
+        >>> import keras, kerasgd
+        >>> from kerasgd.callbacks import Statistics
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> model.compile(optimizer=kerasgd.SGD(0.1).track_statistics(), loss="mse")
+        >>> x = keras.ops.ones((4, 1))
+        >>> statistics = Statistics()
+        >>> history = model.fit(x, x, batch_size=2, epochs=2, callbacks=[statistics], verbose=0)
+        >>> [(row["epoch"], row["batch"], row["updates"]) for row in statistics.rows]
+        [(1, 1, 1), (1, 2, 2), (2, 1, 3), (2, 2, 4)]
+        >>> len(history.history["gradient_norm"])
+        2
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+        self._epoch = 0
+        self._first_row_of_epoch = 0
+        self._last_batch = 0
+        self._steps = 0
+        self._measured = 0
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Make sure that the optimizer measures its updates."""
+        optimizer = _without_wrapper(self.model.optimizer)
+        if not (isinstance(optimizer, SGD) and optimizer.statistics_every):
+            raise StateError(
+                in_words(
+                    "The callback {statistics_callback} shows what the optimizer measures, and "
+                    "this one measures nothing. Call {track_statistics} before training."
+                )
+            )
+        self._measured = watching.measured(optimizer)
+        self._steps = int(keras.ops.convert_to_numpy(optimizer._iterations))
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Begin an epoch."""
+        self._epoch = epoch + 1
+        self._first_row_of_epoch = len(self.rows)
+        self._last_batch = 0
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Keep a row if there has been a measured update since the last batch."""
+        optimizer = _without_wrapper(self.model.optimizer)
+        before = self._steps
+        self._steps += batch + 1 - self._last_batch
+        self._last_batch = batch + 1
+        steps_between = optimizer.window * optimizer.statistics_every
+        if before // steps_between == self._steps // steps_between:
+            return  # on JAX a look is expensive
+        _bring_state_back(self.model)
+        # Steps that a dynamic loss scale skips are not counted.
+        self._steps = int(keras.ops.convert_to_numpy(optimizer._iterations))
+        measured = watching.measured(optimizer)
+        if measured > self._measured:
+            self._measured = measured
+            where = {"epoch": self._epoch, "batch": self._last_batch}
+            self.rows.append({**where, **(optimizer.statistics or {})})
+
+    def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any] | None = None) -> None:
+        """Put what the measured updates of the epoch had into the logs."""
+        if logs is not None:
+            logs.update(self._summary(self.rows[self._first_row_of_epoch :]))
+
+    def _summary(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        nothing = math.nan  # a log needs a number for each epoch
+        clipped = [float(row["clip_coefficient"] < 1) for row in rows]
+        summary = {
+            "learning_rate": rows[-1]["learning_rate"] if rows else nothing,
+            "gradient_norm": _mean_of_finite([row["gradient_norm"] for row in rows]),
+            "update_ratio": _mean_of_finite([row["update_ratio"] for row in rows]),
+            "clipped": _mean_of_finite(clipped),
+            "nonfinite": sum(row["nonfinite"] for row in rows),
+        }
+        if _has_loss_scale(self.model.optimizer):
+            summary["loss_scale"] = rows[-1]["loss_scale"] if rows else nothing
+        return summary
+
+
+class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stops `fit()` with an error where gradients are NaN or infinite (contract 16.2).
+
+    The optimizer skips the updates with such gradients: call its `skip_nonfinite()` before
+    training. The error names epoch and batch, the variables with the number of NaN and of infinite
+    elements of their gradients, and the loss of that batch. The weights are those before the first
+    of these updates.
+
+    With `steps_per_execution = n` it looks after every n-th batch.
+
+    Args:
+        max_in_a_row: a whole number >= 1: after so many skipped updates in a row training stops.
+
+    Raises:
+        ArgumentError: `max_in_a_row` is something else.
+        StateError: at the beginning of training, if the optimizer does not skip.
+        NonfiniteGradientError: in training.
+
+    Example:
+        >>> import keras, kerasgd
+        >>> from kerasgd.callbacks import StopOnNonfinite
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+        >>> model.compile(optimizer=kerasgd.SGD(0.1).skip_nonfinite(), loss="mse")
+        >>> x = keras.ops.convert_to_tensor([[1.0], [float("nan")]])
+        >>> fit = lambda: model.fit(
+        ...     x, x, batch_size=1, shuffle=False, callbacks=[StopOnNonfinite()], verbose=0
+        ... )
+        >>> try:
+        ...     fit()
+        ... except kerasgd.NonfiniteGradientError as error:
+        ...     print(error.epoch, error.batch, list(error.variables.values()))
+        1 2 [(1, 0)]
+    """
+
+    def __init__(self, max_in_a_row: Any = 1) -> None:
+        super().__init__()
+        rule = arguments.whole_number(at_least=1)
+        self.max_in_a_row: Any = arguments.check("max_in_a_row", max_in_a_row, rule)
+        self._epoch = 0
+        self._last_batch = 0
+        # Sum and weight of the losses of this epoch so far.
+        self._losses = (0.0, 0.0)
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Make sure that the optimizer skips such updates."""
+        optimizer = _without_wrapper(self.model.optimizer)
+        if not (isinstance(optimizer, SGD) and optimizer.skips_nonfinite):
+            raise StateError(
+                in_words(
+                    "The callback {stop_callback} counts skipped updates, and this optimizer skips "
+                    "none. Call {skip_nonfinite} before training."
+                )
+            )
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Begin an epoch."""
+        self._epoch = epoch + 1
+        self._last_batch = 0
+        self._losses = (0.0, 0.0)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Stop if enough updates in a row were skipped.
+
+        Raises:
+            NonfiniteGradientError: they were.
+        """
+        _bring_state_back(self.model)
+        optimizer = self.model.optimizer
+        first, self._last_batch = self._last_batch + 1, batch + 1
+        losses, before = _sum_of_losses(self.model), self._losses
+        self._losses = losses
+        if optimizer.skipped_in_a_row >= self.max_in_a_row:
+            weight = losses[1] - before[1]
+            loss = (losses[0] - before[0]) / weight if weight else math.nan
+            raise self._error(optimizer, first, loss)
+
+    def _error(self, optimizer: SGD, first: int, loss: float) -> NonfiniteGradientError:
+        variables = watching.nonfinite(optimizer)
+        last, in_a_row = self._last_batch, optimizer.skipped_in_a_row
+        batches = f"batch {last}" if first == last else f"batches {first} to {last}"
+        updates = "1 update" if in_a_row == 1 else f"{in_a_row} updates in a row"
+        counts = ", ".join(
+            f"`{path}` ({nan} NaN, {infinite} infinite)"
+            for path, (nan, infinite) in variables.items()
+        )
+        message = (
+            f"Gradients were not finite in {updates}, the last one at epoch {self._epoch}, "
+            f"{batches}, with a loss of {loss:g}: {counts}. The weights are those before the first "
+            "of these updates."
+        )
+        return NonfiniteGradientError(message, self._epoch, last, loss, variables)
+
+
+def _without_wrapper(optimizer: Any) -> Any:
+    """The optimizer inside of a `LossScaleOptimizer`, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _bring_state_back(model: Any) -> None:
+    """Give the variables their values, which JAX' trainer holds during `fit()`."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+
+
+def _has_loss_scale(optimizer: Any) -> bool:
+    return hasattr(optimizer, "inner_optimizer") or optimizer.loss_scale_factor is not None
+
+
+def _mean_of_finite(values: Sequence[float]) -> float:
+    """The mean of the values that are finite; NaN if none is."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan
+
+
+def _sum_of_losses(model: Any) -> tuple[float, float]:
+    """The sum of the losses of this epoch, weighted by rows, and the sum of the weights."""
+    for metric in model.metrics:
+        if metric.name == "loss":
+            return tuple(float(keras.ops.convert_to_numpy(v)) for v in (metric.total, metric.count))  # type: ignore[return-value]
+    return math.nan, math.nan

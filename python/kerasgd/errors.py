@@ -19,6 +19,10 @@ _words = {
     "{sgd}": "`kerasgd.SGD()`",
     "{update}": "`optimizer.update()`",
     "{from_keras}": "`kerasgd.from_keras()`",
+    "{statistics_callback}": "`kerasgd.callbacks.Statistics`",
+    "{stop_callback}": "`kerasgd.callbacks.StopOnNonfinite`",
+    "{track_statistics}": "`optimizer.track_statistics()`",
+    "{skip_nonfinite}": "`optimizer.skip_nonfinite()`",
     "{rate_callback}": "`kerasgd.callbacks.LearningRateFunction`",
     "{function_schedule}": "`kerasgd.schedules.Table.of_function()`",
 }
@@ -151,6 +155,35 @@ class UnknownArgumentError(ArgumentTypeError):
 
 class StateError(KerasgdError, ValueError):
     """State (of a file, of another optimizer) that does not fit, or is asked for too early."""
+
+
+class NonfiniteGradientError(StateError):
+    """Gradients that are NaN or infinite, at which training was to stop.
+
+    Attributes:
+        epoch: the epoch, from 1.
+        batch: the batch in it, from 1.
+        loss: the loss of that batch.
+        variables: by path, how many elements of the gradient were NaN, and how many infinite.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        epoch: int,
+        batch: int,
+        loss: float,
+        variables: Mapping[str, tuple[int, int]],
+    ) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.batch = batch
+        self.loss = loss
+        self.variables = variables
+
+    def __reduce__(self) -> tuple[object, ...]:
+        fields = (self.args[0], self.epoch, self.batch, self.loss, self.variables)
+        return (type(self), fields)
 
 
 class SubclassError(KerasgdError, TypeError):

@@ -254,7 +254,9 @@ def _skip_or_update(
 def _number_of_update(settings: Settings, backend: Backend, state: State) -> Tensor:
     """k, which counts from 1 the updates that are done."""
     attempts = backend.read(state.iterations) // settings.window + 1
-    return attempts if state.skips is None else attempts - backend.read(state.skips.skipped)
+    if state.skips is None:
+        return attempts
+    return attempts - keras.ops.cast(backend.read(state.skips.skipped), attempts.dtype)
 
 
 def _count_nonfinite(backend: Backend, state: State, updates: Updates) -> Tensor:
