@@ -469,6 +469,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def _rates_of_this_step(self) -> Rates:
         """The rate of the step that begins, with the factors of the groups."""
         rate = self._rate.of_this_step()
+        if not self.groups:
+            return Rates(rate)
         step, is_eager = self._iterations, self.backend.is_eager()
         groups = variable_groups.with_factor(self.groups)
         return Rates(rate, tuple(group.factor_at(step, is_eager) for group in groups))

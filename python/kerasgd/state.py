@@ -203,6 +203,8 @@ class Updates:
         """Those of the updates for which `keep` holds."""
         if all(keep):
             return self
+        if not any(keep):
+            return NOTHING
 
         def kept(column: Sequence[Any]) -> list[Any]:
             return list(compress(column, keep))
@@ -217,12 +219,14 @@ class Updates:
 
     def split(self, by: Sequence[bool]) -> tuple[Updates, Updates]:
         """Those for which `by` holds, and the others."""
+        if not any(by):
+            return NOTHING, self
         return self.where(by), self.where([not chosen for chosen in by])
 
     def by_presence(self) -> tuple[Updates, Updates]:
         """Those that have a gradient for certain, and those of which only the run can tell."""
         if self.present is None:
-            return self, self.where([False] * len(self))
+            return self, NOTHING
         certain, uncertain = self.split([present is True for present in self.present])
         return replace(certain, present=None), uncertain
 
@@ -231,6 +235,9 @@ class Updates:
         groups = [parameter.group for parameter in self.parameters]
         for group in sorted(set(groups)):
             yield group, self.where([its_group == group for its_group in groups])
+
+
+NOTHING = Updates([], [], 1.0)
 
 
 # Goes on with the step on all devices, for each with the context to enter, its copy of the state,

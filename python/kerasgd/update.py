@@ -22,7 +22,7 @@ from kerasgd.measurement import Measurement
 from kerasgd.rules import accumulation, ema, loss_scale, statistics
 from kerasgd.rules.precision import scalar
 from kerasgd.settings import GroupSettings, Settings
-from kerasgd.state import ParameterState, Rates, State, Step, Tensor, Updates, Variable
+from kerasgd.state import ParameterState, Rates, State, Tensor, Updates, Variable
 
 RatesOfThisStep = Callable[[], Rates]
 
@@ -61,27 +61,27 @@ def _on_each_device(
     # Before all else and outside of what is compiled: it may be a function, which may fail.
     rates = rates_of_this_step()
     for device, state, gradients in devices:
-        on_device: Step = partial(_on_device, settings, backend, state)
+        on_device = partial(_on_device, settings, state)
         if settings.own_rule is not None and state.own and len(devices) > 1:
             raise StateError(
                 "An `update_step()` with variables of its own works on one device only: on "
                 f"{len(devices)} its variables would change once for each."
             )
         with device:
-            if settings.own_rule is None:  # it may do anything, at each step
-                on_device = backend.compiled(on_device, state, settings)
-            on_device(gradients, rates)
+            if settings.own_rule is None:
+                backend.compiled(on_device, state, settings)(gradients, rates)
+            else:  # it may do anything, at each step
+                on_device(backend, gradients, rates)
 
 
 def _on_device(
     settings: Settings,
-    backend: Backend,
     state: State,
+    backend: Backend,
     gradients: Sequence[Tensor | None],
     rates: Rates,
 ) -> None:
     """Unscale the loss; with a dynamic scale, skip the step if a gradient is not finite."""
-    backend = backend.of_this_trace()  # this may be compiled by itself
     go_on = partial(_accumulate_or_update, settings, backend, state, gradients, rates)
     if state.dynamic_scale is None:
         go_on(settings.loss_scale_factor)

@@ -10,6 +10,7 @@ ACROSS = {
     "test_benchmarks.py": "tests benchmarks/, which is no part of the package",
     "test_contributing.py": "compares CONTRIBUTING.md with the files",
     "test_differential.py": "draws configurations of all arguments and all ways to train",
+    "test_docstrings.py": "runs the examples of all modules",
     "test_interrupts.py": "interrupts `fit()`, after which each reader of state says what is lost",
     "test_layout.py": "compares the tests with the modules",
 }

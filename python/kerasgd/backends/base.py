@@ -32,8 +32,8 @@ class Backend:
     def of_this_trace(self) -> Backend:
         """The operations for the code that runs now, or that is being traced.
 
-        Where a backend has several ways to do one thing, this is where their choice begins; a step
-        asks once, and once more in code that is compiled by itself.
+        Where a backend has several ways to do one thing, this is where their choice begins: a step
+        asks once.
         """
         return self
 
@@ -62,12 +62,13 @@ class Backend:
         """
         proceed([(contextlib.nullcontext(), state, list(gradients))])
 
-    def compiled(self, function: Step, state: State, settings: Hashable) -> Step:
-        """`function`, compiled where eager code is slower and that is sound.
+    def compiled(self, function: Callable[..., None], state: State, settings: Hashable) -> Step:
+        """`function` without its first argument, the operations to do it with.
 
-        `state`, which it is for, and `settings` alone decide what it does.
+        It is compiled where eager code is slower and that is sound. `state`, which it is for, and
+        `settings` alone decide what it does.
         """
-        return function
+        return partial(function, self)
 
     def cond(
         self,

@@ -18,7 +18,7 @@ from kerasgd.backends.tensorflow.replicas import native
 from kerasgd.rules import precision
 from kerasgd.rules.weight_decay import decay_factor, decayed
 from kerasgd.settings import Settings
-from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Updates, Variable
+from kerasgd.state import ParameterState, Proceed, Rates, State, Step, Tensor, Updates, Variable
 
 
 class TensorFlowBackend(Backend):
@@ -51,10 +51,10 @@ class TensorFlowBackend(Backend):
             for g, parameter in pairs
         ]
 
-    def compiled(self, function: Step, state: State, settings: Hashable) -> Step:
-        if self.is_eager() and eager.can_compile(state):
-            return eager.compiled(function, state, settings)
-        return function
+    def compiled(self, function: Callable[..., None], state: State, settings: Hashable) -> Step:
+        if self.mode is Mode.EAGER and eager.can_compile(state):
+            return eager.compiled(partial(_with_its_operations, function), state, settings)
+        return super().compiled(function, state, settings)
 
     def cond(
         self,
@@ -229,6 +229,13 @@ class TensorFlowBackend(Backend):
 
     def parameter_in_step(self, parameter: ParameterState, variable: Variable) -> ParameterState:
         return replicas.parameter_in_step(parameter, variable)
+
+
+def _with_its_operations(
+    function: Callable[..., None], gradients: Sequence[Tensor | None], rates: Rates
+) -> None:
+    """Do `function` with the operations for the graph that is being traced, or for eager code."""
+    function(TensorFlowBackend(choice.current_mode()), gradients, rates)
 
 
 def _with_summed_rows(

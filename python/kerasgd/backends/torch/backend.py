@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
 
 import keras
 import torch
@@ -99,10 +100,11 @@ class TorchBackend(Backend):
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        decay = float(rate) * weight_decay
-        for step, alike in self._alike(updates, rate):
+        decay = float(rate) * weight_decay if weight_decay else 0.0
+        weights = self._writable([parameter.variable for parameter in updates.parameters])
+        for step, alike, its_weights in _alike(updates, weights, rate):
             batch = Batch(
-                self._writable([parameter.variable for parameter in alike.parameters]),
+                its_weights,
                 self._velocities(alike.parameters),
                 alike.gradients,
                 step,
@@ -175,17 +177,6 @@ class TorchBackend(Backend):
             variable.assign(copy)
         return copies
 
-    def _alike(self, updates: Updates, rate: Tensor) -> Iterator[tuple[float, Updates]]:
-        """The updates that one call can do together, with the rate times their coefficient."""
-        of_gradients = [gradient.dtype for gradient in updates.gradients]
-        weights = self._values([parameter.variable for parameter in updates.parameters])
-        of_weights = [w.dtype for w in weights]
-        steps = _folded_for_each(rate, updates, of_gradients)
-        kinds = list(zip(steps, of_gradients, of_weights, strict=True))
-        # (A step that is NaN equals no other: each makes a part of its own.)
-        for kind in dict.fromkeys(kinds):
-            yield kind[0], updates.where([its_kind == kind for its_kind in kinds])
-
     def _velocities(self, parameters: Sequence[ParameterState]) -> list[torch.Tensor]:
         if parameters[0].velocity is None:
             return []
@@ -221,6 +212,24 @@ def _apart_from_weights(
     """The gradients, copies of those that are weights, which change before all are read."""
     places = set(map(PLACE, weights))
     return [g.clone() if g is not None and PLACE(g) in places else g for g in gradients]
+
+
+def _alike(
+    updates: Updates, weights: Sequence[torch.Tensor], rate: Tensor
+) -> Iterator[tuple[float, Updates, Sequence[torch.Tensor]]]:
+    """The updates that one call can do, with the rate times their coefficient and their weights."""
+    of_gradients = [gradient.dtype for gradient in updates.gradients]
+    of_weights = [w.dtype for w in weights]
+    steps = _folded_for_each(rate, updates, of_gradients)
+    kinds = list(zip(steps, of_gradients, of_weights, strict=True))
+    # (A step that is NaN equals no other: each makes a part of its own.)
+    different = dict.fromkeys(kinds)
+    if len(different) == 1:
+        yield steps[0], updates, weights
+        return
+    for kind in different:
+        are_alike = [its_kind == kind for its_kind in kinds]
+        yield kind[0], updates.where(are_alike), list(compress(weights, are_alike))
 
 
 def _folded_for_each(rate: Tensor, updates: Updates, dtypes: Sequence[torch.dtype]) -> list[float]:
