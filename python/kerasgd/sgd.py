@@ -149,7 +149,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self.backend = backends.current()
         self._rate = CurrentRate(self, self._learning_rate)
         self._exclusions = Selection(EXCLUDE)
-        self.groups: tuple[variable_groups.Group, ...] = ()
+        self._groups: tuple[variable_groups.Group, ...] = ()
         self._state: State | None = None
         self._settings: Settings | None = None
         self._group_settings: tuple[GroupSettings, ...] = ()
@@ -204,7 +204,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         for group in self.groups:
             group.build()
         of_variables = [
-            variable_groups.settings_of(self, self.groups, exclusions, variable)
+            variable_groups.settings_of(self, selected, exclusions, variable)
             for variable in variables
         ]
         self._group_settings = tuple(dict.fromkeys(of_variables))
@@ -236,10 +236,15 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             saved_state.take_pending(self)
             saved_state.take_pending_weights(self)
 
-    def _add_number(self, role: str) -> Any:
+    def _add_number(self, role: str, value: float) -> Any:
         """Add a number that steps read."""
         with self.backend.colocated_with(self, self._iterations):
-            return super().add_variable(shape=(), name=role, aggregation="only_first_replica")
+            return super().add_variable(
+                shape=(),
+                initializer=keras.initializers.Constant(value),
+                name=role,
+                aggregation="only_first_replica",
+            )
 
     def _add_counter(self, role: str, shape: tuple[int, ...]) -> Any:
         """Add whole numbers that count something, 0 at first."""
@@ -543,8 +548,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._check_not_built("set_group()")
         checked = variable_groups.checked_settings(settings)
         group = variable_groups.Group(self, selection.for_group(select), checked)
-        self.groups = (*self.groups, group)
+        self._groups = (*self._groups, group)
         return self
+
+    @property
+    def groups(self) -> tuple[variable_groups.Group, ...]:
+        """What `set_group()` made, in its order."""
+        return self._groups
 
     def set_learning_rate_factor(self, group: Any, factor: Any) -> None:
         """Change the factor by which a group multiplies the rate, also in training (contract 14.7).
@@ -638,7 +648,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if exclusions is not None:
             optimizer._exclusions = Selection.from_config(exclusions, EXCLUDE, EXCLUSIONS)
         if groups is not None:
-            optimizer.groups = variable_groups.all_from_config(optimizer, groups, custom_objects)
+            optimizer._groups = variable_groups.all_from_config(optimizer, groups, custom_objects)
         return optimizer
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -688,7 +698,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         new._exclusions = self._exclusions
         if self.built and self._exclusions:
             new._exclusions = Selection.from_config(config[EXCLUSIONS], EXCLUDE, EXCLUSIONS)
-        new.groups = tuple(group.of(new) for group in self.groups)
+        new._groups = tuple(group.of(new) for group in self.groups)
         return new
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
