@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from kerasgd.errors import (
     ArgumentError,
@@ -109,7 +112,8 @@ class Selection:
         ]
         if self.predicate is not None:
             named += self._chosen_by_predicate(variables)
-        kept = [variable for variable in variables if _is_among(variable, named)]
+        ids = set(map(id, named))
+        kept = [variable for variable in variables if id(variable) in ids]
         return replace(
             self, variables=kept, layers=(), predicate=None, remembered=(), is_checked=True
         )
@@ -118,10 +122,15 @@ class Selection:
         """Whether this variable is selected; by a predicate or in a layer once it is resolved."""
         path = path_of(variable)
         return (
-            _is_among(variable, self.variables)
+            id(variable) in self._ids
             or any(re.search(pattern, path) for pattern in self.patterns)
             or (self.rank_below is not None and len(variable.shape) < self.rank_below)
         )
+
+    @cached_property
+    def _ids(self) -> set[int]:
+        """Thousands of variables are looked for in each of many groups."""
+        return set(map(id, self.variables))
 
     def _of_layers(self) -> list[Any]:
         return [variable for layer in self.layers for variable in layer.trainable_variables]
@@ -159,7 +168,7 @@ class Selection:
             except Exception as error:
                 fails = Described(f"one that fails for `{path_of(variable)}`: {error}")
                 raise ArgumentValueError(self.caller.variables, requirement, fails) from error
-            if not isinstance(answer, bool):
+            if not isinstance(answer, bool | np.bool_):
                 other = Described(f"one that returns {describe(answer)} for `{path_of(variable)}`")
                 raise ArgumentValueError(self.caller.variables, requirement, other)
             if answer:
@@ -341,12 +350,8 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_among(variable: Any, others: Sequence[Any]) -> bool:
-    return any(variable is other for other in others)
-
-
 def _have_one_in_common(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return any(_is_among(one, others) for one in some)
+    return not set(map(id, some)).isdisjoint(map(id, others))
 
 
 def _quoted(paths: Sequence[str]) -> str:
