@@ -101,7 +101,11 @@ class Group:
 
     @learning_rate_factor.setter
     def learning_rate_factor(self, factor: Any) -> None:
-        factor = arguments.check(FACTOR, factor, arguments.GROUP_RULES[FACTOR])
+        self.set_factor(factor, FACTOR)
+
+    def set_factor(self, factor: Any, argument: str) -> None:
+        """Change the factor, which the user gave as `argument`."""
+        factor = arguments.check(argument, factor, arguments.GROUP_RULES[FACTOR])
         if self._optimizer.built:
             self._check_can_follow(factor)
         self._factor = factor

@@ -569,7 +569,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             ArgumentError: there is no such group, or the factor is something else.
             StateError: the factor could not act.
         """
-        variable_groups.find(self.groups, group).learning_rate_factor = factor
+        variable_groups.find(self.groups, group).set_factor(factor, "factor")
 
     def is_frozen(self, parameter: ParameterState) -> bool:
         """Whether the factor of the variable's rate is 0 (contract 14.3)."""
@@ -651,9 +651,17 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             optimizer._groups = variable_groups.all_from_config(optimizer, groups, custom_objects)
         return optimizer
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def check_can_be_saved(self) -> None:
+        """Refuse what a file cannot hold.
+
+        Raises:
+            StateError: the learning rate is a function, or a group has variables without paths.
+        """
         rates.check_can_be_saved(self._rate.setting)
         variable_groups.check_can_be_saved(self.groups)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.check_can_be_saved()
         return (type(self).from_config, (self.get_config(),), saved_state.stored(self))
 
     def __setstate__(self, store: dict[str, Any]) -> None:
