@@ -22,6 +22,7 @@ from kerasgd.errors import (
 from kerasgd.variables import checked_list, find_path, path_of
 
 PATTERNS = "regular expressions, or {null}"
+SELECT = "a layer or model, regular expressions, a list of variables, or a function of a variable"
 
 
 class Caller(NamedTuple):
@@ -262,18 +263,15 @@ def for_group(select: Any) -> Selection:
     Raises:
         ArgumentError: it is not accepted, or a pattern is no regular expression.
     """
-    requirement = (
-        "a layer or model, regular expressions, a list of variables, or a function of a variable"
-    )
     if is_layer(select):
         return Selection(SET_GROUP, layers=[select])
     if _are_texts(select):
-        return Selection(SET_GROUP, patterns=checked_patterns(select, SET_GROUP.patterns))
+        return Selection(SET_GROUP, patterns=checked_patterns(select, SET_GROUP.patterns, SELECT))
     if callable(select) and not isinstance(select, type):
         return Selection(SET_GROUP, predicate=select)
-    variables = checked_list(select, SET_GROUP.variables, requirement)
+    variables = checked_list(select, SET_GROUP.variables, SELECT)
     if not variables:
-        raise ArgumentValueError(SET_GROUP.variables, requirement, select)
+        raise ArgumentValueError(SET_GROUP.variables, SELECT, select)
     return Selection(SET_GROUP, variables)
 
 
@@ -289,8 +287,8 @@ def _are_texts(value: Any) -> bool:
     return is_list and any(isinstance(each, str) for each in value)
 
 
-def checked_patterns(patterns: Any, argument: str) -> list[str]:
-    """Regular expressions as a list.
+def checked_patterns(patterns: Any, argument: str, requirement: str = PATTERNS) -> list[str]:
+    """Regular expressions as a list; an argument that may be something else requires more.
 
     Raises:
         ArgumentError: something else was given, or one is no regular expression.
@@ -300,19 +298,19 @@ def checked_patterns(patterns: Any, argument: str) -> list[str]:
     if isinstance(patterns, str):
         patterns = [patterns]
     if not isinstance(patterns, list | tuple | set):
-        raise ArgumentTypeError(argument, PATTERNS, patterns)
+        raise ArgumentTypeError(argument, requirement, patterns)
     found: list[str] = list(patterns)
     for index in range(len(found)):
-        _check_pattern(found, index, argument)
+        _check_pattern(found, index, argument, requirement)
     return found
 
 
-def _check_pattern(patterns: Sequence[Any], index: int, argument: str) -> None:
+def _check_pattern(patterns: Sequence[Any], index: int, argument: str, requirement: str) -> None:
     pattern = patterns[index]
     one_of_many = len(patterns) > 1
     received, element = (patterns, Element(index)) if one_of_many else (pattern, None)
     if not isinstance(pattern, str):
-        raise ArgumentTypeError(argument, PATTERNS, received, element=element)
+        raise ArgumentTypeError(argument, requirement, received, element=element)
     problem = "An empty pattern is found everywhere: to select all variables, write `.*`."
     try:
         re.compile(pattern)
@@ -321,7 +319,7 @@ def _check_pattern(patterns: Sequence[Any], index: int, argument: str) -> None:
     else:
         if pattern:
             return
-    raise ArgumentValueError(argument, PATTERNS, received, problem, element)
+    raise ArgumentValueError(argument, requirement, received, problem, element)
 
 
 # -- helpers -----------------------------------------------------------------------------------
