@@ -33,8 +33,8 @@ def layer_decay(optimizer: Optimizer, model: Any, decay: Any) -> Optimizer:
     first to the last; so groups that are set after this win over it.
 
     Args:
-        optimizer: a `kerasgd.SGD`, or a loss-scale optimizer around one, of kerasgd or of Keras; not
-            built yet.
+        optimizer: a `kerasgd.SGD`, or a loss-scale optimizer around one, of kerasgd or of Keras;
+            not built yet.
         model: a model that has its variables.
         decay: a number above 0, and at most 1: above 1 early layers would learn fastest.
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from kerasgd import groups
 from kerasgd.errors import ArgumentTypeError, StateError
-from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.selection import is_layer
 from kerasgd.settings import GroupSettings
 from kerasgd.sgd import SGD
