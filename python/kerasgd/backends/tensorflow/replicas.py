@@ -179,6 +179,7 @@ def _on_device(
         _localised(state, local, ("iterations", "averaging", "in_window")),
         parameters=parameters,
         dynamic_scale=scale and _localised(scale, local, ("scale", "finite_steps")),
+        own=[local(variable) for variable in state.own],
     )
 
 
