@@ -4,7 +4,7 @@ Importing the package imports Keras and registers the classes, so that
 ``import kerasgd; keras.saving.load_model(file)`` finds them.
 """
 
-from kerasgd import callbacks, schedules
+from kerasgd import callbacks, schedules, tools
 from kerasgd.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -46,5 +46,6 @@ __all__ = [
     "load_optimizer",
     "save_optimizer",
     "schedules",
+    "tools",
     "variable_groups",
 ]

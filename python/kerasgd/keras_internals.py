@@ -11,12 +11,14 @@ from typing import Any
 
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.stateless_scope import get_stateless_scope, in_stateless_scope
+from keras.src.random.seed_generator import global_seed_generator
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 __all__ = [
     "decays",
     "entry_around",
     "get_stateless_scope",
+    "global_seed_state",
     "in_stateless_scope",
     "is_being_saved",
     "is_taken_away",
@@ -40,6 +42,11 @@ def rename(variable: Any, name: str) -> None:
     """Give a variable another name and path; what it wraps keeps the name it was made with."""
     variable._path = variable.path.removesuffix(variable.name) + name
     variable._name = name
+
+
+def global_seed_state() -> Any:
+    """The variable with the state of the generator that random operations without a seed use."""
+    return global_seed_generator().state
 
 
 def is_being_saved() -> bool:

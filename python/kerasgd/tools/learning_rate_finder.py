@@ -1,0 +1,288 @@
+"""Looks for a learning rate by training with one that grows (contract 17)."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgd import arguments
+from kerasgd.arguments import ArgumentRule
+from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
+from kerasgd.sgd import SGD
+from kerasgd.tools.preserving import preserved
+from kerasgd.variables import value_of
+
+_POSITIVE = arguments.number("a finite number > 0", lambda x: x > 0)
+RULES: Mapping[str, ArgumentRule[Any]] = {
+    "lowest_rate": _POSITIVE,
+    "highest_rate": _POSITIVE,
+    "steps": arguments.whole_number(at_least=10),
+}
+# What of the smoothed loss stays at a batch.
+SMOOTHING = 0.9
+# The search ends where the smoothed loss is so many times its least value.
+DIVERGED = 4
+# By so many standard deviations the smoothed loss must fall; with fewer, noise often does.
+SURE = 4
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """What `find_learning_rate()` saw.
+
+    Attributes:
+        rows: a dict for each batch: `step`, `learning_rate`, `loss`, `smoothed_loss`.
+        suggestion: by name a rate to begin with; empty where no rate made the loss fall.
+            `steepest`: where the smoothed loss falls most over the logarithm of the rate.
+            `minimum`: a tenth of the rate of the least smoothed loss.
+    """
+
+    rows: list[dict[str, Any]] = field(repr=False)
+    suggestion: dict[str, float]
+
+    def __str__(self) -> str:
+        searched = f"{len(self.rows)} batches with rates from {self._rate(0)} to {self._rate(-1)}"
+        if not self.suggestion:
+            return f"{searched}: no rate made the loss fall."
+        found = ", ".join(f"{name} {rate:.2g}" for name, rate in self.suggestion.items())
+        return f"{searched}: {found}"
+
+    def _rate(self, index: int) -> str:
+        return f"{self.rows[index]['learning_rate']:.2g}"
+
+    def plot(self) -> Any:
+        """Draw the loss over the rate, with the suggestions; the answer is matplotlib's axes.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        try:
+            from matplotlib import pyplot
+        except ImportError:
+            raise ImportError(
+                "`plot()` draws with matplotlib, which is not installed: `pip install matplotlib`."
+            ) from None
+        _, axes = pyplot.subplots()
+        rates = [row["learning_rate"] for row in self.rows]
+        axes.plot(rates, [row["loss"] for row in self.rows], color="0.7", label="loss")
+        smoothed = [row["smoothed_loss"] for row in self.rows]
+        axes.plot(rates, smoothed, color="C0", label="smoothed loss")
+        for name, rate in self.suggestion.items():
+            axes.plot(rate, np.interp(rate, rates, smoothed), "o", label=f"{name}: {rate:.2g}")
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        axes.legend()
+        return axes
+
+
+def find_learning_rate(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    lowest_rate: Any = 1e-7,
+    highest_rate: Any = 10,
+    steps: Any = 100,
+    **fit: Any,
+) -> RateSearch:
+    """Train with a rate that grows from batch to batch, and see where the loss falls.
+
+    The rate of batch `i` of `n` is ``lowest_rate * (highest_rate / lowest_rate) ^ (i / (n - 1))``,
+    `i` from 0. The search ends early where the smoothed loss exceeds 4 times its least value or is
+    not finite. Another optimizer with the same settings trains, without velocities at first.
+    Afterwards weights, metrics, seed generators and the global random state are as before, bit for
+    bit, also after an error or an interrupt. What cannot be put back is the state of the data, as
+    of a `tf.data.Dataset` that shuffles.
+
+    Args:
+        model: a compiled model. Its optimizer is one of kerasgd, with any rate, or another one of
+            Keras whose rate is a number.
+        x: the inputs, as in `fit()`; a generator is refused.
+        y: the targets, as in `fit()`.
+        lowest_rate: the first rate, a finite number > 0.
+        highest_rate: the last rate, a larger number.
+        steps: the number of batches, a whole number >= 10; data with fewer batches are repeated.
+        **fit: what else `fit()` takes: `batch_size`, `sample_weight`, `class_weight`, ...
+
+    Returns:
+        A `RateSearch`.
+
+    Raises:
+        ArgumentError: an argument is something else.
+        StateError: the model is not compiled, has no weights yet, or its rate cannot be set.
+
+    Source: Smith (2017), Cyclical learning rates for training neural networks, section 3.3.
+
+    Example:
+        >>> import keras, numpy, kerasgd
+        >>> from kerasgd.tools import find_learning_rate
+        >>> keras.utils.set_random_seed(1)
+        >>> x = numpy.linspace(-1, 1, 64, dtype="float32").reshape(-1, 1)
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> model.compile(kerasgd.SGD(), loss="mse")
+        >>> search = find_learning_rate(model, x, 3 * x, batch_size=16)
+        >>> 0.01 < search.suggestion["steepest"] < 1
+        True
+        >>> model.optimizer.built
+        False
+    """
+    checked: Any = arguments.check_all(
+        {"lowest_rate": lowest_rate, "highest_rate": highest_rate, "steps": steps}, RULES
+    )
+    lowest, highest = checked["lowest_rate"], checked["highest_rate"]
+    if not lowest < highest:
+        requirement = f"larger than `lowest_rate`, which is {lowest:g}"
+        raise ArgumentValueError("highest_rate", requirement, highest_rate)
+    _check(model, x, fit)
+    recorder = _Recorder(np.geomspace(lowest, highest, checked["steps"]).tolist())
+    with preserved(model):
+        _train(model, x, y, recorder, fit)
+    return RateSearch(recorder.rows, suggestions(recorder.rows))
+
+
+def _check(model: Any, x: Any, fit: Mapping[str, Any]) -> None:
+    if not isinstance(model, keras.Model):
+        raise ArgumentTypeError("model", "a compiled model", model)
+    if getattr(model, "optimizer", None) is None:
+        raise StateError("The model is not compiled: call `compile()` first.")
+    if not model.built:
+        raise StateError("The model has no weights yet: call it on some data, or give it an Input.")
+    if inspect.isgenerator(x):
+        requirement = "arrays, a `tf.data.Dataset` or a `PyDataset`"
+        hint = "What a generator has given cannot be put back."
+        raise ArgumentTypeError("x", requirement, x, hint)
+    for name in ("epochs", "callbacks", "initial_epoch", "steps_per_epoch"):
+        if name in fit:
+            requirement = "left out: the search decides how long it trains"
+            raise ArgumentTypeError(name, requirement, fit[name])
+
+
+def _train(model: Any, x: Any, y: Any, recorder: _Recorder, fit: Mapping[str, Any]) -> None:
+    model.optimizer = _new_optimizer(model.optimizer, recorder.rates[0])
+    model.train_function = None
+    model.steps_per_execution = 1
+    epochs = len(recorder.rates)  # there is at least one batch in each
+    model.fit(x, y, epochs=epochs, callbacks=[recorder], **{"verbose": 0, **fit})
+
+
+def _new_optimizer(optimizer: Any, rate: float) -> Any:
+    """An optimizer with the same settings at another rate.
+
+    It has no velocities yet: those of another rate would move the weights more than this one does.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(inner, SGD):
+        new = inner.update(learning_rate=rate)
+        # Factors of groups may depend on the step; an accumulation window begins anew.
+        steps = int(value_of(inner._iterations, inner))
+        new._iterations.assign(steps - steps % new.window)
+        return _wrapped(optimizer, new) if inner is not optimizer else new
+    if not isinstance(inner._learning_rate, keras.Variable):
+        raise StateError(
+            f"The `learning_rate` of this {type(inner).__name__} is a schedule, which cannot be "
+            "set. Compile the model with a number to look for a rate."
+        )
+    new = type(optimizer).from_config(optimizer.get_config())
+    new.learning_rate = rate
+    return new
+
+
+def _wrapped(wrapper: Any, inner: SGD) -> Any:
+    """The optimizer in a loss scale like this one, at its scale now."""
+    scale = float(value_of(wrapper.dynamic_scale, wrapper)) if wrapper.built else None
+    return type(wrapper)(
+        inner,
+        initial_scale=wrapper.initial_scale if scale is None else scale,
+        dynamic_growth_steps=wrapper.dynamic_growth_steps,
+        name=wrapper.name,
+    )
+
+
+class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
+    """Sets the rate of each batch and records the loss."""
+
+    def __init__(self, rates: Sequence[float]) -> None:
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+        self.rates = rates
+        # Sum and weight of the losses of this epoch so far.
+        self._losses = (0.0, 0.0)
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._losses = (0.0, 0.0)
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._bring_state_back()
+        self.model.optimizer.learning_rate = float(self.rates[len(self.rows)])
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._bring_state_back()
+        loss = self._loss_of_batch()
+        step = len(self.rows)
+        average = SMOOTHING * self._average() + (1 - SMOOTHING) * loss
+        # Without the correction the first values would be too close to 0.
+        smoothed = average / (1 - SMOOTHING ** (step + 1))
+        self.rows.append(
+            {
+                "step": step,
+                "learning_rate": float(self.rates[step]),
+                "loss": loss,
+                "smoothed_loss": smoothed,
+            }
+        )
+        least = min(row["smoothed_loss"] for row in self.rows)
+        diverged = not math.isfinite(smoothed) or smoothed > least + (DIVERGED - 1) * abs(least)
+        if diverged or len(self.rows) == len(self.rates):
+            self.model.stop_training = True
+
+    def _average(self) -> float:
+        """The smoothed loss so far, without its correction."""
+        if not self.rows:
+            return 0.0
+        last: float = self.rows[-1]["smoothed_loss"]
+        return last * (1 - SMOOTHING ** len(self.rows))
+
+    def _bring_state_back(self) -> None:
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+
+    def _loss_of_batch(self) -> float:
+        """The loss of the last batch; Keras keeps the mean of the epoch."""
+        tracker = next(metric for metric in self.model.metrics if metric.name == "loss")
+        total, count = (
+            float(keras.ops.convert_to_numpy(v)) for v in (tracker.total, tracker.count)
+        )
+        before, self._losses = self._losses, (total, count)
+        return (total - before[0]) / (count - before[1])
+
+
+def suggestions(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Rates to begin with; none where the loss did not fall beyond chance (contract 17.3)."""
+    rows = [row for row in rows if math.isfinite(row["smoothed_loss"])]
+    if len(rows) < 3:
+        return {}
+    smoothed = np.array([row["smoothed_loss"] for row in rows])
+    rates = np.array([row["learning_rate"] for row in rows])
+    least = int(np.argmin(smoothed))
+    level, noise = _at_the_beginning([row["loss"] for row in rows])
+    not_yet = np.flatnonzero(smoothed[: least + 1] >= level - SURE * noise)
+    begins = int(not_yet[-1]) + 1 if len(not_yet) else 0
+    if begins == 0 or begins > least:
+        return {}
+    slopes = np.gradient(smoothed, np.log(rates))
+    steepest = begins + int(np.argmin(slopes[begins : least + 1]))
+    minimum = max(rates[least] / 10, rates[begins])
+    return {"steepest": float(rates[steepest]), "minimum": float(minimum)}
+
+
+def _at_the_beginning(losses: Sequence[float]) -> tuple[float, float]:
+    """Level and noise of the smoothed loss where the rate is too low to matter."""
+    first = np.array(losses[: max(5, len(losses) // 5)])
+    # What is left of independent noise in the smoothed loss, and in this mean.
+    left = math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING) + 1 / len(first))
+    return float(np.mean(first)), float(np.std(first, ddof=1)) * left

@@ -1,0 +1,113 @@
+"""Puts back all that training changes: weights, metrics, and the state of random generators."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgd.keras_internals import global_seed_state
+from kerasgd.variables import as_numpy, check_available
+
+# Attributes of a model that `fit()` and a change of the optimizer set.
+ATTRIBUTES = (
+    "optimizer",
+    "train_function",
+    "stop_training",
+    "steps_per_execution",
+    "history",
+    "_initial_epoch",
+)
+Restore = Callable[[], None]
+
+
+@contextlib.contextmanager
+def preserved(model: Any) -> Iterator[None]:
+    """While this is entered the model may be trained; afterwards it is as it was, bit for bit.
+
+    The optimizer is an attribute of the model like others: give the model another one meanwhile.
+    """
+    restores = [_reset_metrics(model), *_variables(model), *_attributes(model), *_random_states()]
+    try:
+        yield
+    finally:
+        if hasattr(model, "_jax_state"):
+            # An interrupt leaves the values with JAX' trainer, which would write them back.
+            model._jax_state = None
+        for restore in restores:
+            restore()
+
+
+def _reset_metrics(model: Any) -> Restore:
+    """Some metrics get their variables at the first batch."""
+
+    def reset() -> None:
+        for metric in model.metrics:
+            metric.reset_state()
+
+    return reset
+
+
+def _variables(model: Any) -> Iterator[Restore]:
+    variables = {id(v): v for v in [*model.variables, *model.metrics_variables]}.values()
+    check_available(variables, model)
+    for variable in variables:
+        # A copy, since the array may share memory with the variable.
+        yield _assigning(variable, np.array(as_numpy(variable)))
+
+
+def _assigning(variable: Any, value: np.ndarray[Any, Any]) -> Restore:
+    return lambda: variable.assign(value)
+
+
+def _attributes(model: Any) -> Iterator[Restore]:
+    for name in ATTRIBUTES:
+        if hasattr(model, name):
+            yield _setting(model, name, getattr(model, name))
+
+
+def _setting(model: Any, name: str, value: Any) -> Restore:
+    return lambda: setattr(model, name, value)
+
+
+def _random_states() -> Iterator[Restore]:
+    """Python's, NumPy's, Keras' and the backend's generators."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    yield lambda: random.setstate(of_python)
+    yield lambda: np.random.set_state(of_numpy)
+    seeds = global_seed_state()
+    yield _assigning(seeds, np.array(keras.ops.convert_to_numpy(seeds)))
+    yield from {"tensorflow": _of_tensorflow, "torch": _of_torch, "jax": _of_jax}[
+        keras.config.backend()
+    ]()
+
+
+def _of_torch() -> Iterator[Restore]:
+    import torch
+
+    state = torch.get_rng_state()
+    yield lambda: torch.set_rng_state(state)
+
+
+def _of_jax() -> Iterator[Restore]:
+    """JAX has no global state."""
+    yield from ()
+
+
+def _of_tensorflow() -> Iterator[Restore]:
+    import tensorflow as tf
+
+    generator = tf.random.get_global_generator()
+    value = generator.state.numpy()
+    yield lambda: generator.state.assign(value)
+    # The seeds of operations like `tf.random.shuffle` come from a generator of the context.
+    from tensorflow.python.eager import context
+
+    seeds = getattr(context.context(), "_rng", None)
+    if seeds is not None:
+        state = seeds.getstate()
+        yield lambda: seeds.setstate(state)
