@@ -393,6 +393,7 @@ def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[s
     """A phrase for each reason why something of the file has no place here."""
     own_kinds = optimizer._kinds()
     phrases = _of_lost_own(optimizer, state) + _of_lost_factors(optimizer, state)
+    phrases += _of_lost_skips(optimizer, state)
     kinds = list(dict.fromkeys(Role.of(name).kind for name in state.values))
     lost: dict[int, list[str]] = {}
     for kind in kinds:
@@ -434,6 +435,15 @@ def _of_lost_factors(optimizer: Any, state: SavedState) -> list[str]:
     groups = "group" if len(numbers) == 1 else "groups"
     named = ", ".join(map(str, numbers))
     return [f"the `learning_rate_factor` of {groups} {named}, which `{optimizer.name}` lacks"]
+
+
+def _of_lost_skips(optimizer: Any, state: SavedState) -> list[str]:
+    """A phrase for the number of skipped updates, if the optimizer does not count them."""
+    skipped = int(state.values.get("skipped", np.zeros((), "int32")))
+    if not skipped or "skipped" in optimizer._by_role():
+        return []
+    what = "1 skipped update" if skipped == 1 else f"{skipped} skipped updates"
+    return [f"the count of {what}, since `{optimizer.name}` skips none"]
 
 
 def _of_lost_variables(
