@@ -109,6 +109,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self._last_batch = 0
         self._steps = 0
         self._measured = 0
+        self._optimizer: Any = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Make sure that the optimizer measures its updates."""
@@ -120,8 +121,9 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
                     "this one measures nothing. Call {track_statistics} before training."
                 )
             )
+        self._optimizer = optimizer
         self._measured = watching.measured(optimizer)
-        self._steps = int(keras.ops.convert_to_numpy(optimizer._iterations))
+        self._steps = watching.steps(optimizer)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Begin an epoch."""
@@ -131,16 +133,16 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keep a row if there has been a measured update since the last batch."""
-        optimizer = _without_wrapper(self.model.optimizer)
+        optimizer = self._optimizer  # not through `self.model`, which brings JAX' state back
         before = self._steps
         self._steps += batch + 1 - self._last_batch
         self._last_batch = batch + 1
         steps_between = optimizer.window * optimizer.statistics_every
         if before // steps_between == self._steps // steps_between:
-            return  # on JAX a look is expensive
+            return
         _bring_state_back(self.model)
         # Steps that a dynamic loss scale skips are not counted.
-        self._steps = int(keras.ops.convert_to_numpy(optimizer._iterations))
+        self._steps = watching.steps(optimizer)
         measured = watching.measured(optimizer)
         if measured > self._measured:
             self._measured = measured
@@ -173,7 +175,8 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
     The optimizer skips the updates with such gradients: call its `skip_nonfinite()` before
     training. The error names epoch and batch, the variables with the number of NaN and of infinite
     elements of their gradients, and the loss of that batch. The weights are those before the first
-    of these updates.
+    of these updates. (With `use_ema`, JAX' `fit()` then writes the averages into them, which it
+    does however it ends.)
 
     With `steps_per_execution = n` it looks after every n-th batch. A dynamic loss scale skips such
     steps by itself, and needs to: with one, this callback is refused.
@@ -267,10 +270,12 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         message = (
             f"Gradients were not finite in {updates}, the last one at epoch {self._epoch}, "
             f"{batches}{with_loss}: {counts}. The weights are those before the first "
-            "of these updates."
+            "of these updates"
         )
+        if optimizer.use_ema and keras.config.backend() == "jax":
+            message += ", averaged: on JAX `fit()` writes averages also when it fails"
         known = math.nan if loss is None else loss
-        return NonfiniteGradientError(message, self._epoch, last, known, variables)
+        return NonfiniteGradientError(f"{message}.", self._epoch, last, known, variables)
 
 
 class LossTotal(NamedTuple):

@@ -51,6 +51,11 @@ def measured(optimizer: Any) -> int:
     return 0 if kept is None else int(value_of(kept.measured, optimizer))
 
 
+def steps(optimizer: Any) -> int:
+    """How many steps have been done."""
+    return int(value_of(optimizer._iterations, optimizer))
+
+
 def skipped(optimizer: Any) -> int:
     """As `SGD.skipped`."""
     skips = optimizer.state().skips if optimizer.built else None
