@@ -137,3 +137,15 @@ def test_a_rate_function_is_called_at_skipped_updates_too(way):  # contract 2.3,
         step([tensor([gradient])])
     assert len(calls) == 3
     assert keras.ops.convert_to_numpy(w).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_clip_of_a_skipped_update_is_told_where_its_norm_is_finite(way):  # contract 15.2, 16.1
+    variables, optimizer, reference = pair({"clipnorm": 0.5}, 1, overwrite_with_gradient={1})
+    variables[1].overwrite_with_gradient = True
+    given = [single([3.0, 0.0, 4.0]), single([[np.nan, 1.0], [1.0, 1.0]])]
+    step_of(way, optimizer, variables)([tensor(g) for g in given])
+    reference.step(given)
+    assert_statistics(optimizer.statistics, reference)
+    assert optimizer.statistics["clip_coefficient"] == pytest.approx(0.1, rel=1e-6)
+    assert optimizer.skipped == 1
