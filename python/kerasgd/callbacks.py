@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
 from kerasgd import arguments, watching
 from kerasgd.errors import NonfiniteGradientError, StateError, in_words
+from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.rules import learning_rate as rate_rule
 from kerasgd.sgd import SGD
 
@@ -108,6 +109,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self._last_batch = 0
         self._steps = 0
         self._measured = 0
+        self._optimizer: Any = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Make sure that the optimizer measures its updates."""
@@ -119,8 +121,9 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
                     "this one measures nothing. Call {track_statistics} before training."
                 )
             )
+        self._optimizer = optimizer
         self._measured = watching.measured(optimizer)
-        self._steps = int(keras.ops.convert_to_numpy(optimizer._iterations))
+        self._steps = watching.steps(optimizer)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Begin an epoch."""
@@ -130,16 +133,16 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keep a row if there has been a measured update since the last batch."""
-        optimizer = _without_wrapper(self.model.optimizer)
+        optimizer = self._optimizer  # not through `self.model`, which brings JAX' state back
         before = self._steps
         self._steps += batch + 1 - self._last_batch
         self._last_batch = batch + 1
         steps_between = optimizer.window * optimizer.statistics_every
         if before // steps_between == self._steps // steps_between:
-            return  # on JAX a look is expensive
+            return
         _bring_state_back(self.model)
         # Steps that a dynamic loss scale skips are not counted.
-        self._steps = int(keras.ops.convert_to_numpy(optimizer._iterations))
+        self._steps = watching.steps(optimizer)
         measured = watching.measured(optimizer)
         if measured > self._measured:
             self._measured = measured
@@ -172,17 +175,20 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
     The optimizer skips the updates with such gradients: call its `skip_nonfinite()` before
     training. The error names epoch and batch, the variables with the number of NaN and of infinite
     elements of their gradients, and the loss of that batch. The weights are those before the first
-    of these updates.
+    of these updates. (With `use_ema`, JAX' `fit()` then writes the averages into them, which it
+    does however it ends.)
 
-    With `steps_per_execution = n` it looks after every n-th batch.
+    With `steps_per_execution = n` it looks after every n-th batch. A dynamic loss scale skips such
+    steps by itself, and needs to: with one, this callback is refused.
 
     Args:
         max_in_a_row: a whole number >= 1: after so many skipped updates in a row training stops.
 
     Raises:
         ArgumentError: `max_in_a_row` is something else.
-        StateError: at the beginning of training, if the optimizer does not skip.
-        NonfiniteGradientError: in training.
+        StateError: at the beginning of training, if the optimizer does not skip such updates or
+            has a dynamic loss scale.
+        NonfiniteGradientError: during training.
 
     Example:
         >>> import keras, kerasgd
@@ -206,12 +212,21 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         self.max_in_a_row: Any = arguments.check("max_in_a_row", max_in_a_row, rule)
         self._epoch = 0
         self._last_batch = 0
-        # Sum and weight of the losses of this epoch so far.
-        self._losses = (0.0, 0.0)
+        self._skipped = 0
+        self._losses = LossTotal(0.0, 0.0)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Make sure that the optimizer skips such updates."""
-        optimizer = _without_wrapper(self.model.optimizer)
+        optimizer = self.model.optimizer
+        if optimizer is not _without_wrapper(optimizer):
+            raise StateError(
+                in_words(
+                    "A dynamic loss scale finds its value by skipping steps whose gradients are "
+                    "not finite: leave the callback {stop_callback} out, or train without the "
+                    "dynamic loss scale (`compile()` adds one under mixed_float16 unless "
+                    "`auto_scale_loss` is off)."
+                )
+            )
         if not (isinstance(optimizer, SGD) and optimizer.skips_nonfinite):
             raise StateError(
                 in_words(
@@ -219,12 +234,13 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
                     "none. Call {skip_nonfinite} before training."
                 )
             )
+        self._skipped = optimizer.skipped
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Begin an epoch."""
         self._epoch = epoch + 1
         self._last_batch = 0
-        self._losses = (0.0, 0.0)
+        self._losses = LossTotal(0.0, 0.0)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Stop if enough updates in a row were skipped.
@@ -235,28 +251,50 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         _bring_state_back(self.model)
         optimizer = self.model.optimizer
         first, self._last_batch = self._last_batch + 1, batch + 1
-        losses, before = _sum_of_losses(self.model), self._losses
-        self._losses = losses
-        if optimizer.skipped_in_a_row >= self.max_in_a_row:
-            weight = losses[1] - before[1]
-            loss = (losses[0] - before[0]) / weight if weight else math.nan
-            raise self._error(optimizer, first, loss)
+        before, self._losses = self._losses, _total_of_losses(self.model)
+        # Not every step is an update: the count may be that of an earlier `fit()`.
+        skipped, self._skipped = self._skipped, optimizer.skipped
+        if self._skipped > skipped and optimizer.skipped_in_a_row >= self.max_in_a_row:
+            raise self._error(optimizer, first, self._losses.mean_since(before))
 
-    def _error(self, optimizer: SGD, first: int, loss: float) -> NonfiniteGradientError:
+    def _error(self, optimizer: SGD, first: int, loss: float | None) -> NonfiniteGradientError:
         variables = watching.nonfinite(optimizer)
         last, in_a_row = self._last_batch, optimizer.skipped_in_a_row
         batches = f"batch {last}" if first == last else f"batches {first} to {last}"
         updates = "1 update" if in_a_row == 1 else f"{in_a_row} updates in a row"
+        with_loss = "" if loss is None else f", with a loss of {loss:g}"
         counts = ", ".join(
             f"`{path}` ({nan} NaN, {infinite} infinite)"
             for path, (nan, infinite) in variables.items()
         )
         message = (
             f"Gradients were not finite in {updates}, the last one at epoch {self._epoch}, "
-            f"{batches}, with a loss of {loss:g}: {counts}. The weights are those before the first "
-            "of these updates."
+            f"{batches}{with_loss}: {counts}. The weights are those before the first "
+            "of these updates"
         )
-        return NonfiniteGradientError(message, self._epoch, last, loss, variables)
+        if optimizer.use_ema and keras.config.backend() == "jax":
+            message += ", averaged: on JAX `fit()` writes averages also when it fails"
+        known = math.nan if loss is None else loss
+        return NonfiniteGradientError(f"{message}.", self._epoch, last, known, variables)
+
+
+class LossTotal(NamedTuple):
+    """The losses of an epoch so far.
+
+    Attributes:
+        total: their sum, weighted by the rows of their batches.
+        weight: the sum of these weights.
+    """
+
+    total: float
+    weight: float
+
+    def mean_since(self, before: LossTotal) -> float | None:
+        """The mean loss since then; None where an earlier one that was not finite hides it."""
+        weight = self.weight - before.weight
+        if weight == 0 or not math.isfinite(before.total):
+            return None
+        return (self.total - before.total) / weight
 
 
 def _without_wrapper(optimizer: Any) -> Any:
@@ -271,7 +309,10 @@ def _bring_state_back(model: Any) -> None:
 
 
 def _has_loss_scale(optimizer: Any) -> bool:
-    return hasattr(optimizer, "inner_optimizer") or optimizer.loss_scale_factor is not None
+    """Whether the statistics have a loss scale; that of Keras' own wrapper is unknown to them."""
+    if isinstance(optimizer, LossScaleOptimizer):
+        return True
+    return _without_wrapper(optimizer).loss_scale_factor is not None
 
 
 def _mean_of_finite(values: Sequence[float]) -> float:
@@ -280,9 +321,9 @@ def _mean_of_finite(values: Sequence[float]) -> float:
     return sum(finite) / len(finite) if finite else math.nan
 
 
-def _sum_of_losses(model: Any) -> tuple[float, float]:
-    """The sum of the losses of this epoch, weighted by rows, and the sum of the weights."""
+def _total_of_losses(model: Any) -> LossTotal:
     for metric in model.metrics:
         if metric.name == "loss":
-            return tuple(float(keras.ops.convert_to_numpy(v)) for v in (metric.total, metric.count))  # type: ignore[return-value]
-    return math.nan, math.nan
+            total, weight = map(keras.ops.convert_to_numpy, (metric.total, metric.count))
+            return LossTotal(float(total), float(weight))
+    return LossTotal(math.nan, 0.0)

@@ -163,7 +163,8 @@ class NonfiniteGradientError(StateError):
     Attributes:
         epoch: the epoch, from 1.
         batch: the batch in it, from 1.
-        loss: the loss of that batch.
+        loss: the loss of that batch; also NaN where it is unknown, because Keras' sum of the
+            losses was not finite before that batch.
         variables: by path, how many elements of the gradient were NaN, and how many infinite.
     """
 

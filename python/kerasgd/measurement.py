@@ -9,12 +9,12 @@ import keras
 
 from kerasgd.backends.base import Backend
 from kerasgd.rules import statistics
-from kerasgd.rules.precision import scalar
-from kerasgd.state import Rates, State, Statistics, Tensor, Updates
+from kerasgd.rules.precision import scalar, wide
+from kerasgd.state import ParameterState, Rates, State, Tensor, Updates, Variable
 
 
 class Measurement:
-    """One measured update; made before it begins.
+    """One measured update: made before the update changes anything, written after it.
 
     Args:
         backend: the operations.
@@ -34,100 +34,86 @@ class Measurement:
     ) -> None:
         assert state.statistics is not None
         self._backend = backend
-        self._statistics: Statistics = state.statistics
+        self._statistics = state.statistics
         self._dtype = keras.backend.standardize_dtype(state.statistics.values.dtype)
-        self._parameters = [p for p in state.parameters if not p.overwrite_with_gradient]
         self._count = len(state.parameters)
-        self._rates = rates
-        self._loss_scale = loss_scale
-        self._before = [backend.copy(p.variable) for p in self._parameters]
-        self._gradient_norms = self._norms_of(given)
-        elements = [backend.values(gradient) for gradient in given.gradients]
-        indices = [parameter.index for parameter in given.parameters]
-        self._nonfinite = self._spread(statistics.count_nonfinite(elements), indices)
-
-    def done(self, clipped: Updates, updates: Tensor) -> None:
-        """Write the statistics of the update that was done, the `updates`-th."""
-        after = [self._backend.read(parameter.variable) for parameter in self._parameters]
-        changes = [
-            keras.ops.cast(new, self._dtype) - keras.ops.cast(old, self._dtype)
-            for new, old in zip(after, self._before, strict=True)
-        ]
-        self._write(self._norms_of(clipped), self._norms(changes), updates)
-
-    def skipped(self, updates: Tensor) -> None:
-        """Write the statistics of an update that is skipped after `updates` that were done."""
-        nothing = keras.ops.zeros((self._count,), dtype=self._dtype)
-        self._write(self._gradient_norms, nothing, updates)
-
-    def _write(self, clipped_norms: Tensor, update_norms: Tensor, updates: Tensor) -> None:
-        weight_norms = self._norms(self._before)
-        gradient_norm, clipped_norm, update_norm, weight_norm = (
-            statistics.joint_norm(norms)
-            for norms in (self._gradient_norms, clipped_norms, update_norms, weight_norms)
-        )
-        self._assign(
-            self._statistics.values,
-            statistics.OF_UPDATE,
-            {
-                "learning_rate": self._rates.rate,
-                "gradient_norm": gradient_norm,
-                "clip_coefficient": statistics.clip_coefficient(gradient_norm, clipped_norm),
-                "update_norm": update_norm,
-                "weight_norm": weight_norm,
-                "update_ratio": statistics.update_ratio(update_norm, weight_norm),
-                "nonfinite": keras.ops.sum(self._nonfinite),
-                "loss_scale": self._loss_scale,
-            },
-        )
-        if self._statistics.of_variables is not None:
-            self._assign(
-                self._statistics.of_variables,
-                statistics.OF_VARIABLE,
-                {
-                    "gradient_norm": self._gradient_norms,
-                    "update_norm": update_norms,
-                    "weight_norm": weight_norms,
-                    "update_ratio": statistics.update_ratio(update_norms, weight_norms),
-                    "nonfinite": self._nonfinite,
-                },
-            )
-        self._backend.assign(self._statistics.updates, keras.ops.cast(updates, "int32"))
-        self._backend.count(self._statistics.measured)
-
-    def _assign(self, variable: Any, names: Sequence[str], values: Mapping[str, Any]) -> None:
-        row = keras.ops.stack([as_tensor(values[name], self._dtype) for name in names])
-        self._backend.assign(variable, row)
-
-    def _norms_of(self, updates: Updates) -> Tensor:
-        """For each variable the norm of its gradient of the update; 0 without a gradient."""
-        chosen = updates.where([not p.overwrite_with_gradient for p in updates.parameters])
-        norms = self._backend.norms([self._backend.values(g) for g in chosen.gradients])
-        factors = [abs(scalar(c, self._dtype)) for c in chosen.each_coefficient()]
-        products = [
-            n * f for n, f in zip(self._unstacked(norms, len(chosen)), factors, strict=True)
-        ]
-        return self._spread(products, [parameter.index for parameter in chosen.parameters])
-
-    def _norms(self, arrays: Sequence[Tensor]) -> Tensor:
-        """For each variable the norm of its array."""
-        norms = self._unstacked(self._backend.norms(arrays), len(arrays))
-        return self._spread(norms, [parameter.index for parameter in self._parameters])
-
-    def _unstacked(self, norms: Tensor, count: int) -> list[Tensor]:
-        return list(keras.ops.unstack(keras.ops.cast(norms, self._dtype), count)) if count else []
-
-    def _spread(self, values: Sequence[Tensor], indices: Sequence[int]) -> Tensor:
-        """A vector with one element a variable: these values at their indices, 0 elsewhere."""
-        placed = dict(zip(indices, values, strict=True))
-        zero = scalar(0.0, self._dtype)
-        return keras.ops.stack(
-            [keras.ops.cast(placed.get(i, zero), self._dtype) for i in range(self._count)]
+        self._settings = {"learning_rate": rates.rate, "loss_scale": loss_scale}
+        self._parameters = [p for p in state.parameters if not p.overwrite_with_gradient]
+        self._weights = [backend.copy(parameter.variable) for parameter in self._parameters]
+        self._gradient_norms = self._norms_of_gradients(given)
+        self._nonfinite = self._for_each_variable(
+            given.parameters,
+            [statistics.count_nonfinite(backend.values(g)) for g in given.gradients],
         )
 
+    def write(self, clipped: Updates, updates: Tensor) -> None:
+        """Write the statistics, now that the weights have changed or the update was skipped.
 
-def as_tensor(value: Any, dtype: str) -> Tensor:
-    """A value as a tensor in `dtype`; one that is a tensor already is cast."""
-    if keras.ops.is_tensor(value):
-        return keras.ops.cast(value, dtype)
-    return scalar(value, dtype)
+        Args:
+            clipped: the gradients after the clip.
+            updates: how many updates have been done.
+        """
+        norms = statistics.Norms(
+            self._gradient_norms,
+            self._norms_of_gradients(clipped),
+            self._norms(self._parameters, self._changes()),
+            self._norms(self._parameters, self._weights),
+        )
+        kept = self._statistics
+        of_update = statistics.of_update(norms, self._nonfinite)
+        self._assign(kept.values, statistics.OF_UPDATE, {**of_update, **self._settings})
+        if kept.of_variables is not None:
+            of_variables = statistics.of_variables(norms, self._nonfinite)
+            self._assign(kept.of_variables, statistics.OF_VARIABLE, of_variables)
+        self._backend.assign(kept.updates, keras.ops.cast(updates, "int32"))
+        self._backend.count(kept.measured)
+
+    def _assign(self, variable: Variable, names: Sequence[str], values: Mapping[str, Any]) -> None:
+        rows = [self._cast(values[name]) for name in names]
+        self._backend.assign(variable, keras.ops.stack(rows))
+
+    def _changes(self) -> list[Tensor]:
+        pairs = zip(self._parameters, self._weights, strict=True)
+        return [self._change(parameter, before) for parameter, before in pairs]
+
+    def _change(self, parameter: ParameterState, before: Tensor) -> Tensor:
+        # Not in the dtype of the statistics: what float64 weights change by may vanish in float32.
+        dtype = wide(keras.backend.standardize_dtype(before.dtype))
+        after = self._backend.read(parameter.variable)
+        return keras.ops.cast(after, dtype) - keras.ops.cast(before, dtype)
+
+    def _norms_of_gradients(self, updates: Updates) -> Tensor:
+        """For each variable the norm of its gradient; 0 without one."""
+        normed = updates.where([not p.overwrite_with_gradient for p in updates.parameters])
+        elements = [self._backend.values(gradient) for gradient in normed.gradients]
+        coefficients = normed.each_coefficient()
+        return self._norms(normed.parameters, elements, coefficients)
+
+    def _norms(
+        self,
+        parameters: Sequence[ParameterState],
+        arrays: Sequence[Tensor],
+        coefficients: Sequence[Tensor | float] | None = None,
+    ) -> Tensor:
+        """For each variable the norm of its array times its coefficient; 0 without an array."""
+        if not arrays:
+            return keras.ops.zeros((self._count,), dtype=self._dtype)
+        norms = keras.ops.unstack(self._cast(self._backend.norms(arrays)), len(arrays))
+        if coefficients is not None:
+            pairs = zip(norms, coefficients, strict=True)
+            norms = [norm * self._cast(coefficient) for norm, coefficient in pairs]
+        return self._for_each_variable(parameters, norms)
+
+    def _for_each_variable(
+        self, parameters: Sequence[ParameterState], values: Sequence[Tensor]
+    ) -> Tensor:
+        """A vector with an element for each variable: the value of its parameter, or 0."""
+        placed = {p.index: value for p, value in zip(parameters, values, strict=True)}
+        elements = [self._cast(placed.get(index, 0.0)) for index in range(self._count)]
+        return keras.ops.stack(elements)
+
+    def _cast(self, value: Tensor | float) -> Tensor:
+        """A tensor in the dtype of the statistics."""
+        if keras.ops.is_tensor(value):
+            return keras.ops.cast(value, self._dtype)
+        return scalar(value, self._dtype)

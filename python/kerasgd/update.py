@@ -242,7 +242,9 @@ def _skip_or_update(
 
     def skip_and_count() -> None:
         if measurement is not None:
-            measurement.skipped(_number_of_update(settings, backend, state) - 1)
+            _, clippable = updates.split(_overwriting(updates))
+            clipped = _clip(settings, backend, clippable)
+            measurement.write(clipped, _number_of_update(settings, backend, state) - 1)
         backend.assign(skips.nonfinite, _count_nonfinite(backend, state, updates))
         backend.count(skips.skipped)
         backend.count(skips.in_a_row)
@@ -281,7 +283,7 @@ def _update(
     updates = _clip(settings, backend, updates)
     backend.in_parts(partial(_change_and_average, settings, state, rates), updates, settings)
     if measurement is not None:
-        measurement.done(updates, _number_of_update(settings, backend, state))
+        measurement.write(updates, _number_of_update(settings, backend, state))
     if settings.use_ema:
         updated = {parameter.index for parameter in updates.parameters}
         others = [p for p in state.parameters if p.index not in updated]

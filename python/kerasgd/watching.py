@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kerasgd import arguments
@@ -27,23 +27,33 @@ def statistics(optimizer: Any) -> dict[str, Any] | None:
         return None
     kept = optimizer.state().statistics
     values = value_of(kept.values, optimizer)
-    found: dict[str, Any] = dict(zip(OF_UPDATE, map(float, values), strict=True))
-    found["nonfinite"] = int(found["nonfinite"])
+    found = _record(OF_UPDATE, values)
     found["updates"] = int(value_of(kept.updates, optimizer))
     if kept.of_variables is not None:
         columns = value_of(kept.of_variables, optimizer).T
         pairs = zip(optimizer._trainable_variables, columns, strict=True)
         found["variables"] = [
-            {"path": path_of(variable), **dict(zip(OF_VARIABLE, map(float, column), strict=True))}
+            {"path": path_of(variable), **_record(OF_VARIABLE, column)}
             for variable, column in pairs
         ]
     return found
+
+
+def _record(names: Sequence[str], values: Iterable[Any]) -> dict[str, Any]:
+    record: dict[str, Any] = dict(zip(names, map(float, values), strict=True))
+    record["nonfinite"] = int(record["nonfinite"])
+    return record
 
 
 def measured(optimizer: Any) -> int:
     """How many updates have been measured."""
     kept = optimizer.state().statistics if optimizer.built else None
     return 0 if kept is None else int(value_of(kept.measured, optimizer))
+
+
+def steps(optimizer: Any) -> int:
+    """How many steps have been done."""
+    return int(value_of(optimizer._iterations, optimizer))
 
 
 def skipped(optimizer: Any) -> int:

@@ -33,7 +33,7 @@ from conftest import KEYWORD_ONLY, SIGNATURE, floatx
 
 import kerasgd
 from kerasgd import arguments, schedules
-from kerasgd.callbacks import LearningRateFunction
+from kerasgd.callbacks import LearningRateFunction, StopOnNonfinite
 from kerasgd.functions import ForeignFunction
 from kerasgd.selection import SELECT
 
@@ -290,6 +290,21 @@ SUBJECTS = {
         {"learning_rate": arguments.RATE_FUNCTION.requirement},
         {"learning_rate": {"function"}},
     ),
+    "StopOnNonfinite": Subject(
+        StopOnNonfinite,
+        {"max_in_a_row": arguments.STATISTICS_RULES["every"].requirement},
+        {"max_in_a_row": COUNTS},
+    ),
+    "track_statistics": Subject(
+        lambda **given: kerasgd.SGD().track_statistics(**given),
+        requirements_of(arguments.STATISTICS_RULES),
+        {"per_variable": FLAGS, "every": COUNTS},
+    ),
+    "track_statistics, scaled": Subject(
+        lambda **given: kerasgd.LossScaleOptimizer(kerasgd.SGD()).track_statistics(**given),
+        requirements_of(arguments.STATISTICS_RULES),
+        {"per_variable": FLAGS, "every": COUNTS},
+    ),
 }
 
 
@@ -354,6 +369,7 @@ def test_every_argument_is_walked():
     assert set(SUBJECTS["SGD"].accepted) == set(arguments.RULES)
     assert set(SUBJECTS["LossScaleOptimizer"].accepted) == set(arguments.LOSS_SCALE_RULES)
     assert set(SUBJECTS["set_group"].accepted) == {"select", *arguments.GROUP_RULES}
+    assert set(SUBJECTS["track_statistics"].accepted) == set(arguments.STATISTICS_RULES)
     assert set(SUBJECTS["Table.of_function"].accepted) == set(schedules.TABLE_RULES)
     assert {cls.__name__ for cls in SCHEDULES} | {"Schedule"} == {
         name for name in schedules.__all__ if isinstance(getattr(schedules, name), type)

@@ -394,6 +394,7 @@ def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[s
     own_kinds = optimizer._kinds()
     phrases = _of_lost_own(optimizer, state) + _of_lost_factors(optimizer, state)
     phrases += _of_lost_velocities(optimizer, state, pairing)
+    phrases += _of_lost_skips(optimizer, state)
     kinds = list(dict.fromkeys(Role.of(name).kind for name in state.values))
     lost: dict[int, list[str]] = {}
     for kind in kinds:
@@ -451,6 +452,15 @@ def _of_lost_velocities(optimizer: Any, state: SavedState, pairing: Pairing) -> 
         return []
     names = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
     return [f"the velocity of {_counted(len(lost))} without momentum here ({names})"]
+
+
+def _of_lost_skips(optimizer: Any, state: SavedState) -> list[str]:
+    """A phrase for the number of skipped updates, if the optimizer does not count them."""
+    skipped = int(state.values.get("skipped", np.zeros((), "int32")))
+    if not skipped or "skipped" in optimizer._by_role():
+        return []
+    what = "1 skipped update" if skipped == 1 else f"{skipped} skipped updates"
+    return [f"the count of {what}, since `{optimizer.name}` skips none"]
 
 
 def _of_lost_variables(

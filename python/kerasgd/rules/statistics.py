@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 
 from kerasgd.state import Tensor
 
-# What is kept of a measured update, in this order.
+# What is kept of a measured update, in this order,
 OF_UPDATE = (
     "learning_rate",
     "gradient_norm",
@@ -19,8 +19,44 @@ OF_UPDATE = (
     "nonfinite",
     "loss_scale",
 )
-# And of each variable.
+# and of each of its variables.
 OF_VARIABLE = ("gradient_norm", "update_norm", "weight_norm", "update_ratio", "nonfinite")
+
+
+class Norms(NamedTuple):
+    """The L2 norms of an update: vectors with an element for each variable, or scalars.
+
+    Attributes:
+        gradient: of the gradient before the clip.
+        clipped: of the gradient after the clip.
+        update: of the change of the weights.
+        weights: of the weights before the update.
+    """
+
+    gradient: Tensor
+    clipped: Tensor
+    update: Tensor
+    weights: Tensor
+
+
+def of_update(norms: Norms, nonfinite: Tensor) -> dict[str, Tensor]:
+    """What is kept of an update, from the norms and counts of its variables."""
+    joint = Norms(*map(joint_norm, norms))
+    return {
+        **of_variables(joint, keras.ops.sum(nonfinite)),
+        "clip_coefficient": clip_coefficient(joint.gradient, joint.clipped),
+    }
+
+
+def of_variables(norms: Norms, nonfinite: Tensor) -> dict[str, Tensor]:
+    """What is kept of each variable, or of one update by its joint norms."""
+    return {
+        "gradient_norm": norms.gradient,
+        "update_norm": norms.update,
+        "weight_norm": norms.weights,
+        "update_ratio": update_ratio(norms.update, norms.weights),
+        "nonfinite": nonfinite,
+    }
 
 
 def joint_norm(norms: Tensor) -> Tensor:
@@ -47,13 +83,10 @@ def update_ratio(update_norm: Tensor, weight_norm: Tensor) -> Tensor:
     return ops.where(ops.isnan(weight_norm), weight_norm, ratio)
 
 
-def count_nonfinite(gradients: Sequence[Tensor]) -> list[Tensor]:
-    """For each gradient how many elements are NaN or infinite, as a float."""
+def count_nonfinite(gradient: Tensor) -> Tensor:
+    """How many elements are NaN or infinite, as a float."""
     ops = keras.ops
-    return [
-        ops.sum(ops.cast(ops.logical_not(ops.isfinite(gradient)), "float32"))
-        for gradient in gradients
-    ]
+    return ops.sum(ops.cast(ops.logical_not(ops.isfinite(gradient)), "float32"))
 
 
 def count_nan_and_infinite(gradient: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,6 +56,10 @@ CONFIGURATIONS = {
     "function": {"learning_rate": "function"},
     "groups": {"momentum": 0.9, "use_ema": True, "ema_overwrite_frequency": 3},
     "frozen group": {"momentum": 0.9, "weight_decay": 0.1, "global_clipnorm": 0.5},
+    "measured": {"momentum": 0.9, "global_clipnorm": 0.5},
+    "measured under accumulation": {"clipnorm": 0.5, "gradient_accumulation_steps": 2},
+    "skipping": {"momentum": 0.9, "use_ema": True, "ema_overwrite_frequency": 3},
+    "skipping under accumulation": {"momentum": 0.9, "gradient_accumulation_steps": 2},
 }
 # Of the variables that are matrices.
 GROUPS = {
@@ -63,7 +67,7 @@ GROUPS = {
     "frozen group": {"learning_rate_factor": 0.0},
 }
 SAME = ["plain", "momentum, global_clipnorm", "average under accumulation"]
-DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function", "groups"]
+DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function", "groups", "measured"]
 
 
 class Rates:
@@ -89,13 +93,21 @@ def subject(name, dynamic):
     optimizer = kerasgd.SGD(**arguments_of(name))
     if name in GROUPS:
         optimizer.set_group(lambda variable: len(variable.shape) == 2, **GROUPS[name])
+    if name.startswith("measured"):
+        optimizer.track_statistics(per_variable=True)
+    if name.startswith("skipping"):
+        optimizer.skip_nonfinite()
     return kerasgd.LossScaleOptimizer(optimizer, 4.0, 3) if dynamic else optimizer
 
 
 def judge(name, dynamic, weights):
     matrices = {i for i, w in enumerate(weights) if w.ndim == 2}
-    groups = [ReferenceGroup(matrices, **GROUPS[name])] if name in GROUPS else []
-    reference = ReferenceSGD(**arguments_of(name)).build(weights, groups=groups)
+    reference = ReferenceSGD(**arguments_of(name)).build(
+        weights,
+        groups=[ReferenceGroup(matrices, **GROUPS[name])] if name in GROUPS else [],
+        statistics_every=1 if name.startswith("measured") else None,
+        skip_nonfinite=name.startswith("skipping"),
+    )
     return ReferenceLossScale(reference, 4.0, 3) if dynamic else reference
 
 
@@ -109,11 +121,39 @@ def copies(strategy, variable):
 
 def distance(strategy, variables, weights):
     """The largest one of any copy of a variable from what it should be."""
-    return max(
-        float(np.max(np.abs(copy - expected)))
+    return largest(
+        np.max(np.abs(copy - expected))
         for variable, expected in zip(variables, weights, strict=True)
         for copy in copies(strategy, variable)
     )
+
+
+def largest(values):
+    """The largest value, NaN if one is: `max()` would leave it out."""
+    return float(np.max(list(values)))
+
+
+def variables_of(record):
+    return [] if record is None else [v for v in vars(record).values() if v is not None]
+
+
+def distance_of_told(strategy, optimizer, reference):
+    """How far statistics and counts of skipped updates are off, on any device."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    kept = optimizer.state()
+    for variable in [*variables_of(kept.statistics), *variables_of(kept.skips)]:
+        first, *others = copies(strategy, variable)
+        assert all(np.array_equal(first, other) for other in others)
+    pairs = [
+        (optimizer.skipped, reference.skipped),
+        (optimizer.skipped_in_a_row, reference.skipped_in_a_row),
+    ]
+    if reference.statistics:
+        found = optimizer.statistics
+        records = [found, *found["variables"]]
+        expected = [reference.statistics, *reference.statistics_per_variable]
+        pairs += [(r[k], e[k]) for r, e in zip(records, expected, strict=True) for k in e]
+    return largest(abs(ours - theirs) / max(1, abs(theirs)) for ours, theirs in pairs)
 
 
 def apply_distance(strategy, name, dynamic, compiled, same=False):
@@ -146,7 +186,7 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
         dense = (scale * generator.normal(size=(REPLICAS, 3))).astype("float32")
         rows = (scale * generator.normal(size=(REPLICAS, 2, 2))).astype("float32")
         indices = generator.integers(0, 5, size=(REPLICAS, 2))
-        if dynamic and t in (2, 5):
+        if (dynamic or name.startswith("skipping")) and t in (2, 5):
             dense[-1, 0] = np.inf  # on one replica only
         if same:
             dense[:], rows[:], indices[:] = dense[0], rows[0], indices[0]
@@ -157,8 +197,9 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
                 for i in range(REPLICAS)
             ]
         )
-        expected = (reference.inner if dynamic else reference).weights
-        worst = max(worst, distance(strategy, variables, expected))
+        sgd = reference.inner if dynamic else reference
+        of_weights = distance(strategy, variables, sgd.weights)
+        worst = largest([worst, of_weights, distance_of_told(strategy, optimizer, sgd)])
     return worst
 
 
@@ -167,6 +208,8 @@ def fit_distance(strategy, name, dynamic):
     generator = np.random.default_rng(0)
     weights = [generator.normal(size=(3, 1)).astype("float32")]
     x = generator.normal(size=(STEPS * 4, 3)).astype("float32")
+    if name.startswith("skipping"):
+        x[5, 1] = np.nan
     with strategy.scope():
         layer = keras.layers.Dense(1, use_bias=False)
         model = keras.Sequential([keras.Input((3,)), layer])
@@ -181,7 +224,8 @@ def fit_distance(strategy, name, dynamic):
         reference.step([reference.scale_loss(1.0) * batch.mean(axis=0, dtype="float64")[:, None]])
     reference = reference.inner if dynamic else reference
     reference.finalize_variable_values()
-    return distance(strategy, [layer.kernel], reference.weights)
+    of_weights = distance(strategy, [layer.kernel], reference.weights)
+    return largest([of_weights, distance_of_told(strategy, optimizer, reference)])
 
 
 def main(kind, way):

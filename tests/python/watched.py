@@ -1,0 +1,96 @@
+"""Steps whose statistics and skipped updates are compared with the reference, in every way."""
+
+import keras
+import numpy as np
+from conftest import BACKEND
+
+from kerasgd.reference import SparseRows
+
+# How a step may run. (`fit()` is another way, see `test_callbacks.py`.)
+WAYS = {
+    "tensorflow": ["eager", "graph", "xla"],
+    "jax": ["eager", "jit"],
+    "torch": ["eager", "stateless"],
+}[BACKEND]
+
+# float32 rounds a weight by half of this part of it, each time that it is written.
+EPSILON = 2.0**-23
+
+
+def step_of(way, optimizer, variables):
+    """A function of gradients that does a step."""
+    if way == "eager":
+        return lambda gradients: optimizer.apply(gradients, variables)
+    if way in ("graph", "xla"):
+        import tensorflow as tf
+
+        return tf.function(lambda gs: optimizer.apply(gs, variables), jit_compile=way == "xla")
+    return statelessly(optimizer, variables)
+
+
+def statelessly(optimizer, variables):
+    apply = optimizer.stateless_apply
+    if BACKEND == "jax":
+        import jax
+
+        apply = jax.jit(apply)
+
+    def step(gradients):
+        if not optimizer.built:
+            optimizer.build(variables)
+        held = [*variables, *optimizer.variables]
+        new, state = apply(
+            [v.value for v in optimizer.variables], gradients, [v.value for v in variables]
+        )
+        for variable, value in zip(held, [*new, *state], strict=True):
+            variable.assign(value)
+
+    return step
+
+
+def tensor(gradient, dtype="float32"):
+    """A gradient of the reference as one of the backend."""
+    if gradient is None:
+        return None
+    if isinstance(gradient, SparseRows):
+        import tensorflow as tf
+
+        return tf.IndexedSlices(
+            tf.constant(gradient.values, dtype), tf.constant(gradient.indices, "int32")
+        )
+    return keras.ops.convert_to_tensor(gradient, dtype)
+
+
+def single(values):
+    """The nearest float32 numbers, as float64."""
+    return np.asarray(values, "float32").astype("float64")
+
+
+def assert_statistics(statistics, reference):
+    """The statistics are those of the reference, up to the bound of contract 8.2."""
+    if not reference.statistics:
+        assert statistics is None
+        return
+    of_variables = statistics.get("variables")
+    assert statistics.keys() - {"variables"} == reference.statistics.keys()
+    assert_record(statistics, reference.statistics)
+    if of_variables is not None:
+        for ours, expected in zip(of_variables, reference.statistics_per_variable, strict=True):
+            assert ours.keys() == expected.keys() | {"path"}
+            assert_record(ours, expected)
+
+
+def assert_record(ours, expected):
+    weight_norm = expected["weight_norm"]
+    # The change is a difference of weights, each of which decay, velocity, gradient and constraint
+    # write at most once: four roundings, and the one of the difference.
+    rounding = {
+        "update_norm": 2.5 * EPSILON * weight_norm,
+        "update_ratio": 2.5 * EPSILON,
+    }
+    for name, value in expected.items():
+        if name in ("nonfinite", "updates", "loss_scale"):
+            assert ours[name] == value, name
+        else:
+            bound = 2e-6 * abs(value) + rounding.get(name, 0.0)
+            np.testing.assert_allclose(ours[name], value, rtol=0, atol=bound, err_msg=name)
