@@ -218,7 +218,7 @@ def _measure_or_not(
         measured()
     else:
         attempts = backend.read(state.iterations) // settings.window + 1
-        backend.cond(attempts % every == 0, measured, state.variables(), unmeasured)
+        backend.measure_if(attempts % every == 0, measured, unmeasured, state)
 
 
 def _skip_or_update(

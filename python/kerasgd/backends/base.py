@@ -83,6 +83,16 @@ class Backend:
         elif otherwise is not None:
             otherwise()
 
+    def measure_if(
+        self,
+        condition: Tensor,
+        measured: Callable[[], None],
+        unmeasured: Callable[[], None],
+        state: State,
+    ) -> None:
+        """Do an update, measured if `condition` holds."""
+        self.cond(condition, measured, state.variables(), unmeasured)
+
     def change_if(
         self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
     ) -> None:

@@ -12,7 +12,7 @@ from kerasgd.backends import grouped_norms
 from kerasgd.backends.base import Backend
 from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
-from kerasgd.state import ParameterState, Tensor, Variable
+from kerasgd.state import ParameterState, State, Tensor, Variable
 
 
 class JaxBackend(Backend):
@@ -43,15 +43,33 @@ class JaxBackend(Backend):
                 return [v.value for v in writes]
             outer = get_stateless_scope()
             with keras.StatelessScope() as scope:
-                scope.state_mapping.update(outer.state_mapping)  # to read what was written before
+                if outer is not None:  # to read what was written before
+                    scope.state_mapping.update(outer.state_mapping)
                 change()
-            return [scope.get_current_value(v) for v in writes]
+                return [v.value for v in writes]
 
         values = jax.lax.cond(
             condition, lambda: values_after(action), lambda: values_after(otherwise)
         )
         for variable, value in zip(writes, values, strict=True):
             variable.assign(value)
+
+    def measure_if(
+        self,
+        condition: Tensor,
+        measured: Callable[[], None],
+        unmeasured: Callable[[], None],
+        state: State,
+    ) -> None:
+        if not isinstance(condition, jax.core.Tracer):
+            super().measure_if(condition, measured, unmeasured, state)
+            return
+        # All that a conditional may write, XLA copies. So it writes the statistics alone, of an
+        # update that is dropped, and the update itself stays outside.
+        assert state.statistics is not None
+        statistics = [v for v in vars(state.statistics).values() if v is not None]
+        self.cond(condition, measured, statistics)
+        unmeasured()
 
     def change_if(
         self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
