@@ -41,7 +41,7 @@ def test_norms_are_joined(norms, joint):  # contract 15.2, 4.3
         (4, 1, 0.25),
         (4, 4, 1),
         (0, 0, 1),
-        (1e-38, 5e-39, 0.5),
+        (1e-36, 5e-37, 0.5),
         (math.inf, math.nan, math.nan),
         (math.nan, math.nan, math.nan),
         (math.inf, 3, math.nan),  # `clipvalue` clips infinities
