@@ -28,6 +28,7 @@ from kerasgd.conformance.checks import (
 )
 from kerasgd.conformance.learning_rate import Halving
 from kerasgd.conformance.sparse import LOOKUPS, embedding_model
+from kerasgd.conformance.statistics import row_of_reference, same_row
 from kerasgd.conformance.subjects import Subject
 from kerasgd.conformance.training import (
     Problem,
@@ -61,6 +62,7 @@ class Case:
         weights: the first weights.
         non_negative: the indices of the variables that must not become negative.
         scale: the first dynamic loss scale, None for none; it doubles after two steps.
+        skips: whether `skip_nonfinite()` is called.
     """
 
     shows: str
@@ -69,6 +71,7 @@ class Case:
     weights: Sequence[Any] = ([0.5],)
     non_negative: tuple[int, ...] = ()
     scale: float | None = None
+    skips: bool = False
 
     def on(self, replicas: int) -> Case:
         """The same training on so many replicas, two or one."""
@@ -83,18 +86,23 @@ class Case:
     def optimizer(self, subject: Subject) -> Any:
         """The subject, with a dynamic scale if there is one."""
         inner = subject(**self.arguments)
+        if self.skips:
+            inner.skip_nonfinite()
         if self.scale is None:
             return inner
         return subject.loss_scale_optimizer(inner, initial_scale=self.scale, dynamic_growth_steps=2)
 
+    def reference(self, **options: Any) -> ReferenceSGD:
+        """The reference, built for the first weights; `options` are of its `build()`."""
+        constraints = [
+            non_negative if i in self.non_negative else None for i in range(len(self.weights))
+        ]
+        sgd = ReferenceSGD(**self.arguments)
+        return sgd.build(self.weights, constraints=constraints, **options)
+
     def expected(self) -> Run:
         """What the reference does with the sums over the replicas."""
-        inner = ReferenceSGD(**self.arguments).build(
-            self.weights,
-            constraints=[
-                non_negative if i in self.non_negative else None for i in range(len(self.weights))
-            ],
-        )
+        inner = self.reference(skip_nonfinite=self.skips)
         judge = inner if self.scale is None else ReferenceLossScale(inner, self.scale, 2)
         history = []
         for replicas in self.gradients:
@@ -178,7 +186,25 @@ CASES = {
         [*ONES, [[[1.0]], [[np.inf]]], *ONES, *ONES, *ONES],
         scale=8.0,
     ),
+    "NaN on one replica": Case(
+        "skip",
+        {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.5},
+        [*ONES, [[[1.0]], [[np.nan]]], [[[np.inf]], [[1.0]]], *ONES],
+        skips=True,
+    ),
+    "NaN in a window": Case(
+        "skip",
+        {"learning_rate": 0.25, "gradient_accumulation_steps": 2},
+        [*ONES, [[[1.0]], [[np.nan]]], *ONES, *ONES],
+        skips=True,
+    ),
 }
+MEASURED = Case(
+    "statistics",
+    {"learning_rate": 0.25, "weight_decay": 0.5, "global_clipnorm": 1.0},
+    random_gradients(3),
+    TWO_WEIGHTS,
+)
 
 
 # In the child process --------------------------------------------------------------------------
@@ -232,6 +258,8 @@ def compare_eager(name: str, replicas: int) -> dict[str, list[dict[str, Any]]]:
     comparer.compare_all(where, replicas, partial(_eager_run, strategy, subject))
     comparer.compare("sparse", where, partial(_eager_sparse, where, strategy, subject))
     comparer.compare("same", where, partial(_same_tensor, where, strategy, subject, _as_it_is))
+    run = partial(_eager_run, strategy)
+    comparer.compare("statistics", where, partial(_statistics, where, replicas, subject, run))
     return comparer.as_records()
 
 
@@ -243,6 +271,8 @@ def compare_compiled(name: str, replicas: int) -> dict[str, list[dict[str, Any]]
     comparer.compare("sparse", where, partial(_compiled_sparse, where, strategy, subject))
     traced = where.replace("fit()", "apply() in a tf.function")
     comparer.compare("same", traced, partial(_same_tensor, traced, strategy, subject, _in_graph))
+    run = partial(_compiled_run, strategy)
+    comparer.compare("statistics", where, partial(_statistics, where, replicas, subject, run))
     return comparer.as_records()
 
 
@@ -308,6 +338,24 @@ def _rate_is_called(where: str, replicas: int, train: Callable[[Case], Run]) -> 
     yield equal(f"{where}, calls of the rate function in 4 steps", 4, rate.calls)
     main_only = rate.threads == {threading.main_thread()}
     yield equal(f"{where}, calls on the main thread only", True, main_only)
+
+
+def _statistics(
+    where: str, replicas: int, subject: Subject, train: Callable[[Any, Case], Run]
+) -> Comparisons:
+    """Of the last update, whose gradient is the sum over the replicas."""
+    case = MEASURED.on(replicas)
+    sgd = case.reference(statistics_every=1)
+    for gradients in case.gradients:
+        sgd.step_replicas(gradients)
+    made: list[Any] = []
+
+    def measuring(**arguments: Any) -> Any:
+        made.append(subject(**arguments).track_statistics(per_variable=True))
+        return made[0]
+
+    train(measuring, case)
+    yield from same_row(f"{where}, statistics", row_of_reference(sgd), made[0].statistics)
 
 
 def _apply_rows(optimizer: Any, variables: list[Any], values: Any, indices: Any) -> None:
@@ -437,6 +485,18 @@ def rate_function(subject: Subject) -> Comparisons:
 def sparse_gradients(subject: Subject) -> Comparisons:
     """Rows of several replicas are one row."""
     yield from _on_replicas(subject, "sparse")
+
+
+@check("15.3")
+def statistics(subject: Subject) -> Comparisons:
+    """They are of the sum over the replicas."""
+    yield from _on_replicas(subject, "statistics")
+
+
+@check("16.1")
+def skipped_updates(subject: Subject) -> Comparisons:
+    """A NaN on one replica skips the update on both."""
+    yield from _on_replicas(subject, "skip")
 
 
 @check("10.4")
