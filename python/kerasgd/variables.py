@@ -106,7 +106,8 @@ def checked_list(
         ArgumentTypeError: it is not a list, or holds something else.
     """
     found = listed(variables, argument, requirement)
-    check_variables(found, argument, requirement)
+    # What was given, so that the error has it; of an iterator there is only the list.
+    check_variables(variables if isinstance(variables, list) else found, argument, requirement)
     return found
 
 
@@ -127,7 +128,7 @@ def listed(variables: Any, argument: str, requirement: str, hint: str | None = N
     Raises:
         ArgumentTypeError: it is not a list. (Iterating over a JAX variable never ends.)
     """
-    is_list = isinstance(variables, Iterable) and not isinstance(variables, str | Mapping)
+    is_list = isinstance(variables, Iterable) and not isinstance(variables, str | bytes | Mapping)
     if not is_list or hasattr(variables, "shape"):
         if hint is None and is_variable(variables):
             hint = "Put a single variable into a list."
