@@ -76,6 +76,8 @@ CLAUSES = {
     "14.6": "a group without variables is an error at build, which quotes paths",
     "14.7": "a factor can be changed in training, without another compile()",
     "14.8": "groups and their factors are saved and restored",
+    "14.9": "variable_groups() shows each variable's rate, momentum, decay and groups",
+    "14.10": "layer_decay() makes rates smaller from the last layer to the first",
     "14.11": "exclude_from_weight_decay(rank_below=2) leaves biases and scales alone",
     "15.1": "every n-th update is measured, none without the call",
     "15.2": "norms, clip coefficient, ratio and counts are as documented, for zeros and NaN too",

@@ -48,6 +48,7 @@ SECTIONS = (
     "keras_citizen",
     "subclasses",
     "groups",
+    "variable_groups",
     "statistics",
     "nonfinite",
 )
