@@ -453,9 +453,9 @@ def groups_from_a_file(subject: Subject) -> Comparisons:
         fit(model, parts[0])
         model.optimizer.set_learning_rate_factor(0, 2.0)
         model = between(model)
-        yield equal(
-            f"factor, {between.__name__}", 2.0, model.optimizer.groups[0].learning_rate_factor
-        )
+        groups = model.optimizer.groups
+        yield equal(f"groups, {between.__name__}", len(SAVED_GROUPS), len(groups))
+        yield equal(f"factor, {between.__name__}", 2.0, groups[0].learning_rate_factor)
         fit(model, parts[1])
         outcomes.append(values(model.trainable_variables))
     for i, (expected, actual) in enumerate(zip(*outcomes, strict=True)):
