@@ -5,6 +5,11 @@
 #' `sgd_conformance()` runs them, for kerasgd or for another optimizer class, as
 #' `python -m kerasgd.conformance` does.
 #'
+#' Groups of variables (section 14), statistics (15) and skipped updates (16) go beyond the
+#' documentation of Keras. A class without the method that a section is about (`set_group()`,
+#' `track_statistics()`, `skip_nonfinite()`) does not claim it: such a clause neither holds nor
+#' fails, and does not count.
+#'
 #' The checks run in a Python process of their own, since those of several devices must set them up
 #' before TensorFlow starts. They take some minutes.
 #'
@@ -18,10 +23,10 @@
 #'   trained on under another (clause 9.2). `NULL` leaves that out.
 #'
 #' @return A data frame of class `sgd_conformance` with a row a clause: `clause` (its number),
-#'   `sentence` (what it says, in short), `status` (`"holds"`, `"fails"` or `"not tested here"`),
-#'   and for the first check that failed `where`, `expected`, `actual` and `deviations` (the
-#'   numbers of the known departures of Keras from its documentation that it shows). The attributes
-#'   `subject` and `backend` say what was judged.
+#'   `sentence` (what it says, in short), `status` (`"holds"`, `"fails"`, `"not tested here"` or
+#'   `"not claimed"`), and for the first check that failed `where`, `expected`, `actual` and
+#'   `deviations` (the numbers of the known departures of Keras from its documentation that it
+#'   shows). The attributes `subject` and `backend` say what was judged.
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` for an argument that is not as described above,
@@ -120,16 +125,27 @@ new_sgd_conformance <- function(records, subject, backend) {
 
 #' @export
 format.sgd_conformance <- function(x, ...) {
-  tested <- x$status != "not tested here"
   c(
     cli::rule(left = sprintf("%s on %s", attr(x, "subject"), backends[[attr(x, "backend")]])),
     unlist(lapply(seq_len(nrow(x)), function(i) format_clause(as.list(x[i, ])))),
     "",
-    sprintf(
-      "%d of %d clauses hold%s", sum(x$status == "holds"), sum(tested),
-      if (all(tested)) "" else sprintf(" (%d not tested here)", sum(!tested))
-    )
+    format_sum(x$status)
   )
+}
+
+# The statuses that neither hold nor fail, and do not count
+statuses_aside <- c("not tested here", "not claimed")
+
+format_sum <- function(status) {
+  held <- sprintf(
+    "%d of %d clauses hold", sum(status == "holds"), sum(!status %in% statuses_aside)
+  )
+  aside <- table(factor(status, statuses_aside))
+  aside <- aside[aside > 0]
+  if (length(aside) == 0) {
+    return(held)
+  }
+  sprintf("%s (%s)", held, paste(aside, names(aside), collapse = ", "))
 }
 
 #' @export
@@ -152,8 +168,8 @@ format_clause <- function(record) {
   if (record$status == "holds") {
     return(line)
   }
-  if (record$status == "not tested here") {
-    return(c(line, sprintf("        not tested here: %s", record$actual)))
+  if (record$status %in% statuses_aside) {
+    return(c(line, sprintf("        %s: %s", record$status, record$actual)))
   }
   c(
     if (nzchar(record$deviations)) sprintf("%s (%s)", line, record$deviations) else line,

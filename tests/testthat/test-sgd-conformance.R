@@ -38,6 +38,17 @@ test_that("ours holds what Keras' own does not", {
   expect_equal(stock$where, "clipnorm=0")
 })
 
+# Keras' own class has no such method, and its documentation promises none
+test_that("a section that goes beyond the documentation of Keras is not claimed by its class", {
+  skip_if_no_keras()
+  stock <- suppressMessages(sgd_conformance("keras.optimizers:SGD", clause = "16"))
+  expect_setequal(stock$status, "not claimed")
+  expect_setequal(stock$actual, "it has no `skip_nonfinite()`")
+  expect_output(print(stock), sprintf("0 of 0 clauses hold (%d not claimed)", nrow(stock)),
+    fixed = TRUE
+  )
+})
+
 record <- function(clause, status, ...) {
   record <- list(
     clause = clause, sentence = paste("the sentence of", clause), status = status,
@@ -55,7 +66,9 @@ results <- new_sgd_conformance(
       where = "fit()", expected = "6.875", actual = "6.533",
       deviations = list("D1", "D13")
     ),
-    record("10.1", "not tested here", actual = "MirroredStrategy is TensorFlow's")
+    record("10.1", "not tested here", actual = "MirroredStrategy is TensorFlow's"),
+    record("14.1", "not claimed", actual = "it has no `set_group()`"),
+    record("14.2", "not claimed", actual = "it has no `set_group()`")
   ),
   subject = "keras.optimizers:SGD", backend = "jax"
 )
@@ -65,8 +78,11 @@ test_that("it prints a line a clause, and what failed", {
 })
 
 test_that("it is a data frame, of which a part prints as one", {
-  expect_equal(results$status, c("holds", "fails", "not tested here"))
-  expect_equal(results$deviations, c("", "D1, D13", ""))
+  expect_equal(
+    results$status,
+    c("holds", "fails", "not tested here", "not claimed", "not claimed")
+  )
+  expect_equal(results$deviations, c("", "D1, D13", "", "", ""))
   expect_snapshot(results[c("clause", "status")])
   expect_equal(nrow(results[results$status == "fails", ]), 1)
   expect_output(print(results[results$status == "fails", ]), "0 of 1 clauses hold")

@@ -84,6 +84,12 @@ def only_of_kerasgd(subject: Subject, function: str) -> None:
         raise NotTestedHere(f"only kerasgd has `{function}()`")
 
 
+def only_where_claimed(subject: Subject, method: str) -> None:
+    """End the check for a class that does not claim what the method is for."""
+    if not hasattr(subject.optimizer, method):
+        raise NotTestedHere(f"it has no `{method}()`")
+
+
 # Comparing -------------------------------------------------------------------------------------
 
 

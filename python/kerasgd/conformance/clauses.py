@@ -68,7 +68,32 @@ CLAUSES = {
     "13.2": "its registered name and module name no backend",
     "13.3": "a subclass's rule acts, its variables are saved, and attributes are checked when set",
     "13.4": "a second model is refused at its first step",
+    "14.1": "a group is a layer, a model, patterns, a list of variables or a predicate",
+    "14.2": "a group sets a rate factor, momentum or weight decay, and nothing else",
+    "14.3": "a variable's rate is the optimizer's times its factor; a factor of 0 freezes it",
+    "14.4": "each setting comes from the last group that has it; exclusions from decay win",
+    "14.5": "clips see the gradients of all variables, before any group acts",
+    "14.6": "a group without variables is an error at build, which quotes paths",
+    "14.7": "a factor can be changed in training, without another compile()",
+    "14.8": "groups and their factors are saved and restored",
+    "14.9": "variable_groups() shows each variable's rate, momentum, decay and groups",
+    "14.10": "layer_decay() makes rates smaller from the last layer to the first",
+    "14.11": "exclude_from_weight_decay(rank_below=2) leaves biases and scales alone",
+    "15.1": "every n-th update is measured, none without the call",
+    "15.2": "norms, clip coefficient, ratio and counts are as documented, for zeros and NaN too",
+    "15.3": "statistics equal the reference in eager code, in fit() and for sparse gradients",
+    "15.4": "callbacks.Statistics keeps each measured update and fills the logs",
+    "16.1": "skip_nonfinite() skips non-finite updates, which change nothing, and counts them",
+    "16.2": "callbacks.StopOnNonfinite stops fit() and names batch, loss and variables",
 }
+
+# Sections beyond the documentation of Keras, each with the method by which a class claims it.
+CLAIMED_BY = {"14": "set_group", "15": "track_statistics", "16": "skip_nonfinite"}
+
+
+def claiming_method(clause: str) -> str | None:
+    """The method without which a class does not claim this clause; None if every class does."""
+    return CLAIMED_BY.get(clause.partition(".")[0])
 
 
 def selected(clause: str | None) -> list[str]:

@@ -24,19 +24,23 @@ from kerasgd.conformance.checks import (
     close,
     equal,
     only_on,
+    only_where_claimed,
     unexpected,
 )
 from kerasgd.conformance.learning_rate import Halving
 from kerasgd.conformance.sparse import LOOKUPS, embedding_model
+from kerasgd.conformance.statistics import row_of_reference, same_row
 from kerasgd.conformance.subjects import Subject
 from kerasgd.conformance.training import (
+    Group,
     Problem,
     Recorder,
     Run,
     agree,
     compiled,
     fit,
-    non_negative,
+    optimizer_for,
+    reference_of,
     sparse_tensor,
     tensor,
     times,
@@ -44,7 +48,7 @@ from kerasgd.conformance.training import (
     values,
     variables_of,
 )
-from kerasgd.reference import ReferenceLossScale, ReferenceSGD, SparseRows
+from kerasgd.reference import ReferenceLossScale, SparseRows
 
 # Of the gradients below. On one replica, their sum is the gradient.
 REPLICAS = 2
@@ -61,6 +65,8 @@ class Case:
         weights: the first weights.
         non_negative: the indices of the variables that must not become negative.
         scale: the first dynamic loss scale, None for none; it doubles after two steps.
+        groups: what `set_group()` is called with.
+        skips: whether `skip_nonfinite()` is called.
     """
 
     shows: str
@@ -69,6 +75,8 @@ class Case:
     weights: Sequence[Any] = ([0.5],)
     non_negative: tuple[int, ...] = ()
     scale: float | None = None
+    groups: tuple[Group, ...] = ()
+    skips: bool = False
 
     def on(self, replicas: int) -> Case:
         """The same training on so many replicas, two or one."""
@@ -81,20 +89,17 @@ class Case:
         return replace(self, gradients=summed)
 
     def optimizer(self, subject: Subject) -> Any:
-        """The subject, with a dynamic scale if there is one."""
-        inner = subject(**self.arguments)
+        """The subject, with groups and a dynamic scale if there are any."""
+        inner = optimizer_for(self.start(), subject, self.arguments)
+        if self.skips:
+            inner.skip_nonfinite()
         if self.scale is None:
             return inner
         return subject.loss_scale_optimizer(inner, initial_scale=self.scale, dynamic_growth_steps=2)
 
     def expected(self) -> Run:
         """What the reference does with the sums over the replicas."""
-        inner = ReferenceSGD(**self.arguments).build(
-            self.weights,
-            constraints=[
-                non_negative if i in self.non_negative else None for i in range(len(self.weights))
-            ],
-        )
+        inner = reference_of(self.start(), self.arguments, skip_nonfinite=self.skips)
         judge = inner if self.scale is None else ReferenceLossScale(inner, self.scale, 2)
         history = []
         for replicas in self.gradients:
@@ -103,13 +108,17 @@ class Case:
         inner.finalize_variable_values()
         return Run(history, inner.weights)
 
+    def start(self) -> Problem:
+        """What is trained, before the first step."""
+        return Problem(self.weights, [], self.non_negative, groups=self.groups)
+
     def problem(self) -> Problem:
         """One row of the batch for each replica.
 
         `fit()` takes the mean over the batch, and the sum is wanted: so the rows are multiplied.
         """
         rows = [[len(rs) * np.asarray(g) for g in gs] for rs in self.gradients for gs in rs]
-        return Problem(self.weights, rows, self.non_negative)
+        return replace(self.start(), gradients=rows)
 
 
 def random_gradients(steps: int) -> list[list[list[Any]]]:
@@ -178,7 +187,26 @@ CASES = {
         [*ONES, [[[1.0]], [[np.inf]]], *ONES, *ONES, *ONES],
         scale=8.0,
     ),
+    "NaN on one replica": Case(
+        "skip",
+        {"learning_rate": 0.25, "momentum": 0.5, "weight_decay": 0.5},
+        [*ONES, [[[1.0]], [[np.nan]]], [[[np.inf]], [[1.0]]], *ONES],
+        skips=True,
+    ),
+    "groups": Case(
+        "groups",
+        {"learning_rate": 0.25, "weight_decay": 0.5, "global_clipnorm": 1.0},
+        random_gradients(3),
+        TWO_WEIGHTS,
+        groups=(Group((1,), {"learning_rate_factor": 0.5, "momentum": 0.5}),),
+    ),
 }
+MEASURED = Case(
+    "statistics",
+    {"learning_rate": 0.25, "weight_decay": 0.5, "global_clipnorm": 1.0},
+    random_gradients(3),
+    TWO_WEIGHTS,
+)
 
 
 # In the child process --------------------------------------------------------------------------
@@ -229,9 +257,12 @@ def compare_eager(name: str, replicas: int) -> dict[str, list[dict[str, Any]]]:
     """All cases with `apply()` in eager replicas."""
     subject, strategy = subjects.find(name), strategy_of(replicas)
     comparer, where = Comparer(), f"apply() on {replicas} replica{'s' * (replicas > 1)}"
-    comparer.compare_all(where, replicas, partial(_eager_run, strategy, subject))
+    made = partial(Case.optimizer, subject=subject)
+    comparer.compare_all(where, replicas, partial(_eager_run, strategy, made))
     comparer.compare("sparse", where, partial(_eager_sparse, where, strategy, subject))
     comparer.compare("same", where, partial(_same_tensor, where, strategy, subject, _as_it_is))
+    run = partial(_eager_run, strategy)
+    comparer.compare("statistics", where, partial(_statistics, where, replicas, subject, run))
     return comparer.as_records()
 
 
@@ -239,10 +270,13 @@ def compare_compiled(name: str, replicas: int) -> dict[str, list[dict[str, Any]]
     """All cases with `fit()`."""
     subject, strategy = subjects.find(name), strategy_of(replicas)
     comparer, where = Comparer(), f"fit() on {replicas} replica{'s' * (replicas > 1)}"
-    comparer.compare_all(where, replicas, partial(_compiled_run, strategy, subject))
+    made = partial(Case.optimizer, subject=subject)
+    comparer.compare_all(where, replicas, partial(_compiled_run, strategy, made))
     comparer.compare("sparse", where, partial(_compiled_sparse, where, strategy, subject))
     traced = where.replace("fit()", "apply() in a tf.function")
     comparer.compare("same", traced, partial(_same_tensor, traced, strategy, subject, _in_graph))
+    run = partial(_compiled_run, strategy)
+    comparer.compare("statistics", where, partial(_statistics, where, replicas, subject, run))
     return comparer.as_records()
 
 
@@ -264,10 +298,10 @@ def _each(strategy: Any, of_replica: Sequence[Any]) -> Any:
     )
 
 
-def _eager_run(strategy: Any, subject: Subject, case: Case) -> Run:
+def _eager_run(strategy: Any, made: Callable[[Case], Any], case: Case) -> Run:
     with strategy.scope():
         variables = variables_of(case.problem())
-        optimizer = case.optimizer(subject)
+        optimizer = made(case)
         optimizer.build(variables)
 
     def step(*gradients: Any) -> None:
@@ -285,10 +319,10 @@ def _eager_run(strategy: Any, subject: Subject, case: Case) -> Run:
     return Run(history, values(variables))
 
 
-def _compiled_run(strategy: Any, subject: Subject, case: Case) -> Run:
+def _compiled_run(strategy: Any, made: Callable[[Case], Any], case: Case) -> Run:
     recorder, problem = Recorder(), case.problem()
     with strategy.scope():
-        model = compiled(case.optimizer(subject), problem)
+        model = compiled(made(case), problem)
     fit(model, problem, [recorder], batch_size=strategy.num_replicas_in_sync)
     _require_equal_copies(strategy, model.trainable_variables)
     return Run(recorder.weights, values(model.trainable_variables))
@@ -308,6 +342,24 @@ def _rate_is_called(where: str, replicas: int, train: Callable[[Case], Run]) -> 
     yield equal(f"{where}, calls of the rate function in 4 steps", 4, rate.calls)
     main_only = rate.threads == {threading.main_thread()}
     yield equal(f"{where}, calls on the main thread only", True, main_only)
+
+
+def _statistics(
+    where: str, replicas: int, subject: Subject, train: Callable[[Callable[[Case], Any], Case], Run]
+) -> Comparisons:
+    """Of the last update, whose gradient is the sum over the replicas."""
+    case = MEASURED.on(replicas)
+    sgd = reference_of(case.start(), case.arguments, statistics_every=1)
+    for gradients in case.gradients:
+        sgd.step_replicas(gradients)
+    optimizers: list[Any] = []
+
+    def measuring(case: Case) -> Any:
+        optimizers.append(case.optimizer(subject).track_statistics(per_variable=True))
+        return optimizers[0]
+
+    train(measuring, case)
+    yield from same_row(f"{where}, statistics", row_of_reference(sgd), optimizers[0].statistics)
 
 
 def _apply_rows(optimizer: Any, variables: list[Any], values: Any, indices: Any) -> None:
@@ -437,6 +489,27 @@ def rate_function(subject: Subject) -> Comparisons:
 def sparse_gradients(subject: Subject) -> Comparisons:
     """Rows of several replicas are one row."""
     yield from _on_replicas(subject, "sparse")
+
+
+@check("10.1")
+def groups_of_variables(subject: Subject) -> Comparisons:
+    """Each replica has the rates of the groups."""
+    only_where_claimed(subject, "set_group")
+    yield from _on_replicas(subject, "groups")
+
+
+@check("10.1")
+def statistics(subject: Subject) -> Comparisons:
+    """They are of the sum over the replicas."""
+    only_where_claimed(subject, "track_statistics")
+    yield from _on_replicas(subject, "statistics")
+
+
+@check("10.1")
+def skipped_updates(subject: Subject) -> Comparisons:
+    """A NaN on one replica skips the update on both."""
+    only_where_claimed(subject, "skip_nonfinite")
+    yield from _on_replicas(subject, "skip")
 
 
 @check("10.4")

@@ -21,10 +21,12 @@ from kerasgd.conformance.checks import (
     NotTestedHere,
     unexpected,
 )
-from kerasgd.conformance.clauses import CLAUSES
+from kerasgd.conformance.clauses import CLAUSES, claiming_method
 from kerasgd.conformance.subjects import Subject
 
-HOLDS, FAILS, NOT_TESTED = "holds", "fails", "not tested here"
+HOLDS, FAILS = "holds", "fails"
+# These do not count.
+NOT_TESTED, NOT_CLAIMED = "not tested here", "not claimed"
 
 SECTIONS = (
     "update_rule",
@@ -45,6 +47,10 @@ SECTIONS = (
     "argument_rules",
     "keras_citizen",
     "subclasses",
+    "groups",
+    "variable_groups",
+    "statistics",
+    "nonfinite",
 )
 for _section in SECTIONS:
     importlib.import_module(f"kerasgd.conformance.{_section}")
@@ -57,10 +63,10 @@ class Result:
     Attributes:
         clause: its number.
         sentence: what it says.
-        status: `"holds"`, `"fails"` or `"not tested here"`.
+        status: `"holds"`, `"fails"`, `"not tested here"` or `"not claimed"`.
         where: on failure, what was compared.
         expected: on failure, what was expected.
-        actual: on failure, what happened; if it was not tested, why.
+        actual: on failure, what happened; if it was not tested or is not claimed, why.
         deviations: on failure, the deviations of stock Keras that show like this.
     """
 
@@ -120,7 +126,13 @@ def _clean_state() -> Iterator[None]:
 
 
 def run_clause(clause: str, subject: Subject) -> Result:
-    """How a clause comes out: it holds if all of its checks do."""
+    """How a clause comes out: it holds if all of its checks do.
+
+    A clause beyond the documentation of Keras judges only a class that has the method it is about.
+    """
+    method = claiming_method(clause)
+    if method is not None and not hasattr(subject.optimizer, method):
+        return Result(clause, CLAUSES[clause], NOT_CLAIMED, actual=f"it has no `{method}()`")
     return in_one([run_check(check, subject) for check in CHECKS if check.clause == clause])
 
 

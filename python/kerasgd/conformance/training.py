@@ -7,7 +7,7 @@ weight times input makes the batch itself the gradient. The reference is run on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,42 @@ import numpy as np
 
 from kerasgd.conformance.checks import FLOAT32_BOUND, Comparisons, close, unexpected
 from kerasgd.conformance.subjects import Subject
-from kerasgd.reference import Array, Gradient, ReferenceSGD, SparseRows
+from kerasgd.reference import Array, Gradient, ReferenceGroup, ReferenceSGD, SparseRows
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A learning rate, made anew for the subject and for the reference."""
+
+    of_subject: Callable[[], object]
+    of_reference: Callable[[], Any]
+
+
+def of_subject(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as the subject takes them."""
+    return {k: v.of_subject() if isinstance(v, Rate) else v for k, v in settings.items()}
+
+
+def of_reference(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as the reference takes them."""
+    return {k: v.of_reference() if isinstance(v, Rate) else v for k, v in settings.items()}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Variables of a problem, by their index, and what `set_group()` gives them."""
+
+    variables: tuple[int, ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def pattern(self) -> str:
+        """What is found in the paths of these variables and of no other."""
+        return f"w[{''.join(map(str, self.variables))}]$"
+
+    def in_reference(self) -> ReferenceGroup:
+        """The same group of the reference."""
+        return ReferenceGroup(self.variables, **of_reference(self.settings))
 
 
 @dataclass(frozen=True)
@@ -28,12 +63,14 @@ class Problem:
         gradients: for each step a gradient, or None, for each variable.
         non_negative: the indices of the variables that must not become negative.
         dtype: of variables and gradients.
+        groups: what `set_group()` is called with, before training.
     """
 
     weights: Sequence[Any]
     gradients: Sequence[Sequence[Gradient]]
     non_negative: Collection[int] = ()
     dtype: str = "float32"
+    groups: Sequence[Group] = ()
 
 
 @dataclass(frozen=True)
@@ -50,14 +87,6 @@ class Way:
 
     name: str
     train: Callable[[Any, Problem], Run]
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A learning rate, made anew for the subject and for the reference."""
-
-    of_subject: Callable[[], object]
-    of_reference: Callable[[], Any]
 
 
 def scalar(weight: float, gradients: Iterable[float | None], **others: Any) -> Problem:
@@ -350,18 +379,31 @@ def non_negative(weights: Array) -> Array:
     return np.maximum(weights, 0.0)
 
 
+def reference_of(problem: Problem, arguments: Mapping[str, Any], **options: Any) -> ReferenceSGD:
+    """The reference with these arguments, built for the problem; `options` are of its `build()`."""
+    constraints = [
+        non_negative if i in problem.non_negative else None for i in range(len(problem.weights))
+    ]
+    groups = [group.in_reference() for group in problem.groups]
+    sgd = ReferenceSGD(**of_reference(arguments))
+    return sgd.build(problem.weights, constraints=constraints, groups=groups, **options)
+
+
 def reference_run(problem: Problem, **arguments: Any) -> Run:
     """The problem as the reference trains on it."""
-    sgd = ReferenceSGD(**arguments).build(
-        problem.weights,
-        constraints=[
-            non_negative if i in problem.non_negative else None for i in range(len(problem.weights))
-        ],
-    )
+    sgd = reference_of(problem, arguments)
     scale = sgd.scale_loss(1.0)
     weights = [sgd.step([times(scale, g) for g in gs]) for gs in problem.gradients]
     sgd.finalize_variable_values()
     return Run(weights, sgd.weights)
+
+
+def optimizer_for(problem: Problem, subject: Subject, arguments: Mapping[str, Any]) -> Any:
+    """The subject with these arguments, and with the groups of the problem."""
+    optimizer = subject(**of_subject(arguments))
+    for group in problem.groups:
+        optimizer.set_group(group.pattern, **of_subject(group.settings))
+    return optimizer
 
 
 def agree(where: str, expected: Run, actual: Run, bound: float = FLOAT32_BOUND) -> Comparisons:
@@ -384,12 +426,10 @@ def follows_reference(
     **arguments: Any,
 ) -> Comparisons:
     """Whether the subject does what the reference does, in each way."""
-    judge = {k: v.of_reference() if isinstance(v, Rate) else v for k, v in arguments.items()}
-    expected = reference_run(problem, **judge)
+    expected = reference_run(problem, **arguments)
     for way in ways or all_ways():
-        own = {k: v.of_subject() if isinstance(v, Rate) else v for k, v in arguments.items()}
         try:
-            run = way.train(subject(**own), problem)
+            run = way.train(optimizer_for(problem, subject, arguments), problem)
         except Exception as error:
             yield unexpected(way.name, error)
             return

@@ -11,6 +11,7 @@ from kerasgd.conformance.checks import (
     close,
     equal,
     only_of_kerasgd,
+    only_where_claimed,
     refused,
     same_bits,
     stopped,
@@ -81,6 +82,12 @@ def test_other_optimizers_need_not_have_functions_of_kerasgd():
     only_of_kerasgd(subjects.find("kerasgd:SGD"), "update")
     with pytest.raises(NotTestedHere, match=r"`update\(\)`"):
         only_of_kerasgd(subjects.find("keras.optimizers:SGD"), "update")
+
+
+def test_other_optimizers_need_not_have_methods_of_kerasgd():
+    only_where_claimed(subjects.find("kerasgd:SGD"), "set_group")
+    with pytest.raises(NotTestedHere, match=r"no `set_group\(\)`"):
+        only_where_claimed(subjects.find("keras.optimizers:SGD"), "set_group")
 
 
 def test_warned():

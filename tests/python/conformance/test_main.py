@@ -45,6 +45,17 @@ def test_untested_clauses_say_why(capsys):
     assert total == "0 of 0 clauses hold (1 not tested here)"
 
 
+def test_clauses_that_are_not_claimed_do_not_count(capsys, tmp_path):
+    file = tmp_path / "results.json"
+    options = ["--subject", "keras.optimizers:SGD", "--clause", "16", "--json", str(file)]
+    assert main(options) == 0
+    _, *lines, total = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(selected("16"))
+    assert all(line.endswith(": not claimed (it has no `skip_nonfinite()`)") for line in lines)
+    assert total == f"0 of 0 clauses hold ({len(lines)} not claimed)"
+    assert {record["status"] for record in json.loads(file.read_text())} == {"not claimed"}
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

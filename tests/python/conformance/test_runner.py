@@ -12,10 +12,11 @@ from conftest import BACKEND
 import kerasgd
 from kerasgd.conformance import subjects
 from kerasgd.conformance.checks import CHECKS, Check
-from kerasgd.conformance.clauses import CLAUSES
+from kerasgd.conformance.clauses import CLAUSES, claiming_method
 from kerasgd.conformance.runner import (
     FAILS,
     HOLDS,
+    NOT_CLAIMED,
     NOT_TESTED,
     Result,
     in_one,
@@ -133,6 +134,26 @@ class Broken(kerasgd.SGD):
 )
 def test_wrong_optimizer_fails(wrong, clause):
     assert run_clause(clause, Subject("wrong", wrong)).status == FAILS
+
+
+class ClaimsToSkip(keras.optimizers.SGD):
+    def skip_nonfinite(self):
+        return self
+
+
+# Groups, statistics and skipped updates go beyond the documentation of Keras.
+@pytest.mark.parametrize("clause", [clause for clause in CLAUSES if claiming_method(clause)])
+def test_stock_keras_claims_nothing_beyond_its_documentation(clause):
+    result = run_clause(clause, STOCK)
+    assert result.status == NOT_CLAIMED
+    assert result.actual == f"it has no `{claiming_method(clause)}()`"
+
+
+def test_a_class_claims_a_section_by_its_method():
+    claims = Subject("claims", ClaimsToSkip)
+    assert run_clause("16.1", claims).status == FAILS
+    assert run_clause("14.1", claims).status == NOT_CLAIMED
+    assert run_clause("1.1", claims).status == HOLDS
 
 
 def test_an_error_fails_the_clause_and_not_the_run():
