@@ -112,7 +112,7 @@ panels_of_updates <- function(x) {
       y = positive(x$learning_rate), striking = rep(FALSE, nrow(x))
     ),
     list(
-      title = "Gradient norm", note = note_on_clips(x),
+      title = "Gradient norm", note = note_on_clips(x) %||% note_on_gradient(x),
       y = positive(x$gradient_norm), striking = is_clipped(x), limit = limit_of(x)
     ),
     list(
@@ -141,12 +141,21 @@ positive <- function(values) ifelse(is.finite(values) & values > 0, values, NA)
 #' @noRd
 limit_of <- function(x) unique(x$clip_limit[!is.na(x$clip_limit)])
 
+note_on_gradient <- function(x) {
+  norm <- x$gradient_norm[is.finite(x$gradient_norm)]
+  if (length(norm) > 0) {
+    sprintf("median %s, largest %s", short(stats::median(norm)), short(max(norm)))
+  }
+}
+
+short <- function(x) format(x, digits = 2)
+
 note_on_ratio <- function(x) {
   median <- stats::median(positive(x$update_ratio), na.rm = TRUE)
   large <- mean(x$update_ratio > large_ratio, na.rm = TRUE)
   paste(
     c(
-      if (!is.na(median)) paste("median", format(median, digits = 2)),
+      if (!is.na(median)) paste("median", short(median)),
       if (large %in% 0 || is.na(large)) NULL else paste(percent(large), "above", large_ratio)
     ),
     collapse = ", "

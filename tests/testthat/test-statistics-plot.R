@@ -54,7 +54,8 @@ test_that("clipped updates and large ratios strike, and titles say how many", {
 
   quiet <- panels_of_updates(of_updates(1:3))
   expect_null(quiet[[1]]$note)
-  expect_null(quiet[[2]]$note)
+  expect_equal(quiet[[2]]$note, "median 2, largest 3")
+  expect_null(panels_of_updates(of_updates(NaN))[[2]]$note)
   expect_equal(quiet[[3]]$note, "median 0.001")
 })
 
