@@ -33,10 +33,10 @@ test_that("it stops after so many in a row only", {
     fit_with(skipping(), c(NaN, 4, NaN, 4), max_in_a_row = 2)$outcome, "python.builtin.object"
   )
   stopped <- fit_with(skipping(), c(4, NaN, NaN, NaN), max_in_a_row = 3)
-  expect_match(stopped$outcome, "in 3 updates in a row, the last one at epoch 1, batch 4, ")
+  expect_match(stopped$outcome, "in 3 updates in a row, the last one at epoch 1, batch 4[,:] ")
   # a row goes on in the next epoch
   stopped <- fit_with(skipping(), c(NaN, 4, NaN), max_in_a_row = 2, epochs = 2)
-  expect_match(stopped$outcome, "in 2 updates in a row, the last one at epoch 2, batch 1, ")
+  expect_match(stopped$outcome, "in 2 updates in a row, the last one at epoch 2, batch 1[,:] ")
 })
 
 test_that("without skipping fit() is refused, in R's words", {
