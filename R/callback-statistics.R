@@ -21,7 +21,7 @@
 #' @param ... Not used.
 #'
 #' @return A Keras callback, for the argument `callbacks` of `fit()`. [statistics()] gives its rows
-#'   as a data frame.
+#'   as a data frame; `plot()` and `ggplot2::autoplot()` draw them, see [plot.kerasgd_statistics()].
 #'
 #' @section Errors:
 #' If the optimizer does not measure its updates, `fit()` stops at its beginning with an error that
@@ -45,6 +45,7 @@
 #' x <- matrix(cars$speed / 10)
 #' y <- matrix(cars$dist / 10)
 #' history <- model$fit(x, y, epochs = 3L, callbacks = list(watch), verbose = 0L)
+#' watch
 #' statistics(watch)
 #' unlist(history$history$clipped) # the share of clipped updates in each epoch
 callback_statistics <- function(...) {
@@ -52,3 +53,29 @@ callback_statistics <- function(...) {
   call_python("callbacks.Statistics", list())
 }
 class(callback_statistics) <- c("kerasgd_constructor", "function")
+
+#' @rawNamespace
+#' S3method(print, kerasgd.callbacks.Statistics, print_callback_statistics)
+#' S3method(plot, kerasgd.callbacks.Statistics, plot_callback_statistics)
+#' S3method(ggplot2::autoplot, kerasgd.callbacks.Statistics, autoplot_callback_statistics)
+NULL
+
+print_callback_statistics <- function(x, ...) {
+  lines <- if (is_live_python_object(x)) {
+    rows <- counted(nrow(statistics(x)), "measured update")
+    sprintf("<kerasgd.callbacks.Statistics> %s: see `statistics()` and `plot()`", rows)
+  }
+  writeLines(lines %||% line_for_empty(x))
+  invisible(x)
+}
+
+plot_callback_statistics <- function(x, ...) {
+  check_live(x)
+  plot(statistics(x), ...)
+  invisible(x)
+}
+
+autoplot_callback_statistics <- function(object, ...) {
+  check_live(object)
+  ggplot2::autoplot(statistics(object), ...)
+}

@@ -280,6 +280,8 @@ maker_of <- function(x) {
     "optimizer_sgd()"
   } else if (is_schedule(x)) {
     "learning_rate_schedule_*()"
+  } else if (inherits(x, "kerasgd.callbacks.Statistics")) {
+    "callback_statistics()"
   }
 }
 

@@ -1,13 +1,13 @@
 #' Plot the statistics of a training
 #'
 #' Three panels over the updates, with logarithmic axes: the learning rate, the norm of the gradient
-#' and the update-to-weight ratio. With `of = "variables"` two panels with a line for each variable.
+#' and the update-to-weight ratio. Of `statistics(x, of = "variables")` there are two panels, with a
+#' line for each variable. `ggplot2::autoplot(x)` draws the same with the package ggplot2.
 #'
 #' @section What to look for:
-#' * *The gradient norm*: an orange point is an update that was clipped; the dashed line is the limit
-#'   of `global_clipnorm` (of `clipnorm` in the panels of variables). If nearly all points are
-#'   orange, the clip sets the step size: raise the limit, or lower the learning rate and leave the
-#'   clip to the outliers.
+#' * *The gradient norm*: an orange point is an update that was clipped; the dashed line is the
+#'   limit, `global_clipnorm` (`clipnorm` in the panels of variables). If nearly all points are
+#'   orange, the clip sets the size of the steps: raise the limit, so that only outliers reach it.
 #' * *The update-to-weight ratio*: the grey band is 0.0001 to 0.01, around the 0.001 that is often
 #'   healthy. Above 0.1 a point is orange: one update changes the weights by more than 10 %. A ratio
 #'   that stays there, and a gradient norm that grows, mean that the learning rate is too high. Far
@@ -19,9 +19,9 @@
 #'
 #' What is 0, `NaN` or infinite has no place on a logarithmic axis, and is left out.
 #'
-#' @param x,object A data frame made by [statistics()], with at least one row.
-#' @param ... For `plot()`, graphical parameters for all panels, as in
-#'   [graphics::plot.default()]; otherwise not used.
+#' @param x A data frame made by [statistics()], with at least one row. A callback made by
+#'   [callback_statistics()] can be plotted too.
+#' @param ... Graphical parameters for all panels, as in [graphics::plot.default()].
 #'
 #' @return `plot()` returns `x`, invisibly, and `ggplot2::autoplot()` a plot of ggplot2.
 #'
@@ -86,7 +86,8 @@ plot.kerasgd_variable_statistics <- function(x, ...) {
   if (length(named) > 0) {
     graphics::mtext(
       sprintf("%s: %s", names(named), named),
-      side = 1, outer = TRUE, line = 1.6 + seq_along(named), at = 0.02, adj = 0, cex = 0.8, col = colours
+      side = 1, outer = TRUE, line = 1.6 + seq_along(named), at = 0.02, adj = 0, cex = 0.8,
+      col = colours
     )
   }
   invisible(x)
@@ -268,9 +269,6 @@ label_updates <- function() {
 
 # ggplot2 ------------------------------------------------------------------------------------------
 
-#' @rdname plot.kerasgd_statistics
-#' @name autoplot.kerasgd_statistics
-#' @usage \method{autoplot}{kerasgd_statistics}(object, ...)
 #' @rawNamespace
 #' S3method(ggplot2::autoplot, kerasgd_statistics, autoplot_statistics)
 #' S3method(ggplot2::autoplot, kerasgd_variable_statistics, autoplot_variables)
@@ -287,7 +285,8 @@ autoplot_statistics <- function(object, ...) {
     ) +
     ggplot2::geom_point(
       ggplot2::aes(.data$update, .data$value), points,
-      na.rm = TRUE, size = 2 * size_of_points(object), colour = colour_of_points[1 + points$striking]
+      na.rm = TRUE,
+      size = 2 * size_of_points(object), colour = colour_of_points[1 + points$striking]
     )
 }
 

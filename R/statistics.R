@@ -14,8 +14,8 @@
 #' |---|---|
 #' | `learning_rate` | the rate of the update |
 #' | `gradient_norm` | \eqn{\|g\|}{||g||} |
-#' | `clip_coefficient` | \eqn{\|\tilde g\| / \|g\|}{||c(g)|| / ||g||}; below 1 the update was clipped; 1 if \eqn{\|g\| = 0}{||g|| = 0} |
-#' | `update_ratio` | \eqn{\|\Delta w\| / \|w\|}{||dw|| / ||w||}; 0 if \eqn{\|w\| = 0}{||w|| = 0} |
+#' | `clip_coefficient` | \eqn{\|\tilde g\| / \|g\|}{||c(g)|| / ||g||}; 1 for a norm of 0 |
+#' | `update_ratio` | \eqn{\|\Delta w\| / \|w\|}{||dw|| / ||w||}; 0 for weights of norm 0 |
 #' | `update_norm` | \eqn{\|\Delta w\|}{||dw||} |
 #' | `weight_norm` | \eqn{\|w\|}{||w||} |
 #' | `nonfinite` | the number of elements of \eqn{g} that are `NaN` or infinite |
@@ -27,7 +27,8 @@
 #' update and variable. Then `path` names the variable, the norms, the ratio and `nonfinite` are of
 #' this variable alone, and `clip_limit` is the optimizer's `clipnorm`.
 #'
-#' A healthy `update_ratio` is often near 0.001: see the sources.
+#' An update with a `clip_coefficient` below 1 was clipped. A healthy `update_ratio` is often near
+#' 0.001 (Karpathy).
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()], before its
 #'   first step.

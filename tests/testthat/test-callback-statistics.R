@@ -48,6 +48,27 @@ test_that("without measured updates fit() is refused, in R's words", {
   expect_equal(refused(reticulate::import("keras")$optimizers$SGD()), refused(optimizer_sgd()))
 })
 
+test_that("it can be printed and plotted itself", {
+  skip_if_no_keras()
+  skip_if_not_installed("ggplot2")
+  withr::local_pdf(NULL)
+  watch <- callback_statistics()
+  expect_snapshot({
+    watch
+    print(list(restored_by_r(watch)))
+  })
+  expect_snapshot(error = TRUE, {
+    plot(watch)
+    ggplot2::autoplot(watch)
+    plot(restored_by_r(watch))
+  })
+  fit_and_log(track_statistics(optimizer_sgd()), c(4, 2), list(watch))
+  expect_output(print(watch), "2 measured updates")
+  expect_identical(withVisible(plot(watch)), list(value = watch, visible = FALSE))
+  drawn <- ggplot2::ggplot_build(ggplot2::autoplot(watch))
+  expect_equal(drawn$data, ggplot2::ggplot_build(ggplot2::autoplot(statistics(watch)))$data)
+})
+
 test_that("it validates its inputs", {
   # contract 12
   skip_if_no_keras()

@@ -23,7 +23,7 @@ test_that("fit() stops where the gradient is not finite, and says where", {
     stopped$outcome,
     "not finite in 1 update, the last one at epoch 1, batch 2, with a loss of nan: `.*kernel` \\(1 "
   )
-  expect_close(stopped$weight, 2) # 0.25 * 2 * 4
+  expect_close(stopped$weight, 2) # the step by 0.25 * 2 * 4
 })
 
 test_that("it stops after so many in a row only", {

@@ -20,6 +20,8 @@ of_variables <- function(paths, gradient_norm = 1, update_ratio = 1e-3, nonfinit
   structure(found, class = c("kerasgd_variable_statistics", "data.frame"))
 }
 
+nothing_finite <- of_updates(NaN, update_ratio = NaN, nonfinite = 3)
+
 drawn_to_nowhere <- function(code) {
   withr::local_pdf(NULL)
   force(code)
@@ -59,7 +61,7 @@ test_that("clipped updates and large ratios strike, and titles say how many", {
   expect_equal(quiet[[3]]$note, "median 0.001")
 })
 
-test_that("updates that are not finite get a stripe, and the title says whether they were skipped", {
+test_that("updates that are not finite get a stripe, and the title says if they were skipped", {
   skipped <- of_updates(c(1, NaN, 1), nonfinite = c(0, 2, 0), update_norm = c(1, 0, 1))
   expect_equal(panels_of_updates(skipped)[[1]]$note, "1 update not finite, skipped")
   expect_equal(stripes_of_nonfinite(skipped), data.frame(left = 1.5, right = 2.5))
@@ -126,7 +128,7 @@ test_that("plot() draws titles, notes and names, and leaves the device as it was
 test_that("any row can be drawn: one, none of them finite, all the same", {
   drawn_to_nowhere({
     for (found in list(
-      of_updates(1), of_updates(NaN, update_ratio = NaN, nonfinite = 3), of_updates(rep(1e-30, 500)),
+      of_updates(1), nothing_finite, of_updates(rep(1e-30, 500)),
       of_variables("w"), of_variables(c("w", "b"), NaN, NaN, 1), of_variables("w", 0, 0)
     )) {
       expect_silent(plot(found))
@@ -173,7 +175,7 @@ test_that("ggplot2 names the variables that stand out", {
     # of a line of one point ggplot2 says that it is none
     suppressMessages({
       expect_no_warning(print(ggplot2::autoplot(of_updates(1))))
-      expect_no_warning(print(ggplot2::autoplot(of_updates(NaN, update_ratio = NaN, nonfinite = 3))))
+      expect_no_warning(print(ggplot2::autoplot(nothing_finite)))
     })
   })
 })
