@@ -115,6 +115,9 @@ argument_hints <- function() {
 #' Case and separators do not count.
 #' @noRd
 nearest_name <- function(name, known) {
+  if (length(known) == 0) {
+    return(character())
+  }
   plain <- function(x) gsub("[._-]", "", tolower(x))
   distance <- drop(utils::adist(plain(name), plain(known)))
   close_enough <- distance <= nchar(known) / 3

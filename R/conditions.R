@@ -142,6 +142,9 @@ abort_missing_argument <- function(arg, requirement, call = rlang::caller_env())
 }
 
 abort_unnamed_argument <- function(received, after, call = rlang::caller_env()) {
+  if (length(after) == 0) { # the function has no arguments at all
+    abort_argument(received, "left out", arg = "...", call = call)
+  }
   requirement <- "named arguments"
   hint <- sprintf("Write `argument = value` for whatever comes after `%s`.", after)
   abort_kerasgd(
@@ -218,6 +221,24 @@ abort_state <- function(error, exception, call = rlang::caller_env()) {
   )
 }
 
+#' Gradients that were not finite, at which training stopped; `variables` is a data frame
+#' @noRd
+abort_nonfinite_gradient <- function(error, exception, call = rlang::caller_env()) {
+  facts <- call_python("r.bridge.nonfinite_gradients", list(exception = exception), call = call)
+  problem <- first_sentence(error$message)
+  abort_kerasgd(
+    c(problem, i = trimws(substring(error$message, nchar(problem) + 1))),
+    class = c("kerasgd_nonfinite_gradient_error", "kerasgd_state_error", "kerasgd_python_error"),
+    epoch = facts$epoch, batch = facts$batch, loss = facts$loss,
+    variables = data.frame(
+      path = as.character(facts$path),
+      nan = as.double(facts$nan), infinite = as.double(facts$infinite)
+    ),
+    type = error$type, traceback = error$traceback, exception = exception,
+    call = call
+  )
+}
+
 #' Refuse an object that `saveRDS()` or `save()` stored: only its class is left
 #' @noRd
 abort_earlier_session <- function(x, call = rlang::caller_env()) {
@@ -259,6 +280,8 @@ maker_of <- function(x) {
     "optimizer_sgd()"
   } else if (is_schedule(x)) {
     "learning_rate_schedule_*()"
+  } else if (inherits(x, "kerasgd.callbacks.Statistics")) {
+    "callback_statistics()"
   }
 }
 
@@ -281,6 +304,7 @@ signal_python_error <- function(error, exception, arguments, call = rlang::calle
       name, received, error$suggestion, error$hint,
       call = call
     ),
+    nonfinite_gradient = abort_nonfinite_gradient(error, exception, call = call),
     abort_python(error, exception, call = call)
   )
 }
@@ -325,7 +349,11 @@ r_words <- list(
   "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`",
   "{sgd}" = "`optimizer_sgd()`", "{rate_callback}" = "`callback_learning_rate_function()`",
   "{update}" = "`update(optimizer, ...)`", "{from_keras}" = "`from_keras_optimizer()`",
-  "{function_schedule}" = "`learning_rate_schedule_function()`", "{ceiling}" = "`ceiling()`"
+  "{function_schedule}" = "`learning_rate_schedule_function()`", "{ceiling}" = "`ceiling()`",
+  "{statistics_callback}" = "`callback_statistics()`",
+  "{stop_callback}" = "`callback_stop_on_nonfinite()`",
+  "{track_statistics}" = "`track_statistics(optimizer)`",
+  "{skip_nonfinite}" = "`skip_nonfinite(optimizer)`"
 )
 
 #' Add a full stop, unless a quotation at the end has one or spans several lines

@@ -8,7 +8,8 @@
 #'
 #' @section Looking at it:
 #' * `print(optimizer)` and `format(optimizer)` show the settings that differ from the defaults, how
-#'   many steps the optimizer has done, and the learning rate now.
+#'   many steps the optimizer has done, the learning rate now, and what it measures and skips (see
+#'   [track_statistics()] and [skip_nonfinite()]).
 #' * `summary(optimizer)` shows all settings and the state: steps and updates, how much memory the
 #'   arrays beside the weights take, averages, what is excluded from weight decay, and the scale of
 #'   [optimizer_loss_scale()] with the finite steps that it takes until it doubles. It returns them
@@ -60,8 +61,8 @@
 #' @section Its methods:
 #' The methods that Keras documents, `optimizer$apply()`, `$apply_gradients()`, `$build()`,
 #' `$exclude_from_weight_decay()`, `$finalize_variable_values()`, `$get_config()` and
-#' `$swap_ema_weights()`, are called in R as in Python. Their errors and warnings are those of this
-#' package.
+#' `$swap_ema_weights()`, are called in R as in Python, and so are `$track_statistics()` and
+#' `$skip_nonfinite()`. Their errors and warnings are those of this package.
 #'
 #' @section Errors:
 #' * `kerasgd_argument_error`: an argument of `update()`, or a learning rate, is refused; see
@@ -133,7 +134,7 @@ format_optimizer <- function(x, ...) {
     sprintf("<%s> %s", class(x)[[1]], py_get(x, "name")),
     format_settings(call_python("r.inspection.changed_settings", list(optimizer = x))),
     if (!identical(x, inner)) paste0("  ", format(inner)),
-    if (identical(x, inner)) paste0("  ", format_progress(optimizer_facts(inner)))
+    if (identical(x, inner)) paste0("  ", format_watched(optimizer_facts(inner)))
   )
 }
 
@@ -203,6 +204,32 @@ format_progress <- function(facts) {
   )
 }
 
+#' The progress, with what is measured and skipped on the way
+#' @noRd
+format_watched <- function(facts) {
+  c(format_progress(facts), format_tracking(facts$statistics), format_skipping(facts$skipping))
+}
+
+format_tracking <- function(statistics) {
+  if (!is.null(statistics)) {
+    sprintf(
+      "measures %s%s (%s so far)",
+      if (statistics$every == 1) "each update" else paste("1 update in", count(statistics$every)),
+      if (statistics$per_variable) ", each variable too" else "",
+      count(statistics$measured)
+    )
+  }
+}
+
+format_skipping <- function(skipping) {
+  if (!is.null(skipping)) {
+    sprintf(
+      "skips updates whose gradient is not finite (%s so far, %s in a row now)",
+      count(skipping$skipped), count(skipping$in_a_row)
+    )
+  }
+}
+
 count <- function(x) format(x, big.mark = ",", scientific = FALSE, trim = TRUE)
 
 inner_optimizer <- function(x) {
@@ -257,7 +284,7 @@ print.kerasgd_optimizer_summary <- function(x, ...) {
 
 format_state <- function(state) {
   c(
-    format_progress(state),
+    format_watched(state),
     if (state$built) {
       c(
         sprintf("variables: %s (%s weights)", count(state$variables), count(state$weights)),
@@ -390,7 +417,18 @@ values_of_optimizer <- function(x, call = rlang::caller_env()) {
   list(
     class = class(x)[[1]],
     settings = lapply(as.list(x), plain_value, call = call),
-    state = c(exclusions, state_arrays(x, call = call))
+    state = c(
+      exclusions, watched_settings(facts), state_arrays(x, call = call)
+    )
+  )
+}
+
+#' What is measured and skipped, without the counts, which are state
+#' @noRd
+watched_settings <- function(facts) {
+  list(
+    track_statistics = facts$statistics[c("per_variable", "every")],
+    skip_nonfinite = !is.null(facts$skipping)
   )
 }
 
@@ -483,10 +521,10 @@ is_our_class <- function(x) class(x)[[1]] %in% c(our_classes, keras_wrapper)
 
 # Its attributes and methods ----------------------------------------------------------------------
 
-# Their errors and warnings become conditions of this package
+# Keras' and ours; their errors and warnings become conditions of this package
 documented_methods <- c(
   "apply", "apply_gradients", "build", "exclude_from_weight_decay", "finalize_variable_values",
-  "get_config", "swap_ema_weights"
+  "get_config", "skip_nonfinite", "swap_ema_weights", "track_statistics"
 )
 
 get_from_optimizer <- function(x, name) {
@@ -516,7 +554,10 @@ ask_again <- function(x, name, what, known, call = rlang::caller_env()) {
   )
 }
 
-names_to_complete <- c("built", "iterations", "variables", documented_methods)
+names_to_complete <- c(
+  "built", "iterations", "skipped", "skipped_in_a_row", "statistics", "variables",
+  documented_methods
+)
 
 #' A method of Python whose errors and warnings are conditions with the user's call
 #'

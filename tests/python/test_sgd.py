@@ -149,6 +149,18 @@ def test_only_registered_functions_are_saved():  # contract 9.3
     assert kerasgd.SGD.from_config(config)._learning_rate is tenth
 
 
+def test_rounding_is_no_clip():  # contract 15.2, 15.4
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Dense(16, activation="relu") for _ in range(2)]
+    model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(1)])
+    model.compile(kerasgd.SGD(0.01, global_clipnorm=1e6).track_statistics(), loss="mse")
+    statistics = kerasgd.callbacks.Statistics()
+    x = np.random.default_rng(1).normal(size=(150, 4))
+    history = model.fit(x, x[:, :1], batch_size=10, epochs=5, callbacks=[statistics], verbose=0)
+    assert {row["clip_coefficient"] for row in statistics.rows} == {1.0}
+    assert history.history["clipped"] == [0.0] * 5
+
+
 def test_a_configuration_cannot_name_any_function():  # contract 9.3, 12
     config = {**kerasgd.SGD().get_config(), "learning_rate": {"class_name": "os>system"}}
     with pytest.raises(kerasgd.KerasgdError, match="learning_rate"):

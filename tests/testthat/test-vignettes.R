@@ -40,6 +40,36 @@ test_that("the training loops end where fit() and closed forms do, on this backe
   expect_gt(max(abs(weights(loop$averaged) - loop$last)), 0.01)
 })
 
+test_that("the pictures of a training show what the text says, on this backend", {
+  skip_on_cran()
+  skip_if_not_installed("knitr")
+  skip_if_no_keras()
+  withr::local_pdf(NULL)
+  seen <- run_vignette("watching-a-training.Rmd")
+  last <- function(losses) tail(unlist(losses), 1)
+
+  expect_lt(mean(seen$healthy$clip_coefficient < 1), 0.1)
+  settled <- tail(seen$healthy$update_ratio, 100)
+  expect_true(all(settled > healthy_ratio[[1]] & settled < healthy_ratio[[2]]))
+
+  expect_gt(mean(head(seen$high$update_ratio, 10) > large_ratio), 0.5)
+  expect_gt(max(seen$high$gradient_norm), 1000 * seen$high$gradient_norm[[1]])
+  expect_gt(last(seen$high_loss), 10 * last(seen$history$loss))
+
+  expect_gt(mean(seen$clipped$clip_coefficient < 1), 0.9)
+  expect_gt(last(seen$clipped_loss), 3 * last(seen$history$loss))
+  expect_setequal(
+    names(standing_out(seen$of_variables)), sprintf("iris/hidden_%d/kernel", 1:5)
+  )
+
+  # contract 16.1, 16.2
+  expect_true(all(is.nan(seen$default_loss)))
+  expect_equal(statistics(seen$watch)$nonfinite > 0, statistics(seen$watch)$update_norm == 0)
+  expect_equal(summary(seen$model$optimizer)$state$skipping$skipped, 30)
+  expect_gt(mean(seen$predicted == seen$y), 0.9)
+  expect_match(seen$message, "not finite in 1 update, the last one at epoch 1, batch [0-9]+, ")
+})
+
 test_that("the record of the contract has every clause, and ours holds them all", {
   skip_if_no_keras()
   recorded <- read.csv(vignette_file("conformance.csv"), colClasses = "character")

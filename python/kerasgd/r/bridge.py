@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from kerasgd.errors import (
     ArgumentError,
     Element,
+    NonfiniteGradientError,
     StateError,
     UnknownArgumentError,
     describe,
@@ -82,6 +83,19 @@ def fields_of(exception: BaseException) -> dict[str, str | None]:
     return fields
 
 
+def nonfinite_gradients(exception: NonfiniteGradientError) -> dict[str, object]:
+    """Where training stopped and why, as columns of numbers; floats are exact in R."""
+    counts = list(exception.variables.values())
+    return {
+        "epoch": float(exception.epoch),
+        "batch": float(exception.batch),
+        "loss": exception.loss,
+        "path": list(exception.variables),
+        "nan": [float(nan) for nan, _ in counts],
+        "infinite": [float(infinite) for _, infinite in counts],
+    }
+
+
 def _fields_of_element(element: Element, values: object) -> dict[str, str | None]:
     """Which elements a sentence has to name, and what they are in Python's words."""
     fields: dict[str, str | None] = {
@@ -102,6 +116,8 @@ def kind_of(exception: BaseException) -> str:
         return "unknown_argument"
     if isinstance(exception, ArgumentError):
         return "argument"
+    if isinstance(exception, NonfiniteGradientError):
+        return "nonfinite_gradient"
     if isinstance(exception, StateError):
         return "state"
     return "other"

@@ -16,7 +16,7 @@ import numpy as np
 # Ours is a subclass; Keras' own is what `compile()` puts around an SGD under mixed_float16.
 from keras.optimizers import LossScaleOptimizer as Wrapper
 
-from kerasgd import arguments
+from kerasgd import arguments, watching
 from kerasgd.files import state as saved_state
 from kerasgd.from_keras import from_keras
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
@@ -62,7 +62,7 @@ def facts(optimizer: SGD | Wrapper) -> dict[str, Any]:
     return {
         "built": optimizer.built,
         "steps": float(steps),
-        "updates": float(steps // optimizer.window),
+        "updates": float(steps // optimizer.window - optimizer.skipped),
         "rate": _rate_now(optimizer),
         "variables": float(len(parameters)),
         "weights": float(sum(_size(s.variable) for s in parameters)),
@@ -72,6 +72,29 @@ def facts(optimizer: SGD | Wrapper) -> dict[str, Any]:
         "patterns": list(optimizer._exclusions.patterns),
         "excluded": _excluded(optimizer),
         "left_out": list(optimizer._left_out),
+        "statistics": _statistics(optimizer),
+        "skipping": _skipping(optimizer),
+    }
+
+
+def _statistics(optimizer: SGD) -> dict[str, Any] | None:
+    """What is measured, and how many updates were; None for an optimizer that measures nothing."""
+    if not optimizer.statistics_every:
+        return None
+    return {
+        "per_variable": optimizer.statistics_per_variable,
+        "every": float(optimizer.statistics_every),
+        "measured": float(watching.measured(optimizer)),
+    }
+
+
+def _skipping(optimizer: SGD) -> dict[str, float] | None:
+    """How many updates were skipped; None for an optimizer that skips none."""
+    if not optimizer.skips_nonfinite:
+        return None
+    return {
+        "skipped": float(optimizer.skipped),
+        "in_a_row": float(optimizer.skipped_in_a_row),
     }
 
 
@@ -140,8 +163,15 @@ def differing_settings(one: SGD | Wrapper, other: SGD | Wrapper, tolerance: floa
         for name, value in settings(one).items()
         if name != "inner_optimizer" and not same(value, others[name], tolerance)
     ]
-    if isinstance(one, SGD) and isinstance(other, SGD) and _exclusions(one) != _exclusions(other):
-        names.append("weight decay exclusions")
+    if isinstance(one, SGD) and isinstance(other, SGD):
+        if _exclusions(one) != _exclusions(other):
+            names.append("weight decay exclusions")
+        watched, others_watched = watching.get_config(one), watching.get_config(other)
+        names += [
+            f"settings of `{key}()`"
+            for key in watching.KEYS
+            if watched.get(key) != others_watched.get(key)
+        ]
     return names
 
 

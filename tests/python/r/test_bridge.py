@@ -32,6 +32,24 @@ def test_bridge_brings_back_the_error_as_data():
     assert bridge.call(kerasgd.SGD().state).error["kind"] == "state"
 
 
+def test_bridge_brings_back_where_gradients_were_not_finite():
+    # contract 16.2
+    def stop():
+        variables = {"dense/kernel": (2, 1), "dense/bias": (0, 3)}
+        raise kerasgd.NonfiniteGradientError("They were not.", 4, 5, 0.5, variables)
+
+    outcome = bridge.call(stop)
+    assert outcome.error["kind"] == "nonfinite_gradient"
+    assert bridge.nonfinite_gradients(outcome.exception) == {
+        "epoch": 4.0,
+        "batch": 5.0,
+        "loss": 0.5,
+        "path": ["dense/kernel", "dense/bias"],
+        "nan": [2.0, 0.0],
+        "infinite": [1.0, 3.0],
+    }
+
+
 def test_bridge_brings_back_each_warning_once():
     outcome = bridge.call(lambda: [kerasgd.SGD(momentum=2) for _ in range(3)])
     assert outcome.warnings == ["`momentum` is 2. Above 1 the velocity grows without bound."]

@@ -155,3 +155,31 @@ def test_state_goes_to_r_as_doubles():
     state = inspection.state_as_doubles(stepped(momentum=0.5))
     data, shape = state["velocity_0"]
     assert (np.frombuffer(data, "<f8").tolist(), shape) == ([-0.875, -0.875], [2.0])
+
+
+def test_facts_say_what_is_measured_and_skipped():
+    # contract 15.1, 16.1
+    optimizer = kerasgd.SGD(0.5).track_statistics(every=2).skip_nonfinite()
+    weights = keras.Variable([1.0])
+    for gradient in (1.0, float("nan"), float("inf")):
+        optimizer.apply([keras.ops.convert_to_tensor([gradient])], [weights])
+    facts = inspection.facts(optimizer)
+    assert facts["statistics"] == {"per_variable": False, "every": 2.0, "measured": 1.0}
+    assert facts["skipping"] == {"skipped": 2.0, "in_a_row": 2.0}
+    assert (facts["steps"], facts["updates"]) == (3.0, 1.0)
+
+    plain = inspection.facts(kerasgd.SGD())
+    assert plain["statistics"] is None
+    assert plain["skipping"] is None
+
+
+def test_what_is_measured_and_skipped_is_a_setting():
+    # contract 9.3
+    optimizer = kerasgd.SGD().track_statistics(every=2).skip_nonfinite()
+    again = inspection.updated(optimizer, {})
+    assert inspection.differing_settings(optimizer, again, 0) == []
+    other = kerasgd.SGD().track_statistics(every=3)
+    assert inspection.differing_settings(optimizer, other, 0) == [
+        "settings of `track_statistics()`",
+        "settings of `skip_nonfinite()`",
+    ]

@@ -1,0 +1,81 @@
+#' Collect the statistics of the updates in `fit()`
+#'
+#' A callback for `fit()`. It keeps a row for each update that the optimizer measures (see
+#' [track_statistics()]), and puts a summary of each epoch into the logs, so that the progress bar,
+#' the history and other callbacks show it.
+#'
+#' The logs of an epoch get these, over the epoch's measured updates:
+#'
+#' * `learning_rate`: the last one;
+#' * `gradient_norm` and `update_ratio`: the means of those that are finite;
+#' * `clipped`: the share of the updates whose clip coefficient is below 1;
+#' * `nonfinite`: the sum;
+#' * `loss_scale`: the last one, if there is a loss scale.
+#'
+#' Callbacks before this one in the list do not see them: put it first.
+#'
+#' On JAX each measured update brings the state back from Keras' trainer, which takes a while:
+#' `track_statistics(optimizer, every = 10)` measures one update in ten. With
+#' `steps_per_execution = n` the last update of each execution is seen.
+#'
+#' @param ... Not used.
+#'
+#' @return A Keras callback, for the argument `callbacks` of `fit()`. [statistics()] gives its rows
+#'   as a data frame; `plot()` and `ggplot2::autoplot()` draw them, see [plot.kerasgd_statistics()].
+#'
+#' @section Errors:
+#' If the optimizer does not measure its updates, `fit()` stops at its beginning with an error that
+#' names `track_statistics()`.
+#'
+#' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
+#'
+#' @seealso [track_statistics()] for what is measured, [plot.kerasgd_statistics()] for pictures
+#' @concept callback
+#' @concept gradient norm
+#' @concept monitoring
+#' @export
+#' @examplesIf kerasgd_available()
+#' keras <- reticulate::import("keras")
+#' layer <- keras$layers$Dense(1L)
+#' model <- keras$Sequential(list(keras$Input(shape = list(1L)), layer))
+#' optimizer <- optimizer_sgd(learning_rate = 0.01, global_clipnorm = 20) |> track_statistics()
+#' model$compile(optimizer = optimizer, loss = "mse")
+#'
+#' watch <- callback_statistics()
+#' x <- matrix(cars$speed / 10)
+#' y <- matrix(cars$dist / 10)
+#' history <- model$fit(x, y, epochs = 3L, callbacks = list(watch), verbose = 0L)
+#' watch
+#' statistics(watch)
+#' unlist(history$history$clipped) # the share of clipped updates in each epoch
+callback_statistics <- function(...) {
+  known_arguments()
+  call_python("callbacks.Statistics", list())
+}
+class(callback_statistics) <- c("kerasgd_constructor", "function")
+
+#' @rawNamespace
+#' S3method(print, kerasgd.callbacks.Statistics, print_callback_statistics)
+#' S3method(plot, kerasgd.callbacks.Statistics, plot_callback_statistics)
+#' S3method(ggplot2::autoplot, kerasgd.callbacks.Statistics, autoplot_callback_statistics)
+NULL
+
+print_callback_statistics <- function(x, ...) {
+  lines <- if (is_live_python_object(x)) {
+    rows <- counted(nrow(statistics(x)), "measured update")
+    sprintf("<kerasgd.callbacks.Statistics> %s: see `statistics()` and `plot()`", rows)
+  }
+  writeLines(lines %||% line_for_empty(x))
+  invisible(x)
+}
+
+plot_callback_statistics <- function(x, ...) {
+  check_live(x)
+  plot(statistics(x), ...)
+  invisible(x)
+}
+
+autoplot_callback_statistics <- function(object, ...) {
+  check_live(object)
+  ggplot2::autoplot(statistics(object), ...)
+}

@@ -1,0 +1,253 @@
+#' Measure the updates of a training
+#'
+#' `track_statistics()` makes an optimizer measure its updates: how large the gradient is, what the
+#' clip does to it, and how much the weights change. In `fit()`, [callback_statistics()] collects
+#' what is measured. `statistics()` gives it as a data frame, which can be plotted.
+#'
+#' @section The statistics:
+#' Let \eqn{g} be the gradient of the update, over all variables and before the clip (with
+#' accumulation the mean over the window), \eqn{\tilde g}{c(g)} the same after the clip, \eqn{w} the
+#' weights before the update and \eqn{\Delta w}{dw} their change by weight decay, rule and
+#' constraints. \eqn{\|\cdot\|}{||.||} is the L2 norm over all elements.
+#'
+#' | column | |
+#' |---|---|
+#' | `learning_rate` | the rate of the update |
+#' | `gradient_norm` | \eqn{\|g\|}{||g||} |
+#' | `clip_coefficient` | \eqn{\|\tilde g\| / \|g\|}{||c(g)|| / ||g||}; 1 for a norm of 0 |
+#' | `update_ratio` | \eqn{\|\Delta w\| / \|w\|}{||dw|| / ||w||}; 0 for weights of norm 0 |
+#' | `update_norm` | \eqn{\|\Delta w\|}{||dw||} |
+#' | `weight_norm` | \eqn{\|w\|}{||w||} |
+#' | `nonfinite` | the number of elements of \eqn{g} that are `NaN` or infinite |
+#' | `loss_scale` | what the loss was multiplied by |
+#' | `updates` | the number of updates that have been done |
+#' | `clip_limit` | the limit of the norm: `global_clipnorm` of the optimizer, `NA` without |
+#'
+#' A callback adds `epoch` and `batch`, both from 1. With `of = "variables"` there is a row for each
+#' update and variable. Then `path` names the variable, the norms, the ratio and `nonfinite` are of
+#' this variable alone, and `clip_limit` is the optimizer's `clipnorm`.
+#'
+#' An update with a `clip_coefficient` below 1 was clipped. A healthy `update_ratio` is often near
+#' 0.001 (Karpathy).
+#'
+#' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()], before its
+#'   first step.
+#' @param per_variable `TRUE` to measure each variable too; or `FALSE`.
+#' @param every A whole number >= 1: one update in `every` is measured.
+#' @param x A callback made by [callback_statistics()]; or an optimizer, for the last update that it
+#'   measured.
+#' @param of `"updates"` or, if they are measured per variable, `"variables"`.
+#' @param ... Not used.
+#'
+#' @return `track_statistics()` returns the optimizer, invisibly, so that calls chain with `|>`.
+#'
+#' `statistics()` returns a data frame of class `kerasgd_statistics`, or with `of = "variables"` of
+#' class `kerasgd_variable_statistics`, with a row for each measured update. Of an optimizer that
+#' has not measured an update yet, it is `NULL`. See [plot.kerasgd_statistics()].
+#'
+#' @section Errors:
+#' `kerasgd_argument_error` for an argument that is not as described above; `kerasgd_state_error` if
+#' the optimizer is built already, if it does not measure its updates, or if the variables are not
+#' measured.
+#'
+#' @source
+#' Karpathy, A. (2015). [CS231n: babysitting the learning
+#' process](https://cs231n.github.io/neural-networks-3/), section "Ratio of weights:updates".
+#'
+#' Pascanu, R., Mikolov, T. and Bengio, Y. (2013). On the difficulty of training recurrent neural
+#' networks. *International Conference on Machine Learning*. On the norm of the gradient and its
+#' clip.
+#'
+#' @seealso [callback_statistics()] to collect them in `fit()`; [skip_nonfinite()];
+#'   `vignette("watching-a-training")`
+#' @concept gradient norm
+#' @concept monitoring
+#' @concept update ratio
+#' @export
+#' @examplesIf kerasgd_available()
+#' # One weight of 4 in y = w x, with x = 1 and y = 0: the gradient of w^2 is 2 w
+#' optimizer <- optimizer_sgd(learning_rate = 0.25, global_clipnorm = 4) |> track_statistics()
+#' weight <- reticulate::import("keras")$Variable(4)
+#' for (step in 1:3) {
+#'   apply_gradients(optimizer, list(2 * as.double(weight)), list(weight))
+#'   print(statistics(optimizer))
+#' }
+#'
+#' # What is refused
+#' try(track_statistics(optimizer))
+#' try(statistics(optimizer, of = "variables"))
+track_statistics <- function(optimizer, per_variable = FALSE, every = 1, ...) {
+  given <- known_arguments()
+  check_optimizer(given)
+  settings <- list(per_variable = per_variable, every = every)
+  call_python_function(
+    reticulate::py_get_attr(optimizer, "track_statistics"),
+    lapply(settings, as_python), settings
+  )
+  invisible(optimizer)
+}
+
+#' @rdname track_statistics
+#' @export
+statistics <- function(x, of = "updates", ...) {
+  UseMethod("statistics")
+}
+
+#' @rawNamespace
+#' S3method(statistics, kerasgd.callbacks.Statistics, statistics_of)
+#' S3method(statistics, kerasgd.SGD, statistics_of)
+#' S3method(statistics, kerasgd.LossScaleOptimizer, statistics_of)
+#' S3method(statistics, keras.src.optimizers.loss_scale_optimizer.LossScaleOptimizer, statistics_of)
+NULL
+
+statistics_of <- function(x, of = "updates", ...) {
+  known_arguments()
+  check_live(x)
+  check_choice(of, c("updates", "variables"))
+  if (inherits(x, keras_wrapper)) {
+    if (!wraps_ours(x)) abort_without_statistics(x)
+    x <- inner_optimizer(x)
+  }
+  columns <- call_python(paste0("r.statistics.of_", of), list(source = x))
+  if (!is.null(columns)) data_frame_of_statistics(columns)
+}
+
+#' @export
+statistics.default <- function(x, ...) {
+  abort_without_statistics(x)
+}
+
+abort_without_statistics <- function(x, call = rlang::caller_env()) {
+  requirement <- paste(
+    "a callback made by `callback_statistics()`,",
+    "or an optimizer made by `optimizer_sgd()` or `optimizer_loss_scale()`"
+  )
+  if (missing(x)) abort_missing_argument("x", requirement, call = call)
+  abort_argument(x, requirement, arg = "x", call = call)
+}
+
+#' The order of the columns: what is looked at most comes first, and is what `print()` shows
+#' @noRd
+columns_of_statistics <- c(
+  "epoch", "batch", "updates", "path", "learning_rate", "gradient_norm", "clip_coefficient",
+  "update_ratio", "update_norm", "weight_norm", "nonfinite", "loss_scale", "clip_limit"
+)
+
+#' @param columns Of `kerasgd.r.statistics`: bytes of doubles, and the different paths.
+#' @noRd
+data_frame_of_statistics <- function(columns) {
+  paths <- as.character(columns$paths)
+  measured <- columns[setdiff(names(columns), c("paths", "clip_limit"))]
+  measured <- lapply(measured, function(bytes) {
+    readBin(bytes, "double", n = length(bytes) / 8, endian = "little")
+  })
+  if ("path" %in% names(measured)) measured$path <- paths[measured$path + 1]
+  rows <- length(measured[[1]])
+  measured$clip_limit <- rep(as.double(columns$clip_limit %||% NA), rows)
+  found <- data.frame(measured[intersect(columns_of_statistics, names(measured))])
+  of_variables <- if ("path" %in% names(found)) "kerasgd_variable_statistics"
+  class(found) <- c(of_variables %||% "kerasgd_statistics", "data.frame")
+  found
+}
+
+#' Without one of its columns it is a plain data frame
+#' @export
+#' @noRd
+`[.kerasgd_statistics` <- function(x, ...) {
+  chosen <- NextMethod()
+  if (is.data.frame(chosen) && !setequal(names(chosen), names(x))) as.data.frame(chosen) else chosen
+}
+
+#' @export
+`[.kerasgd_variable_statistics` <- `[.kerasgd_statistics`
+
+# Printing ----------------------------------------------------------------------------------------
+
+#' @export
+print.kerasgd_statistics <- function(x, ...) {
+  notes <- c(note_on_clips(x), note_on_nonfinite(x))
+  writeLines(c(
+    sprintf("<kerasgd_statistics> %s%s", counted(nrow(x), "measured update"), format_epochs(x)),
+    sprintf("  %s", notes),
+    format_rows(as.data.frame(x))
+  ))
+  invisible(x)
+}
+
+#' @export
+print.kerasgd_variable_statistics <- function(x, ...) {
+  variables <- counted(length(unique(x$path)), "variable")
+  rows <- counted(nrow(x), "row")
+  writeLines(c(
+    sprintf("<kerasgd_variable_statistics> %s, %s%s", rows, variables, format_epochs(x)),
+    format_rows(as.data.frame(x))
+  ))
+  invisible(x)
+}
+
+counted <- function(n, noun) sprintf("%s %s%s", count(n), noun, if (n == 1) "" else "s")
+
+format_epochs <- function(x) {
+  if (nrow(x) == 0 || is.null(x$epoch)) {
+    return("")
+  }
+  ends <- unique(range(x$epoch))
+  sprintf(" in epoch%s %s", if (length(ends) > 1) "s" else "", paste(ends, collapse = " to "))
+}
+
+#' The share of the updates that were clipped, and the limit; `NULL` where nothing is clipped
+#' @noRd
+note_on_clips <- function(x) {
+  clipped <- is_clipped(x)
+  limit <- limit_of(x)
+  if (any(clipped) || length(limit) > 0) {
+    share <- paste(percent(mean(clipped)), "of the updates clipped")
+    paste0(share, if (length(limit) > 0) sprintf(" (limit %s)", toString(signif(limit, 4))))
+  }
+}
+
+#' How many updates had a gradient that was not finite, and whether they were skipped
+#' @noRd
+note_on_nonfinite <- function(x) {
+  hit <- x$nonfinite > 0
+  if (any(hit)) {
+    skipped <- all(x$update_norm[hit] %in% 0) # it is NaN where the update was done
+    sprintf("%s not finite%s", counted(sum(hit), "update"), if (skipped) ", skipped" else "")
+  }
+}
+
+percent <- function(share) paste(format(100 * share, digits = 2, trim = TRUE), "%")
+
+is_clipped <- function(x) !is.na(x$clip_coefficient) & x$clip_coefficient < 1
+
+#' The first and last rows, with as many columns as 80 characters hold
+#' @noRd
+format_rows <- function(rows) {
+  if (nrow(rows) == 0) {
+    return(NULL)
+  }
+  chosen <- if (nrow(rows) > 12) c(1:5, NA, nrow(rows) - 4:0) else seq_len(nrow(rows))
+  columns <- Map(format_column, names(rows), rows, list(chosen))
+  fit <- cumsum(1 + vapply(columns, function(lines) nchar(lines[[1]]), 1)) <= 80
+  left_out <- names(rows)[!fit]
+  c(
+    do.call(paste, unname(columns[fit])),
+    if (length(left_out) > 0) {
+      strwrap(paste("... and", paste(left_out, collapse = ", ")), width = 80, exdent = 4)
+    }
+  )
+}
+
+#' Name and values of a column, all equally wide; `NA` among the indices stands for rows left out
+#' @noRd
+format_column <- function(name, values, chosen) {
+  shown <- if (is.character(values)) values[chosen] else format_numbers(values[chosen])
+  shown[is.na(chosen)] <- "..."
+  format(c(name, shown), justify = if (is.character(values)) "left" else "right")
+}
+
+format_numbers <- function(x) {
+  ifelse(x %% 1 %in% 0 & abs(x) < 1e15, format_whole(x), formatC(x, digits = 4, format = "g"))
+}
+
+format_whole <- function(x) formatC(x, digits = 0, format = "f")

@@ -1,0 +1,77 @@
+"""The statistics of updates as columns, for R's data frames.
+
+A list of dicts takes reticulate a while, a row at a time; bytes of doubles do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerasgd.callbacks import Statistics
+from kerasgd.errors import StateError
+from kerasgd.rules.statistics import OF_UPDATE, OF_VARIABLE
+
+WHERE = ("epoch", "batch", "updates")
+
+Columns = dict[str, Any]
+
+
+def of_updates(source: Any) -> Columns | None:
+    """The columns of the measured updates of a callback, or of the last one of an optimizer."""
+    rows = _rows(source)
+    if rows is None:
+        return None
+    columns = {
+        name: _doubles([row[name] for row in rows]) for name in (*_where(source), *OF_UPDATE)
+    }
+    return {**columns, "clip_limit": _limit(source, "global_clipnorm")}
+
+
+def of_variables(source: Any) -> Columns | None:
+    """The same for each variable; `path` is the index, from 0, of one of `paths`.
+
+    Raises:
+        StateError: the variables are not measured.
+    """
+    rows = _rows(source)
+    if rows is None:
+        return None
+    if any("variables" not in row for row in rows):
+        raise StateError(
+            "The variables are not measured. Call `track_statistics(optimizer, per_variable = "
+            "TRUE)` before the first step."
+        )
+    pairs = [(row, variable) for row in rows for variable in row["variables"]]
+    paths = list(dict.fromkeys(variable["path"] for _, variable in pairs))
+    indices = {path: index for index, path in enumerate(paths)}
+    columns = {name: _doubles([row[name] for row, _ in pairs]) for name in _where(source)}
+    columns["path"] = _doubles([indices[variable["path"]] for _, variable in pairs])
+    columns |= {name: _doubles([variable[name] for _, variable in pairs]) for name in OF_VARIABLE}
+    return {**columns, "paths": paths, "clip_limit": _limit(source, "clipnorm")}
+
+
+def _rows(source: Any) -> Sequence[Mapping[str, Any]] | None:
+    if isinstance(source, Statistics):
+        return source.rows
+    last = source.statistics
+    return None if last is None else [last]
+
+
+def _where(source: Any) -> Sequence[str]:
+    """The columns that say which update it was; an optimizer does not know epochs."""
+    return WHERE if isinstance(source, Statistics) else ("updates",)
+
+
+def _doubles(values: Sequence[float]) -> bytearray:
+    return bytearray(np.asarray(values, dtype="<f8").tobytes())
+
+
+def _limit(source: Any, argument: str) -> float | None:
+    """The limit of the norms, as the optimizer has it now."""
+    optimizer = source
+    if isinstance(source, Statistics):
+        optimizer = getattr(source.model, "optimizer", None)
+    return getattr(getattr(optimizer, "inner_optimizer", optimizer), argument, None)
