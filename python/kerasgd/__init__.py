@@ -20,8 +20,10 @@ from kerasgd.errors import (
 from kerasgd.files.snapshot import load as load_optimizer
 from kerasgd.files.snapshot import save as save_optimizer
 from kerasgd.from_keras import from_keras
+from kerasgd.layer_decay import layer_decay
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
+from kerasgd.variable_groups import variable_groups
 
 __version__ = "0.0.1"
 
@@ -40,7 +42,9 @@ __all__ = [
     "UnknownArgumentError",
     "callbacks",
     "from_keras",
+    "layer_decay",
     "load_optimizer",
     "save_optimizer",
     "schedules",
+    "variable_groups",
 ]

@@ -265,6 +265,7 @@ def index_below(count: int, requirement: str) -> ArgumentRule[int]:
 
 
 RANK_BELOW = optional(whole_number(at_least=1))
+LAYER_DECAY = number("a number above 0, and at most 1", lambda x: 0 < x <= 1)
 
 # Those of a group of variables (contract 14.2).
 GROUP_RULES: Mapping[str, ArgumentRule[Any]] = {

@@ -14,7 +14,6 @@ from kerasgd.errors import ArgumentValueError, Described, StateError, UnknownArg
 from kerasgd.files import rates
 from kerasgd.keras_internals import is_being_saved, is_taken_away
 from kerasgd.rules import learning_rate as rate_rule
-from kerasgd.rules import precision
 from kerasgd.selection import SET_GROUP, Selection
 from kerasgd.settings import GroupSettings
 from kerasgd.state import Tensor
@@ -45,23 +44,47 @@ REASONS = {
 class Group:
     """Variables that `set_group()` selected, with the settings that it gave them.
 
+    With the rate `learning_rate` of the optimizer at this step, each of its variables has::
+
+        learning_rate <- learning_rate * learning_rate_factor
+        w <- w - learning_rate * weight_decay * w, and the rule of `SGD` with this momentum
+
+    and stays as it is, with its velocity, where the factor is 0.
+
     Attributes:
         selection: which variables.
-        momentum: None where the group does not set it.
-        weight_decay: None where the group does not set it, 0 for none.
+
+    Example:
+        >>> import kerasgd
+        >>> optimizer = kerasgd.SGD(0.1).set_group("base", learning_rate_factor=0)
+        >>> optimizer.groups[0].learning_rate_factor = 0.5
+        >>> optimizer.groups[0].learning_rate_factor, optimizer.groups[0].momentum
+        (0.5, None)
     """
+
+    __slots__ = ("_factor", "_momentum", "_optimizer", "_variable", "_weight_decay", "selection")
 
     def __init__(self, optimizer: Any, selection: Selection, settings: Mapping[str, Any]) -> None:
         self._optimizer = optimizer
         self.selection = selection
-        self.momentum: float | None = settings.get("momentum")
-        self.weight_decay: float | None = None
+        self._momentum: float | None = settings.get("momentum")
+        self._weight_decay: float | None = None
         if "weight_decay" in settings:
-            self.weight_decay = settings["weight_decay"] or 0.0
+            self._weight_decay = settings["weight_decay"] or 0.0
         # A number, a schedule, or None.
         self._factor: Any = settings.get(FACTOR)
         # What compiled steps read where the factor is a number.
         self._variable: Any = None
+
+    @property
+    def momentum(self) -> float | None:
+        """The momentum; None where the group does not set it."""
+        return self._momentum
+
+    @property
+    def weight_decay(self) -> float | None:
+        """The weight decay, 0 for none; None where the group does not set it."""
+        return self._weight_decay
 
     @property
     def learning_rate_factor(self) -> Any:
@@ -78,7 +101,11 @@ class Group:
 
     @learning_rate_factor.setter
     def learning_rate_factor(self, factor: Any) -> None:
-        factor = arguments.check(FACTOR, factor, arguments.GROUP_RULES[FACTOR])
+        self.set_factor(factor, FACTOR)
+
+    def set_factor(self, factor: Any, argument: str) -> None:
+        """Change the factor, which the user gave as `argument`."""
+        factor = arguments.check(argument, factor, arguments.GROUP_RULES[FACTOR])
         if self._optimizer.built:
             self._check_can_follow(factor)
         self._factor = factor
@@ -113,10 +140,9 @@ class Group:
     def build(self) -> None:
         """Make the variable of the factor."""
         if self._factor is not None:
-            self._variable = self._optimizer._add_numbers(
-                "learning_rate_factor", dtype=precision.wide(keras.config.floatx())
-            )
-            self._variable.assign(1.0 if self._is_scheduled() else self._factor)
+            # Not assigned: where a step is traced, that would be done at each step.
+            value = 1.0 if self._is_scheduled() else self._factor
+            self._variable = self._optimizer._add_number(FACTOR, value)
 
     def _is_scheduled(self) -> bool:
         return isinstance(self._factor, rate_rule.Schedule)
@@ -139,8 +165,10 @@ class Group:
 
     def settings(self) -> dict[str, Any]:
         """The settings that the group gives its variables."""
+        # Where a step of JAX' `fit()` failed, the number that was set last is known all the same.
+        is_lost = self._variable is not None and is_taken_away(self._variable)
         all_of_them = {
-            FACTOR: self.learning_rate_factor,
+            FACTOR: self._factor if is_lost else self.learning_rate_factor,
             "momentum": self.momentum,
             "weight_decay": self.weight_decay,
         }
@@ -314,14 +342,17 @@ def resolve(
 
 
 def settings_of(
-    optimizer: Any, groups: Sequence[Group], exclusions: Selection, variable: Any
+    optimizer: Any, selections: Sequence[Selection], exclusions: Selection, variable: Any
 ) -> GroupSettings:
-    """What holds for a variable: each setting of the last group that names it (contract 14.4)."""
+    """What holds for a variable: each setting of the last group that names it (contract 14.4).
+
+    The selections of the groups, and the exclusions, are resolved.
+    """
     settings = GroupSettings(optimizer.momentum, optimizer.weight_decay or 0.0)
     number = 0  # among the groups that have a factor
-    for group in groups:
+    for group, selection in zip(optimizer.groups, selections, strict=True):
         has_factor = group.has_factor()
-        if group.selection.covers(variable):
+        if selection.covers(variable):
             settings = replace(
                 settings,
                 momentum=settings.momentum if group.momentum is None else group.momentum,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from kerasgd.errors import (
     ArgumentError,
@@ -19,6 +22,7 @@ from kerasgd.errors import (
 from kerasgd.variables import checked_list, find_path, path_of
 
 PATTERNS = "regular expressions, or {null}"
+SELECT = "a layer or model, regular expressions, a list of variables, or a function of a variable"
 
 
 class Caller(NamedTuple):
@@ -109,7 +113,8 @@ class Selection:
         ]
         if self.predicate is not None:
             named += self._chosen_by_predicate(variables)
-        kept = [variable for variable in variables if _is_among(variable, named)]
+        ids = set(map(id, named))
+        kept = [variable for variable in variables if id(variable) in ids]
         return replace(
             self, variables=kept, layers=(), predicate=None, remembered=(), is_checked=True
         )
@@ -118,10 +123,15 @@ class Selection:
         """Whether this variable is selected; by a predicate or in a layer once it is resolved."""
         path = path_of(variable)
         return (
-            _is_among(variable, self.variables)
+            id(variable) in self._ids
             or any(re.search(pattern, path) for pattern in self.patterns)
             or (self.rank_below is not None and len(variable.shape) < self.rank_below)
         )
+
+    @cached_property
+    def _ids(self) -> set[int]:
+        """Thousands of variables are looked for in each of many groups."""
+        return set(map(id, self.variables))
 
     def _of_layers(self) -> list[Any]:
         return [variable for layer in self.layers for variable in layer.trainable_variables]
@@ -159,7 +169,7 @@ class Selection:
             except Exception as error:
                 fails = Described(f"one that fails for `{path_of(variable)}`: {error}")
                 raise ArgumentValueError(self.caller.variables, requirement, fails) from error
-            if not isinstance(answer, bool):
+            if not isinstance(answer, bool | np.bool_):
                 other = Described(f"one that returns {describe(answer)} for `{path_of(variable)}`")
                 raise ArgumentValueError(self.caller.variables, requirement, other)
             if answer:
@@ -253,18 +263,15 @@ def for_group(select: Any) -> Selection:
     Raises:
         ArgumentError: it is not accepted, or a pattern is no regular expression.
     """
-    requirement = (
-        "a layer or model, regular expressions, a list of variables, or a function of a variable"
-    )
     if is_layer(select):
         return Selection(SET_GROUP, layers=[select])
     if _are_texts(select):
-        return Selection(SET_GROUP, patterns=checked_patterns(select, SET_GROUP.patterns))
+        return Selection(SET_GROUP, patterns=checked_patterns(select, SET_GROUP.patterns, SELECT))
     if callable(select) and not isinstance(select, type):
         return Selection(SET_GROUP, predicate=select)
-    variables = checked_list(select, SET_GROUP.variables, requirement)
+    variables = checked_list(select, SET_GROUP.variables, SELECT)
     if not variables:
-        raise ArgumentValueError(SET_GROUP.variables, requirement, select)
+        raise ArgumentValueError(SET_GROUP.variables, SELECT, select)
     return Selection(SET_GROUP, variables)
 
 
@@ -280,8 +287,8 @@ def _are_texts(value: Any) -> bool:
     return is_list and any(isinstance(each, str) for each in value)
 
 
-def checked_patterns(patterns: Any, argument: str) -> list[str]:
-    """Regular expressions as a list.
+def checked_patterns(patterns: Any, argument: str, requirement: str = PATTERNS) -> list[str]:
+    """Regular expressions as a list; an argument that may be something else requires more.
 
     Raises:
         ArgumentError: something else was given, or one is no regular expression.
@@ -291,19 +298,19 @@ def checked_patterns(patterns: Any, argument: str) -> list[str]:
     if isinstance(patterns, str):
         patterns = [patterns]
     if not isinstance(patterns, list | tuple | set):
-        raise ArgumentTypeError(argument, PATTERNS, patterns)
+        raise ArgumentTypeError(argument, requirement, patterns)
     found: list[str] = list(patterns)
     for index in range(len(found)):
-        _check_pattern(found, index, argument)
+        _check_pattern(found, index, argument, requirement)
     return found
 
 
-def _check_pattern(patterns: Sequence[Any], index: int, argument: str) -> None:
+def _check_pattern(patterns: Sequence[Any], index: int, argument: str, requirement: str) -> None:
     pattern = patterns[index]
     one_of_many = len(patterns) > 1
     received, element = (patterns, Element(index)) if one_of_many else (pattern, None)
     if not isinstance(pattern, str):
-        raise ArgumentTypeError(argument, PATTERNS, received, element=element)
+        raise ArgumentTypeError(argument, requirement, received, element=element)
     problem = "An empty pattern is found everywhere: to select all variables, write `.*`."
     try:
         re.compile(pattern)
@@ -312,7 +319,7 @@ def _check_pattern(patterns: Sequence[Any], index: int, argument: str) -> None:
     else:
         if pattern:
             return
-    raise ArgumentValueError(argument, PATTERNS, received, problem, element)
+    raise ArgumentValueError(argument, requirement, received, problem, element)
 
 
 # -- helpers -----------------------------------------------------------------------------------
@@ -341,12 +348,8 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_among(variable: Any, others: Sequence[Any]) -> bool:
-    return any(variable is other for other in others)
-
-
 def _have_one_in_common(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return any(_is_among(one, others) for one in some)
+    return not set(map(id, some)).isdisjoint(map(id, others))
 
 
 def _quoted(paths: Sequence[str]) -> str:

@@ -159,7 +159,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self.backend = backends.current()
         self._rate = CurrentRate(self, self._learning_rate)
         self._exclusions = Selection(EXCLUDE)
-        self.groups: tuple[variable_groups.Group, ...] = ()
+        self._groups: tuple[variable_groups.Group, ...] = ()
         self.skips_nonfinite = False
         # Every so many updates one is measured; None for none.
         self.statistics_every: int | None = None
@@ -218,7 +218,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         for group in self.groups:
             group.build()
         of_variables = [
-            variable_groups.settings_of(self, self.groups, exclusions, variable)
+            variable_groups.settings_of(self, selected, exclusions, variable)
             for variable in variables
         ]
         self._group_settings = tuple(dict.fromkeys(of_variables))
@@ -250,6 +250,16 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         with self.backend.colocated_with(self, self._iterations):
             saved_state.take_pending(self)
             saved_state.take_pending_weights(self)
+
+    def _add_number(self, role: str, value: float) -> Any:
+        """Add a number that steps read."""
+        with self.backend.colocated_with(self, self._iterations):
+            return super().add_variable(
+                shape=(),
+                initializer=keras.initializers.Constant(value),
+                name=role,
+                aggregation="only_first_replica",
+            )
 
     def _add_numbers(self, role: str, shape: tuple[int, ...] = (), dtype: str = "int32") -> Any:
         """Add numbers that belong to no variable, all 0 at first."""
@@ -557,8 +567,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._check_not_built("set_group()")
         checked = variable_groups.checked_settings(settings)
         group = variable_groups.Group(self, selection.for_group(select), checked)
-        self.groups = (*self.groups, group)
+        self._groups = (*self._groups, group)
         return self
+
+    @property
+    def groups(self) -> tuple[variable_groups.Group, ...]:
+        """What `set_group()` made, in its order."""
+        return self._groups
 
     def set_learning_rate_factor(self, group: Any, factor: Any) -> None:
         """Change the factor by which a group multiplies the rate, also in training (contract 14.7).
@@ -573,7 +588,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             ArgumentError: there is no such group, or the factor is something else.
             StateError: the factor could not act.
         """
-        variable_groups.find(self.groups, group).learning_rate_factor = factor
+        variable_groups.find(self.groups, group).set_factor(factor, "factor")
 
     # -- watching ------------------------------------------------------------------------------
 
@@ -742,13 +757,21 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if exclusions is not None:
             optimizer._exclusions = Selection.from_config(exclusions, EXCLUDE, EXCLUSIONS)
         if groups is not None:
-            optimizer.groups = variable_groups.all_from_config(optimizer, groups, custom_objects)
+            optimizer._groups = variable_groups.all_from_config(optimizer, groups, custom_objects)
         watching.set_from_config(optimizer, watched)
         return optimizer
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def check_can_be_saved(self) -> None:
+        """Refuse what a file cannot hold.
+
+        Raises:
+            StateError: the learning rate is a function, or a group has variables without paths.
+        """
         rates.check_can_be_saved(self._rate.setting)
         variable_groups.check_can_be_saved(self.groups)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.check_can_be_saved()
         return (type(self).from_config, (self.get_config(),), saved_state.stored(self))
 
     def __setstate__(self, store: dict[str, Any]) -> None:
@@ -794,7 +817,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         new._exclusions = self._exclusions
         if self.built and self._exclusions:
             new._exclusions = Selection.from_config(config[EXCLUSIONS], EXCLUDE, EXCLUSIONS)
-        new.groups = tuple(group.of(new) for group in self.groups)
+        new._groups = tuple(group.of(new) for group in self.groups)
         watching.set_from_config(new, watching.get_config(self))
         return new
 

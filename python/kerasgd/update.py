@@ -19,7 +19,7 @@ import keras
 from kerasgd.backends.base import Backend
 from kerasgd.errors import StateError, with_full_stop
 from kerasgd.measurement import Measurement
-from kerasgd.rules import accumulation, ema, loss_scale, statistics
+from kerasgd.rules import accumulation, ema, learning_rate, loss_scale, statistics
 from kerasgd.rules.precision import scalar
 from kerasgd.settings import GroupSettings, Settings
 from kerasgd.state import ParameterState, Rates, State, Tensor, Updates, Variable
@@ -357,7 +357,7 @@ def _change_weights(
         if its.factor is None:
             _change_group(settings, its, rates.rate, backend, of_group)
             continue
-        rate = rates.rate * rates.factors[its.factor]
+        rate = learning_rate.of_group(rates.rate, rates.factors[its.factor])
         change = partial(_change_group, settings, its, rate, backend, of_group)
         active = _is_active(settings, rates, group)
         backend.change_if(active, change, _written(state, of_group))

@@ -127,7 +127,7 @@ def listed(variables: Any, argument: str, requirement: str, hint: str | None = N
     Raises:
         ArgumentTypeError: it is not a list. (Iterating over a JAX variable never ends.)
     """
-    is_list = isinstance(variables, Iterable) and not isinstance(variables, str | Mapping)
+    is_list = isinstance(variables, Iterable) and not isinstance(variables, str | bytes | Mapping)
     if not is_list or hasattr(variables, "shape"):
         if hint is None and is_variable(variables):
             hint = "Put a single variable into a list."

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import contextlib
+import functools
 import threading
 
 import keras
@@ -83,6 +84,41 @@ def halving(calls):
         return 0.5 ** len(calls)
 
     return rate
+
+
+def step_eagerly(optimizer, variables, gradients):
+    optimizer.apply(gradients, variables)
+
+
+def step_in_graph(optimizer, variables, gradients, jit_compile):
+    import tensorflow as tf
+
+    tf.function(lambda gs: optimizer.apply(gs, variables), jit_compile=jit_compile)(gradients)
+
+
+def step_statelessly(optimizer, variables, gradients):
+    apply = optimizer.stateless_apply
+    if BACKEND == "jax":
+        import jax
+
+        apply = jax.jit(apply)
+    kept = [*variables, *optimizer.variables]
+    state = [v.value for v in optimizer.variables]
+    weights, state = apply(state, gradients, [v.value for v in variables])
+    for variable, value in zip(kept, [*weights, *state], strict=True):
+        variable.assign(value)
+
+
+# Functions of an optimizer that is built, its variables and their gradients, which do one step.
+WAYS_TO_STEP = {
+    "tensorflow": {
+        "eager": step_eagerly,
+        "graph": functools.partial(step_in_graph, jit_compile=False),
+        "xla": functools.partial(step_in_graph, jit_compile=True),
+    },
+    "jax": {"eager": step_eagerly, "jit": step_statelessly},
+    "torch": {"eager": step_eagerly, "stateless": step_statelessly},
+}[BACKEND]
 
 
 def numbers(variable):

@@ -35,6 +35,7 @@ import kerasgd
 from kerasgd import arguments, schedules
 from kerasgd.callbacks import LearningRateFunction
 from kerasgd.functions import ForeignFunction
+from kerasgd.selection import SELECT
 
 
 @dataclass(frozen=True)
@@ -208,11 +209,65 @@ def schedule(cls, others):
     )
 
 
+def with_three_groups():
+    optimizer = kerasgd.SGD()
+    for pattern in ("a", "b", WALK["word"]):
+        optimizer.set_group(pattern, learning_rate_factor=1)
+    return optimizer
+
+
+def set_group(**given):
+    kerasgd.SGD().set_group(**given)
+
+
+def layer_decay(decay):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    kerasgd.layer_decay(kerasgd.SGD(), model, decay)
+
+
+OF_GROUPS = {
+    "set_group": Subject(
+        set_group,
+        {"select": SELECT, **requirements_of(arguments.GROUP_RULES)},
+        {
+            "select": NAMES
+            | {"path", "word in a list", "function", "function of a step", "schedule"},
+            "learning_rate_factor": NUMBERS | {"schedule"},
+            "momentum": NUMBERS,
+            "weight_decay": NUMBERS | {"none"},
+        },
+        others={"select": "a", "learning_rate_factor": 1},
+        unfit={"select": {"empty list"}},
+    ),
+    "set_learning_rate_factor": Subject(
+        lambda **given: with_three_groups().set_learning_rate_factor(**given),
+        {
+            "group": "the number of a group, a number from 0 to 2, or the pattern that selects it",
+            "factor": arguments.GROUP_RULES["learning_rate_factor"].requirement,
+        },
+        {
+            "group": {"zero", "one", "two as a float", "word"},
+            "factor": NUMBERS | {"schedule"},
+        },
+        others={"group": 0, "factor": 1},
+    ),
+    "exclude_from_weight_decay": Subject(
+        lambda **given: kerasgd.SGD().exclude_from_weight_decay(**given),
+        {"rank_below": arguments.RANK_BELOW.requirement},
+        {"rank_below": COUNTS | {"none"}},
+    ),
+    "layer_decay": Subject(
+        layer_decay,
+        {"decay": arguments.LAYER_DECAY.requirement},
+        {"decay": UP_TO_ONE - {"zero"}},
+    ),
+}
 STEPS = "whole numbers from 0 to 2147483647"
 SUBJECTS = {
     "SGD": sgd(),
     "LossScaleOptimizer": loss_scale_optimizer(),
     **{cls.__name__: schedule(cls, others) for cls, others in SCHEDULES.items()},
+    **OF_GROUPS,
     "Table.of_function": Subject(
         schedules.Table.of_function,
         requirements_of(schedules.TABLE_RULES),
@@ -242,7 +297,7 @@ SUBJECTS = {
 @pytest.mark.parametrize("name", SUBJECTS)
 @pytest.mark.filterwarnings("ignore::kerasgd.errors.KerasgdWarning")
 def test_each_argument_accepts_what_its_rule_says(name, key):
-    # contract 12, 2.1, 2.5, 3.1, 4.1, 5.5, 9.3, 13.3
+    # contract 12, 2.1, 2.5, 3.1, 4.1, 5.5, 9.3, 13.3, 14.2, 14.7
     subject, value = SUBJECTS[name], WALK[key]
     for argument, accepted in subject.accepted.items():
         for give in subject.ways_to_give(argument):
@@ -298,6 +353,7 @@ def assert_kept(made, argument, value):
 def test_every_argument_is_walked():
     assert set(SUBJECTS["SGD"].accepted) == set(arguments.RULES)
     assert set(SUBJECTS["LossScaleOptimizer"].accepted) == set(arguments.LOSS_SCALE_RULES)
+    assert set(SUBJECTS["set_group"].accepted) == {"select", *arguments.GROUP_RULES}
     assert set(SUBJECTS["Table.of_function"].accepted) == set(schedules.TABLE_RULES)
     assert {cls.__name__ for cls in SCHEDULES} | {"Schedule"} == {
         name for name in schedules.__all__ if isinstance(getattr(schedules, name), type)

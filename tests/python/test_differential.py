@@ -1,6 +1,6 @@
 """Random configurations against the reference, in eager code, compiled steps and `fit()`.
 
-Contract 0 to 8 and 11 all at once: whatever is drawn, the weights are those of the reference. A
+Contract 0 to 8, 11 and 14 all at once: whatever is drawn, the weights are those of the reference. A
 failure prints the `Case` that shows it, and Hypothesis shrinks it first.
 """
 
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kerasgd
-from kerasgd.reference import ReferenceSGD, Schedule, SparseRows
+from kerasgd.reference import ReferenceGroup, ReferenceSGD, Schedule, SparseRows
 
 # Half of the distance between 1 and the next number.
 EPSILON = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -33,6 +33,7 @@ class Case:
         dtypes: of the variables.
         constrained: the variables that must not become negative.
         excluded: the variables that do not decay.
+        groups: the variables of each group, with its settings.
         absent: the chance that a gradient is None; variables in `never` have none at all.
         sparse: the variables whose gradients are rows, some of them repeated (TensorFlow).
         magnitude: the power of ten of the gradients.
@@ -44,6 +45,7 @@ class Case:
     dtypes: list
     constrained: set
     excluded: set
+    groups: list
     absent: float
     never: set
     sparse: set
@@ -52,10 +54,22 @@ class Case:
     seed: int
 
 
+# Factors may be 0: then a variable stays as it is.
+group_settings = st.fixed_dictionaries(
+    {},
+    optional={
+        "learning_rate_factor": st.sampled_from([0, 0.5, 1.5, "schedule"]),
+        "momentum": st.sampled_from([0, 0.5]),
+        "weight_decay": st.sampled_from([None, 0.2]),
+    },
+).filter(len)
+
+
 @st.composite
 def cases(draw, way):
     count = draw(st.integers(1, 4))
-    indices = st.sets(st.integers(0, count - 1), max_size=count)
+    index = st.integers(0, count - 1)
+    indices, some_indices = st.sets(index), st.sets(index, min_size=1)
     clip = draw(st.sampled_from([None, None, "clipnorm", "clipvalue", "global_clipnorm"]))
     arguments = {
         "momentum": draw(st.sampled_from([0, 0.5, 0.9])),
@@ -83,6 +97,7 @@ def cases(draw, way):
         ),
         constrained=draw(indices),
         excluded=draw(indices),
+        groups=draw(st.lists(st.tuples(some_indices, group_settings), max_size=3)),
         absent=0 if way.fits else draw(st.sampled_from([0, 0, 0.4])),
         # One variable must have a gradient in every step; in JAX's `fit()` all have one.
         never=set() if way.fits and BACKEND == "jax" else draw(indices) - {0},
@@ -111,6 +126,28 @@ def rates(case):
         "schedule": lambda: (Root(), Schedule(rate_at)),
         "function": lambda: (lambda: rate_at(next(ours)), lambda: rate_at(next(theirs))),
     }[case.rate]()
+
+
+def factor_at(t):
+    return t % 3 / 2
+
+
+@keras.saving.register_keras_serializable("test_differential")
+class Cycle(keras.optimizers.schedules.LearningRateSchedule):
+    def __call__(self, step):
+        return keras.ops.cast(step % 3, "float32") / 2
+
+
+def with_schedule(settings, schedule):
+    """The settings of a group, with this schedule where one is meant."""
+    return {name: schedule if v == "schedule" else v for name, v in settings.items()}
+
+
+def reference_group(indices, settings):
+    settings = with_schedule(settings, Schedule(factor_at))
+    if "weight_decay" in settings:
+        settings["weight_decay"] = settings["weight_decay"] or 0  # None: it does not set one
+    return ReferenceGroup(indices, **settings)
 
 
 def first_weights(case):
@@ -163,7 +200,9 @@ def variables_of(case):
 def optimizer_of(case, variables):
     optimizer = kerasgd.SGD(rates(case)[0], **case.arguments)
     optimizer.exclude_from_weight_decay([variables[i] for i in case.excluded])
-    optimizer.build(variables)
+    for indices, its_settings in case.groups:
+        select = [variables[i] for i in indices]
+        optimizer.set_group(select, **with_schedule(its_settings, Cycle()))
     return optimizer
 
 
@@ -176,6 +215,7 @@ def reference_run(case):
             for i in range(len(case.shapes))
         ],
         exclude_from_weight_decay=case.excluded,
+        groups=[reference_group(*group) for group in case.groups],
     )
     scale = [0.0] * len(case.shapes)
     for gradients in all_gradients(case):
@@ -223,6 +263,7 @@ def steps_of(case):
 def train_eagerly(case):
     variables = variables_of(case)
     optimizer = optimizer_of(case, variables)
+    optimizer.build(variables)
     for gradients in steps_of(case):
         optimizer.apply(gradients, variables)
     return variables
@@ -233,6 +274,7 @@ def train_in_graph(case, jit_compile):
 
     variables = variables_of(case)
     optimizer = optimizer_of(case, variables)
+    optimizer.build(variables)
     step = tf.function(lambda gs: optimizer.apply(gs, variables), jit_compile=jit_compile)
     for gradients in steps_of(case):
         step(gradients)
@@ -242,6 +284,7 @@ def train_in_graph(case, jit_compile):
 def train_statelessly(case):
     variables = variables_of(case)
     optimizer = optimizer_of(case, variables)
+    optimizer.build(variables)
     apply = optimizer.stateless_apply
     if BACKEND == "jax":
         import jax
@@ -285,8 +328,7 @@ class Products(keras.layers.Layer):
 
 def train_by_fit(case, **options):
     model = keras.Sequential([Products(case)])
-    optimizer = kerasgd.SGD(rates(case)[0], **case.arguments)
-    optimizer.exclude_from_weight_decay([model.layers[0].parts[i] for i in case.excluded])
+    optimizer = optimizer_of(case, model.layers[0].parts)
     # The loss is divided by the scale that the optimizer multiplies it by: the data are the
     # gradients of the scaled loss.
     scale = case.arguments["loss_scale_factor"] or 1.0
@@ -343,13 +385,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:There is no gradient")
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_weights_are_those_of_the_reference(way):  # contract 0 to 8, 11.1
+def test_weights_are_those_of_the_reference(way):  # contract 0 to 8, 11.1, 14.1 to 14.5
     check(WAYS[way], draws=WAYS[way].draws[0])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
-def test_weights_are_those_of_the_reference_at_length(way):  # contract 0 to 8, 11.1
+def test_weights_are_those_of_the_reference_at_length(way):  # contract 0 to 8, 11.1, 14.1 to 14.5
     check(WAYS[way], draws=WAYS[way].draws[1])
 
 

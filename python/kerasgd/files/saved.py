@@ -243,7 +243,8 @@ def _value(name: str, stored: Any, variables: list[Described]) -> Array:
         if value.dtype.kind not in "biuf" and not _floats(value):
             raise _damaged(f"`{name}` does not hold numbers")
         return value
-    kind = "group_factor" if name.startswith(GROUP_FACTOR) else role.kind
+    is_factor = name.startswith(GROUP_FACTOR) and name.removeprefix(GROUP_FACTOR).isdecimal()
+    kind = "group_factor" if is_factor else role.kind
     if kind not in RULES:
         raise _damaged(f"it holds `{name}`, which no optimizer has")
     expected = _shape_of(role, variables)

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from kerasgd.errors import StateError
-from kerasgd.files import archive, rates, replacing, state
+from kerasgd.files import archive, replacing, state
 from kerasgd.files.archive import Array
 
 FORMAT = 1
@@ -37,7 +37,8 @@ def save(optimizer: Optimizer, file: str) -> None:
 
     Raises:
         StateError: the optimizer has what cannot be saved: a function as learning rate, a class of
-            its own, weights and averages that are exchanged.
+            its own, weights and averages that are exchanged, a group that was not selected by
+            patterns and is not built yet.
         OSError: the file cannot be written.
     """
     settings, arrays = _taken_apart(optimizer)
@@ -82,7 +83,7 @@ def load(file: str, variables: list[Any] | None = None, strict: bool = True) -> 
 def _taken_apart(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {role: _plain(array) for role, array in state.stored(optimizer).items()}
     if type(optimizer) is _class("SGD"):
-        rates.check_can_be_saved(optimizer._rate.setting)
+        optimizer.check_can_be_saved()
         return {"class": "SGD", "config": optimizer.get_config()}, arrays
     if type(optimizer) is not _class("LossScaleOptimizer"):
         raise StateError(

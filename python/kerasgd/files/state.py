@@ -393,6 +393,7 @@ def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[s
     """A phrase for each reason why something of the file has no place here."""
     own_kinds = optimizer._kinds()
     phrases = _of_lost_own(optimizer, state) + _of_lost_factors(optimizer, state)
+    phrases += _of_lost_velocities(optimizer, state, pairing)
     kinds = list(dict.fromkeys(Role.of(name).kind for name in state.values))
     lost: dict[int, list[str]] = {}
     for kind in kinds:
@@ -434,6 +435,22 @@ def _of_lost_factors(optimizer: Any, state: SavedState) -> list[str]:
     groups = "group" if len(numbers) == 1 else "groups"
     named = ", ".join(map(str, numbers))
     return [f"the `learning_rate_factor` of {groups} {named}, which `{optimizer.name}` lacks"]
+
+
+def _of_lost_velocities(optimizer: Any, state: SavedState, pairing: Pairing) -> list[str]:
+    """A phrase for velocities of variables that are here, in a group without momentum."""
+    if "velocity" not in optimizer._kinds():
+        return []  # all of them, which is told by the argument
+    own_roles = optimizer._by_role()
+    lost = [
+        f"`{path_of(optimizer._trainable_variables[i])}`"
+        for i, partner in enumerate(pairing)
+        if f"velocity_{partner}" in state.values and f"velocity_{i}" not in own_roles
+    ]
+    if not lost:
+        return []
+    names = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+    return [f"the velocity of {_counted(len(lost))} without momentum here ({names})"]
 
 
 def _of_lost_variables(

@@ -11,6 +11,7 @@ import numpy as np
 from kerasgd import arguments
 from kerasgd.errors import Described, LearningRateError
 from kerasgd.functions import describe_failure, describe_result
+from kerasgd.rules.precision import scalar
 from kerasgd.state import Tensor
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
@@ -35,6 +36,13 @@ def of_schedule(
                 Described(f"one that gives {value:g} at step {at}"),
             )
     return rate
+
+
+def of_group(rate: Tensor, factor: Tensor) -> Tensor:
+    """The rate of a group: ``learning_rate * learning_rate_factor`` (contract 14.3)."""
+    if keras.ops.is_tensor(rate):  # and not a number, as in eager code
+        factor = scalar(factor, rate.dtype)  # a schedule may have another dtype than a variable
+    return rate * factor
 
 
 def value_of(function: Callable[[], object]) -> float:

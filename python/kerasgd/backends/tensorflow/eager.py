@@ -64,7 +64,8 @@ class CompiledStep:
         # Tensors, since each Python number would be compiled for itself.
         rate = _as_tensor(rates.rate)
         rates = Rates(rate, tuple(map(_as_tensor, rates.factors)))
-        pattern = (rate.dtype, *[_kind(gradient) for gradient in gradients])
+        dtypes = [rate.dtype, *[factor.dtype for factor in rates.factors]]
+        pattern = (*dtypes, *[_kind(gradient) for gradient in gradients])
         if pattern not in self.concrete and len(self.concrete) >= MOST_PATTERNS:
             self.step(gradients, rates)
             return

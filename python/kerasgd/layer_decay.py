@@ -1,0 +1,108 @@
+"""Rates that fall from the last layer of a model to the first (contract 14.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import keras
+
+from kerasgd import arguments
+from kerasgd.errors import ArgumentTypeError
+from kerasgd.variable_groups import check_has_variables, inner_sgd
+
+Optimizer = TypeVar("Optimizer")
+
+
+def layer_decay(optimizer: Optimizer, model: Any, decay: Any) -> Optimizer:
+    """Give the variables of each layer a rate that is lower, the earlier the layer is.
+
+    The factor of the rate is ``decay ** depth``. The depth is 0 for the last layer that has weights
+    and one more for each earlier one, so that in fine-tuning a new head learns at the full rate and
+    layers that know general features hardly move. Usual values lie between 0.65 and 0.95.
+
+    Layers come in the order of `model.layers`, which is that of calls, or for a subclass of
+    `keras.Model` that in which it makes them. The layers of a model inside the model, also of one
+    in a wrapper such as `TimeDistributed`, count one by one. Any other layer counts as one, however
+    many layers it is made of: a `Bidirectional`, say, or a block of a transformer. Weights that a
+    model has beside its layers count as a layer before these. A layer that is used more than once
+    counts where it is used first.
+
+    Frozen layers count, so that factors stay the same when they are unfrozen. What is frozen now
+    gets no group. Each layer with trainable variables makes a group of `set_group()`, from the
+    first to the last; so groups that are set after this win over it.
+
+    Args:
+        optimizer: a `kerasgd.SGD`, or a loss-scale optimizer around one, of kerasgd or of Keras;
+            not built yet.
+        model: a model that has its variables.
+        decay: a number above 0, and at most 1: above 1 early layers would learn fastest.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: an argument is something else.
+        StateError: the optimizer is built already, or the model has no variables yet.
+
+    Source: Bao, Dong, Piao and Wei (2022), *BEiT: BERT pre-training of image transformers*;
+    Howard and Ruder (2018), *Universal language model fine-tuning for text classification*,
+    section 3.2.
+
+    Example:
+        >>> import keras, kerasgd
+        >>> sizes = {"stem": 4, "block": 4, "head": 1}
+        >>> layers = [keras.layers.Dense(n, use_bias=False, name=name) for name, n in sizes.items()]
+        >>> model = keras.Sequential([keras.Input((3,)), *layers])
+        >>> optimizer = kerasgd.layer_decay(kerasgd.SGD(0.1), model, 0.5)
+        >>> for row in kerasgd.variable_groups(optimizer, model):
+        ...     print(row["path"].split("/")[-2], row["learning_rate_factor"])
+        stem 0.25
+        block 0.5
+        head 1.0
+    """
+    sgd = inner_sgd(optimizer)
+    if not isinstance(model, keras.Model):
+        raise ArgumentTypeError("model", "a model", model)
+    checked: Any = arguments.check("decay", decay, arguments.LAYER_DECAY)
+    sgd._check_not_built("layer_decay()")
+    check_has_variables(model)
+    trainable = {id(variable) for variable in model.trainable_variables}
+    layers = weights_of_layers(model)
+    for depth, weights in zip(reversed(range(len(layers))), layers, strict=True):
+        of_layer = [weight for weight in weights if id(weight) in trainable]
+        if of_layer:
+            sgd.set_group(of_layer, learning_rate_factor=checked**depth)
+    return optimizer
+
+
+def weights_of_layers(model: Any) -> list[list[Any]]:
+    """The weights of each layer that has some, in the order of calls; each weight once."""
+    seen: set[int] = set()
+    found = []
+    for weights in _parts(model, model.layers):
+        new = [weight for weight in weights if id(weight) not in seen]
+        seen.update(map(id, new))
+        if new:
+            found.append(new)
+    return found
+
+
+def _parts(whole: Any, layers: Sequence[Any]) -> Iterator[list[Any]]:
+    """The weights of a model or wrapper beside its layers, then those of each layer."""
+    of_layers = {id(weight) for layer in layers for weight in layer.weights}
+    yield [weight for weight in whole.weights if id(weight) not in of_layers]
+    for layer in layers:
+        inside = _layers_in(layer)
+        if inside:
+            yield from _parts(layer, inside)
+        else:
+            yield layer.weights
+
+
+def _layers_in(layer: Any) -> list[Any]:
+    """The layers of a nested model, or the model in a wrapper; none of another layer."""
+    if isinstance(layer, keras.Model):
+        return list(layer.layers)
+    wrapped = layer.layer if isinstance(layer, keras.layers.Wrapper) else None
+    return [wrapped] if isinstance(wrapped, keras.Model) else []

@@ -1,0 +1,139 @@
+"""What groups make of each variable, to look at before training (contract 14.9)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+from kerasgd import groups
+from kerasgd.errors import ArgumentTypeError, StateError
+from kerasgd.selection import is_layer
+from kerasgd.settings import GroupSettings
+from kerasgd.sgd import SGD
+from kerasgd.variables import check_available, checked_list, path_of, shape_of
+
+MODEL = "a model, a layer, or a list of variables"
+
+
+def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
+    """The settings of each trainable variable: its rate, momentum, weight decay and groups.
+
+    It can be called before the optimizer is built, to see what the first step would do. Nothing is
+    changed; a function that selects a group is called for each variable.
+
+    Args:
+        optimizer: a `kerasgd.SGD`, or a loss-scale optimizer around one, of kerasgd or of Keras.
+        model: a model or layer, whose trainable variables are meant, or a list of variables. Before
+            the optimizer is built they are taken for all that it is going to train.
+
+    Returns:
+        A dict for each variable: `path`; `shape`; `parameters`, how many numbers it holds;
+        `learning_rate_factor`, of the next step; `learning_rate`, that of the optimizer at the next
+        step times the factor; `momentum`; `weight_decay`; `groups`, the numbers of the groups that
+        it is in, from 0 in the order of `set_group()`.
+
+    Raises:
+        ArgumentTypeError: the optimizer is another one, or `model` is something else.
+        ArgumentValueError: a group, or an exclusion from weight decay, selects no variable.
+        StateError: the model has no variables yet, the optimizer was built with others, or JAX's
+            `fit()` holds the state.
+
+    Example:
+        >>> import keras, kerasgd
+        >>> base, head = keras.Variable([1.0], name="base"), keras.Variable([1.0], name="head")
+        >>> optimizer = kerasgd.SGD(0.5).set_group("base", learning_rate_factor=0.5)
+        >>> for row in kerasgd.variable_groups(optimizer, [base, head]):
+        ...     print(row["path"], row["learning_rate"], row["groups"])
+        base 0.25 [0]
+        head 0.5 []
+    """
+    sgd = inner_sgd(optimizer)
+    variables = _variables_of(model)
+    check_available([sgd._iterations], sgd)
+    rate, factors = _rate_now(sgd), _factors_now(sgd)
+    if sgd.built:
+        selections = [group.selection for group in sgd.groups]
+        settings = [_settings_as_built(sgd, variable) for variable in variables]
+    else:
+        selections, exclusions = groups.resolve(sgd.groups, sgd._exclusions, variables)
+        settings = [
+            groups.settings_of(sgd, selections, exclusions, variable) for variable in variables
+        ]
+    rows = []
+    for variable, its in zip(variables, settings, strict=True):
+        factor = 1.0 if its.factor is None else factors[its.factor]
+        shape = shape_of(variable)
+        rows.append(
+            {
+                "path": path_of(variable),
+                "shape": shape,
+                "parameters": math.prod(shape),
+                "learning_rate_factor": factor,
+                "learning_rate": rate * factor,
+                "momentum": its.momentum,
+                "weight_decay": its.weight_decay,
+                "groups": [i for i, found in enumerate(selections) if found.covers(variable)],
+            }
+        )
+    return rows
+
+
+def inner_sgd(optimizer: Any) -> SGD:
+    """The `SGD` that has the groups of an optimizer.
+
+    Raises:
+        ArgumentTypeError: there is none.
+    """
+    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    inner = optimizer.inner_optimizer if wrapped else optimizer
+    if isinstance(inner, SGD):
+        return inner
+    hint = None
+    if isinstance(inner, keras.optimizers.SGD):
+        hint = "{from_keras} makes an optimizer with groups of this one."
+    requirement = "an optimizer made by {sgd}, or a loss-scale optimizer around one"
+    raise ArgumentTypeError("optimizer", requirement, inner, hint)
+
+
+def check_has_variables(model: Any) -> None:
+    """Refuse a model whose variables are not made yet.
+
+    Raises:
+        StateError: they are not.
+    """
+    if not model.built:
+        raise StateError(
+            f"`{model.name}` has no variables yet. Call it on data, or its `build()` with the "
+            "shape of its input."
+        )
+
+
+def _variables_of(model: Any) -> list[Any]:
+    if not is_layer(model):
+        return checked_list(model, "model", MODEL)
+    check_has_variables(model)
+    return list(model.trainable_variables)
+
+
+def _settings_as_built(sgd: SGD, variable: Any) -> GroupSettings:
+    parameter = sgd.state().parameters[sgd._index_of(variable)]
+    return sgd._group_settings[parameter.group]
+
+
+def _rate_now(sgd: SGD) -> float:
+    rate: Any = sgd._rate
+    now = rate.as_argument() if rate.is_number() else sgd.learning_rate
+    return float(keras.ops.convert_to_numpy(now))
+
+
+def _factors_now(sgd: SGD) -> list[float]:
+    return [_factor_now(sgd, group) for group in groups.with_factor(sgd.groups)]
+
+
+def _factor_now(sgd: SGD, group: groups.Group) -> float:
+    factor = group.learning_rate_factor
+    if isinstance(factor, float):
+        return factor
+    return float(keras.ops.convert_to_numpy(group.factor_at(sgd._iterations, is_eager=True)))
