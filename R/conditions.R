@@ -325,7 +325,8 @@ r_words <- list(
   "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`",
   "{sgd}" = "`optimizer_sgd()`", "{rate_callback}" = "`callback_learning_rate_function()`",
   "{update}" = "`update(optimizer, ...)`", "{from_keras}" = "`from_keras_optimizer()`",
-  "{function_schedule}" = "`learning_rate_schedule_function()`", "{ceiling}" = "`ceiling()`"
+  "{function_schedule}" = "`learning_rate_schedule_function()`", "{ceiling}" = "`ceiling()`",
+  "{first}" = "1"
 )
 
 #' Add a full stop, unless a quotation at the end has one or spans several lines
