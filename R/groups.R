@@ -30,8 +30,8 @@
 #'     them is found in its path, which is `"dense/bias"` for the bias of the layer `dense`;
 #'   * a list of variables, or one variable;
 #'   * a function of a variable that returns `TRUE` or `FALSE`. It is called once for each variable,
-#'     when the optimizer is built, and can look at `variable$path`, `variable$name` and
-#'     `variable$shape`.
+#'     when the optimizer is built. It can look at `variable$path`, `variable$name` and
+#'     `length(variable$shape)`, the number of dimensions.
 #' @param ... Not used. The settings must be named; one at least is given.
 #' @param learning_rate_factor The factor \eqn{f} of the rate: a finite number >= 0, or a
 #'   [learning-rate schedule][learning_rate_schedules], which gives the factor of each step.
@@ -41,6 +41,9 @@
 #'   regular expression that selected it.
 #' @param factor The new factor: a finite number >= 0. In place of another number it acts at once,
 #'   also in the middle of `fit()`. A schedule is accepted as long as no training step is compiled.
+#'
+#' @details A callback that sets a factor reaches the optimizer as `callback$model$optimizer`. On JAX
+#' that is necessary, and any other way is an error: `fit()` would lose the new factor.
 #'
 #' @return The optimizer, invisibly, so that calls can be chained.
 #'

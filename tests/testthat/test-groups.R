@@ -4,8 +4,9 @@ variable <- function(name, value = 1) {
 
 # The weights, all 1 at first, after a step with each of `gradients` for all of them
 weights_after <- function(optimizer, variables, gradients) {
+  ops <- reticulate::import("keras")$ops
   for (gradient in gradients) {
-    grads <- lapply(variables, function(v) array(gradient, unlist(v$shape) %||% 1))
+    grads <- lapply(variables, function(v) ops$full_like(v, gradient))
     apply_gradients(optimizer, grads, variables)
   }
   vapply(variables, as.double, 0)
