@@ -42,16 +42,16 @@
 #' @param factor The new factor: a finite number >= 0. In place of another number it acts at once,
 #'   also in the middle of `fit()`. A schedule is accepted as long as no training step is compiled.
 #'
-#' @details A callback that sets a factor reaches the optimizer as `callback$model$optimizer`. On JAX
-#' that is necessary, and any other way is an error: `fit()` would lose the new factor.
+#' @details A callback that sets a factor reaches the optimizer as `callback$model$optimizer`. On
+#' JAX that is necessary, and any other way is an error: `fit()` would lose the new factor.
 #'
 #' @return The optimizer, invisibly, so that calls can be chained.
 #'
 #' @section Errors:
-#' * `kerasgd_argument_error`: an argument is not as described above; there is no such group. What
-#'   `select` selects is known at the first step only: a regular expression that is found in no path,
-#'   a layer or list without any variable of the model, and a function that fails or returns
-#'   something else than `TRUE` or `FALSE` are errors then. Nothing is built.
+#' * `kerasgd_argument_error`: an argument is not as described above, or there is no such group.
+#'   What `select` selects is known only at the first step. A regular expression that is found in no
+#'   path, a layer or list without any variable of the model, and a function that fails or returns
+#'   something else than `TRUE` or `FALSE` are errors then, and nothing is built.
 #' * `kerasgd_unknown_argument_error`: another setting, such as a clip, which all groups share.
 #' * `kerasgd_state_error`: `set_group()` for an optimizer that is built already;
 #'   `set_learning_rate_factor()` for a group that was made without a factor, or where the new one
@@ -129,8 +129,9 @@ set_learning_rate_factor <- function(optimizer, group, factor, ...) {
   invisible(optimizer)
 }
 
-#' As `check_optimizer()`, for what is done in training too, where `model$optimizer` may be Keras'
-#' own wrapper around an optimizer of ours
+#' Refuse what is not an optimizer of ours, nor Keras' own wrapper around one
+#'
+#' Under mixed_float16 `model$optimizer` is that wrapper.
 #' @noRd
 check_trained_by_ours <- function(given, call = rlang::caller_env()) {
   is_wrapper <- inherits(given$optimizer, keras_wrapper) && wraps_ours(given$optimizer)
@@ -147,7 +148,8 @@ format_group_count <- function(groups) {
 
 format_groups <- function(groups) {
   if (length(groups) > 0) {
-    c("groups of variables:", sprintf("  %d. %s", seq_along(groups), vapply(groups, format_group, "")))
+    numbered <- sprintf("  %d. %s", seq_along(groups), vapply(groups, format_group, ""))
+    c("groups of variables:", numbered)
   }
 }
 

@@ -17,9 +17,9 @@
 #' one. Any other layer counts as one, however many layers it is made of: a `Bidirectional`, say, or
 #' a block of a transformer.
 #'
-#' Frozen layers count, so that factors stay the same when they are unfrozen; what is frozen now gets
-#' no group. The groups are in the order of the layers, after those that the optimizer has. Groups
-#' that are set after this win over it.
+#' Frozen layers count, so that factors stay the same when they are unfrozen; what is frozen now
+#' gets no group. The groups are in the order of the layers, after those that the optimizer has.
+#' Groups that are set after this win over it.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()]. It is
 #'   changed.

@@ -27,8 +27,8 @@
 #'
 #' @section Comparing two:
 #' `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if class, settings, groups and state
-#' of two optimizers are equal, and else says in which of them they differ. Numbers \eqn{a} and \eqn{b}
-#' are equal if \eqn{|a - b| \le \tau |a|}{|a - b| <= tau * |a|} for the `tolerance`
+#' of two optimizers are equal, and else says in which of them they differ. Numbers \eqn{a} and
+#' \eqn{b} are equal if \eqn{|a - b| \le \tau |a|}{|a - b| <= tau * |a|} for the `tolerance`
 #' \eqn{\tau}{tau}; for arrays the mean of both sides is taken over the elements that differ. Two
 #' functions are equal if R's `identical()` says so. State that a file held and that waits for the
 #' variables counts as state. `expect_equal()` of testthat and `waldo::compare()` compare the same

@@ -71,7 +71,6 @@ test_that("print() fits the width and keeps the ends of paths", {
     rows[2, ]
     rows[c("path", "momentum")]
     rows[0, c("path", "groups")]
-    print(rows[4, ], width = 60)
   })
   expect_lte(max(nchar(format(rows))), 80)
   expect_identical(withVisible(print(rows[1, ]))$visible, FALSE)
