@@ -18,6 +18,7 @@ KINDS = {
     "build": "creating the state",
     "memory": "what a step takes beyond the state",
     "fit": "whole fit() of small models",
+    "additions": "what groups, statistics and skipping add",
     "growth": "time by the number of variables and of parameters",
 }
 

@@ -69,19 +69,21 @@ class Comparison:
         }
 
 
-def compare(times: Mapping[str, Sequence[float]]) -> dict[str, Comparison]:
-    """Each against `BASELINE`, round by round; `AGAIN` says what is no difference."""
+def compare(
+    times: Mapping[str, Sequence[float]], baseline: str = BASELINE, again: str = AGAIN
+) -> dict[str, Comparison]:
+    """Each against `baseline`, round by round; `again` says what is no difference."""
 
     def ratio(name: str) -> Interval:
-        return Interval.of([a / b for a, b in zip(times[BASELINE], times[name], strict=True)])
+        return Interval.of([a / b for a, b in zip(times[baseline], times[name], strict=True)])
 
-    again = ratio(AGAIN)
-    equals = Interval(min(again.low, 1), 1, max(again.high, 1))
+    twice = ratio(again)
+    equals = Interval(min(twice.low, 1), 1, max(twice.high, 1))
     return {
         name: Comparison(
             1000 * statistics.median(own),
             ratio(name),
-            "" if name in (BASELINE, AGAIN) else verdict(ratio(name), equals),
+            "" if name in (baseline, again) else verdict(ratio(name), equals),
         )
         for name, own in times.items()
     }

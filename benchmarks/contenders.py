@@ -69,16 +69,22 @@ def keras_like(cls: type) -> Maker:
 
     def make(workload: Workload, configuration: Configuration, mode: str) -> Contender:
         variables = [keras.Variable(w) for w in workload.weights()]
-        gradients = tensors(workload)
-        optimizer = cls(RATE, **configuration)
-        if mode == "jit":
-            return _jax(optimizer, variables, gradients)
-        return Contender(
-            _in_mode(mode, lambda: optimizer.apply(gradients, variables)),
-            lambda: [keras.ops.convert_to_numpy(v) for v in variables],
-        )
+        return optimizer_step(cls(RATE, **configuration), variables, workload, mode)
 
     return make
+
+
+def optimizer_step(
+    optimizer: Any, variables: list[Any], workload: Workload, mode: str
+) -> Contender:
+    """An update by an optimizer of Keras."""
+    gradients = tensors(workload)
+    if mode == "jit":
+        return _jax(optimizer, variables, gradients)
+    return Contender(
+        _in_mode(mode, lambda: optimizer.apply(gradients, variables)),
+        lambda: [keras.ops.convert_to_numpy(v) for v in variables],
+    )
 
 
 def _in_mode(mode: str, apply: Callable[[], Any]) -> Callable[[], Any]:

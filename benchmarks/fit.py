@@ -61,14 +61,12 @@ MODELS = {"mlp": mlp, "convnet": convnet}
 
 
 def rows(options: Options) -> Iterator[list[Row]]:
-    x, y = _data(max(1, round(STEPS * options.scale)))
+    x, y = data(max(1, round(STEPS * options.scale)))
     for model, make in MODELS.items():
         for configuration, chosen in CONFIGURED.items():
             if not options.wants(workload=model, configuration=configuration):
                 continue
-            models = {
-                name: _compiled(make, cls(RATE, **chosen)) for name, cls in OPTIMIZERS.items()
-            }
+            models = {name: compiled(make, cls(RATE, **chosen)) for name, cls in OPTIMIZERS.items()}
             for own in models.values():
                 _epoch(own, x[: COMPARED * BATCH], y[: COMPARED * BATCH])
             check_equal({name: own.get_weights() for name, own in models.items()}, TOLERANCE)
@@ -87,16 +85,14 @@ def _epoch(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
     model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
 
 
-def _compiled(
-    make: Callable[[], keras.Model], optimizer: keras.optimizers.Optimizer
-) -> keras.Model:
+def compiled(make: Callable[[], keras.Model], optimizer: keras.optimizers.Optimizer) -> keras.Model:
     keras.utils.set_random_seed(1)
     model = make()
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
 
-def _data(steps: int) -> tuple[np.ndarray, np.ndarray]:
+def data(steps: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(1)
     x = generator.standard_normal((steps * BATCH, 28, 28, 1), dtype="float32")
     return x, generator.integers(CLASSES, size=len(x))

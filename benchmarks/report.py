@@ -21,6 +21,7 @@ def markdown(folder: pathlib.Path) -> str:
         "fit": [whole_fit],
         "build": [building],
         "memory": [temporary_memory],
+        "additions": [adding],
         "growth": [growing],
     }
     found = {kind: read_all(folder, kind) for kind in sections}
@@ -120,6 +121,24 @@ def temporary_memory(files: Files) -> Iterator[str]:
         ),
     }
     yield from _table(columns, by_contender(files))
+
+
+def adding(files: Files) -> Iterator[str]:
+    yield "## What groups, statistics and skipping add"
+    yield ""
+    yield "The same step of kerasgd with and without: three groups with a factor each, every tenth"
+    yield "update measured, updates skipped where gradients are not finite. *Times as fast* is the"
+    yield "time without by that with."
+    yield ""
+    columns: Columns = {
+        **_names("mode", "workload", "added"),
+        "without, ms": lambda case: _number(case.rows["without"]["ms"]),
+        "with, ms": lambda case: _number(case.rows["with"]["ms"]),
+        "times as fast": lambda case: _ratio(case.rows["with"]),
+        "without twice": lambda case: _ratio(case.rows["without again"]),
+        "verdict": lambda case: case.rows["with"]["verdict"],
+    }
+    yield from _table(columns, by_case(files))
 
 
 def growing(files: Files) -> Iterator[str]:

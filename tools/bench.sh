@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Times an update beside Keras and its peers, and draws the results.
 # Usage: tools/bench.sh [BACKEND]... [KIND]... [option of python -m benchmarks]...
-# Backends (tensorflow jax torch) and kinds (measure build memory fit growth from-r) are all of them
+# Backends (tensorflow jax torch) and kinds (measure build memory fit additions growth from-r) are all of them
 # unless some are named. What is not measured again stays as it was. R is measured on TensorFlow.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
@@ -16,14 +16,14 @@ backends=() kinds=()
 while (($#)); do
   case $1 in
     tensorflow | jax | torch) backends+=("$1") ;;
-    measure | build | memory | fit | growth | from-r) kinds+=("$1") ;;
+    measure | build | memory | fit | additions | growth | from-r) kinds+=("$1") ;;
     -*) break ;;
-    *) die "\`$1\` is neither a backend (tensorflow jax torch) nor a kind (measure build memory fit growth from-r)" ;;
+    *) die "\`$1\` is neither a backend (tensorflow jax torch) nor a kind (measure build memory fit additions growth from-r)" ;;
   esac
   shift
 done
 ((${#backends[@]})) || backends=(tensorflow jax torch)
-((${#kinds[@]})) || kinds=(measure build memory fit growth from-r)
+((${#kinds[@]})) || kinds=(measure build memory fit additions growth from-r)
 results=benchmarks/results
 for ((i = 1; i < $#; i++)); do
   next=$((i + 1))

@@ -1,10 +1,10 @@
-"""The private parts of Keras that are used here, all of them, in one place.
+"""Private modules of Keras are imported here and nowhere else; a test holds that.
 
-Besides these, `sgd.py` keeps the attributes of the base class that Keras' own code reads:
-`_trainable_variables` and `_trainable_variables_indices` (by `stateless_apply()`),
+Private attributes are another matter. The optimizers keep those of their base class that Keras'
+own code reads: `_trainable_variables` and `_trainable_variables_indices` (by `stateless_apply()`),
 `_model_variables_moving_average` (by the callback `SwapEMAWeights`), `_iterations`,
-`_learning_rate`, and on TensorFlow `_distribution_strategy`. Tests hold the oldest and the newest
-supported Keras to that.
+`_learning_rate`, and on TensorFlow `_distribution_strategy`. The oldest and the newest supported
+Keras are tested.
 """
 
 from typing import Any

@@ -121,10 +121,9 @@ class Selection:
 
     def covers(self, variable: Any) -> bool:
         """Whether this variable is selected; by a predicate or in a layer once it is resolved."""
-        path = path_of(variable)
         return (
             id(variable) in self._ids
-            or any(re.search(pattern, path) for pattern in self.patterns)
+            or any(re.search(pattern, path_of(variable)) for pattern in self.patterns)
             or (self.rank_below is not None and len(variable.shape) < self.rank_below)
         )
 

@@ -106,7 +106,8 @@ def checked_list(
         ArgumentTypeError: it is not a list, or holds something else.
     """
     found = listed(variables, argument, requirement)
-    check_variables(found, argument, requirement)
+    # What was given, so that the error has it; of an iterator there is only the list.
+    check_variables(variables if isinstance(variables, list) else found, argument, requirement)
     return found
 
 

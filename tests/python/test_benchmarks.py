@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import pytest
 from benchmarks import floor, lines, memory, report
+from benchmarks.additions import ADDITIONS
 from benchmarks.comparison import AGAIN, BASELINE, OURS, Interval, compare, verdict
 from benchmarks.configurations import CONFIGURATIONS, RATE
-from benchmarks.contenders import CONTENDERS, MODES, keras_like
+from benchmarks.contenders import CONTENDERS, MODES, keras_like, optimizer_step
 from benchmarks.measure import started
 from benchmarks.numerics import check_equal
 from benchmarks.results import Results, read
@@ -19,6 +20,7 @@ from benchmarks.slope import slope
 from benchmarks.timing import Effort
 from benchmarks.workloads import Workload
 
+import kerasgd
 from kerasgd.reference import ReferenceSGD
 
 MODE = MODES[-1]
@@ -206,3 +208,34 @@ def test_report_shows_what_r_adds(tmp_path):
     assert "TensorFlow (one; R 4; load average 0.5)." in page
     assert "| `library(kerasgd)` | 6 [5, 7] |  |" in page
     assert "| `optimizer_sgd()` | 2.5 [2, 3] | 1.25 |" in page
+
+
+def test_report_shows_what_an_addition_costs(tmp_path):
+    numbers = {"low": 0.9, "high": 1.1, "verdict": "no difference", "load": 0.5}
+    Results(tmp_path / "additions-jax.json", {"versions": "jax 1"}).add(
+        [
+            {"case": ["jit", "few", "statistics"], "contender": name, "ms": ms, "ratio": ratio}
+            | numbers
+            for name, ms, ratio in [
+                ("without", 2.0, 1.0),
+                ("without again", 2.1, 0.95),
+                ("with", 2.5, 0.8),
+            ]
+        ]
+    )
+    page = report.markdown(tmp_path)
+    line = "| jax | jit | few | statistics | 2 | 2.5 | 0.80 [0.90, 1.10] | 0.95 [0.90, 1.10] |"
+    assert line in page
+
+
+@pytest.mark.parametrize("addition", ADDITIONS.values(), ids=ADDITIONS)
+def test_an_addition_can_be_measured(addition):
+    workload = Workload([(3,), (2, 2), (4,)])
+    variables = [keras.Variable(w) for w in workload.weights()]
+    before = workload.weights()
+    optimizer = kerasgd.SGD(0.1)
+    addition(optimizer, variables)
+    contender = optimizer_step(optimizer, variables, workload, MODES[0])
+    contender.step()
+    for old, new in zip(before, contender.weights(), strict=True):
+        assert not np.array_equal(old, new)

@@ -33,3 +33,8 @@ def test_every_module_is_named():
     known = {name for name in names if not name.startswith("_") and name != "py"}
     named = set(re.findall(r"`(?:\w+/)*([\w-]+)(?:\.py|\.csv|/)`", TEXT))
     assert known <= named, known - named
+
+
+def test_private_modules_of_keras_are_imported_in_one_file():
+    files = [path for path in PACKAGE.rglob("*.py") if "keras.src" in path.read_text("utf-8")]
+    assert files == [PACKAGE / "keras_internals.py"]

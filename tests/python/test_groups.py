@@ -302,6 +302,24 @@ def test_a_schedule_of_factors_is_called_with_t(options, window):  # contract 14
     assert fit(model, 4) == ([-1.5, -2.0] if window is None else [-0.5, -1.0])
 
 
+@pytest.mark.parametrize(
+    ("window", "steps", "is_frozen"),
+    # Factors are 0 at t = 0, 3, 6. With a window of 2 updates are at t = 1, 3, 5.
+    [(None, 1, True), (None, 2, False), (None, 4, True), (2, 4, True), (2, 5, True), (2, 6, False)],
+)
+def test_the_factor_of_the_last_update_decides_on_finalizing(window, steps, is_frozen):
+    # contract 14.3
+    (w,) = trained = variables("w")
+    optimizer = kerasgd.SGD(0.5, use_ema=True, gradient_accumulation_steps=window)
+    optimizer.set_group("w", learning_rate_factor=Thirds())
+    for _ in range(steps):
+        optimizer.apply(ones(1), trained)
+    average = optimizer.state().parameters[0].average
+    average.assign([7.0, 7.0])
+    optimizer.finalize_variable_values()
+    assert (numbers(w) != numbers(average)) is is_frozen
+
+
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])
 def test_a_schedule_of_bad_factors_is_refused_in_eager_code(bad):  # contract 2.8
     class Bad(keras.optimizers.schedules.LearningRateSchedule):
@@ -351,14 +369,15 @@ def test_an_update_step_of_a_subclass_gets_rate_and_momentum_of_the_group(way): 
             super().update_step(gradient, variable, learning_rate)
 
     trained = variables("a", "b", "c")
-    optimizer = Recorded(0.5, momentum=0.5).set_group("a", learning_rate_factor=0.5, momentum=0)
+    optimizer = Recorded(0.5, momentum=0.5)
+    optimizer.set_group("a", learning_rate_factor=0.5, momentum=0.25)
     optimizer.set_group("c", learning_rate_factor=0)
     optimizer.build(trained)
     for _ in range(2):
         WAYS_TO_STEP[way](optimizer, trained, ones(3))
     assert list(map(numbers, optimizer.rates)) == [0.25, 0.5, 0.0]  # c: never called
-    # b: 1 - 0.5 - (0.25 + 0.5)
-    assert [numbers(v)[0] for v in trained] == [0.5, -0.25, 1.0]
+    # a: 1 - 0.25 - (0.0625 + 0.25); b: 1 - 0.5 - (0.25 + 0.5)
+    assert [numbers(v)[0] for v in trained] == [0.4375, -0.25, 1.0]
 
 
 @pytest.mark.parametrize("way", WAYS_TO_STEP)

@@ -108,3 +108,19 @@ def test_training_continues_from_a_file_after_an_interrupt(tmp_path):  # contrac
     assert int(model.optimizer.iterations) == 1
     model.fit(ONE, ONE, verbose=0)
     assert weight(model) == pytest.approx((-1 + -2) / 2)  # finalized
+
+
+@pytest.mark.parametrize("rate", [1.0, keras.optimizers.schedules.CosineDecay(1.0, 10)])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_settings_are_known_after_an_interrupt(rate, loaded):  # contract 14.8
+    optimizer = kerasgd.SGD(rate).set_group("kernel", learning_rate_factor=0.5)
+    model = model_of_one_weight(optimizer, steps_per_execution=STEPS_PER_EXECUTION)
+    model.fit(ONE, ONE, verbose=0)
+    if loaded:
+        store = {}
+        optimizer.save_own_variables(store)
+        optimizer.load_own_variables({**store, "group_factor:0": np.array(0.1, "float32")})
+    else:
+        optimizer.set_learning_rate_factor(0, 0.1)
+    (group,) = interrupt(model).optimizer.update().groups
+    assert group.learning_rate_factor == 0.1

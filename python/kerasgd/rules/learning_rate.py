@@ -40,8 +40,9 @@ def of_schedule(
 
 def of_group(rate: Tensor, factor: Tensor) -> Tensor:
     """The rate of a group: ``learning_rate * learning_rate_factor`` (contract 14.3)."""
-    if keras.ops.is_tensor(rate):  # and not a number, as in eager code
-        factor = scalar(factor, rate.dtype)  # a schedule may have another dtype than a variable
+    # The rate may be a number in eager code, and a schedule may give one, or have another dtype.
+    if keras.ops.is_tensor(rate) and getattr(factor, "dtype", None) != rate.dtype:
+        factor = scalar(factor, rate.dtype)
     return rate * factor
 
 

@@ -1,5 +1,6 @@
 """A damaged value in a file is refused, and changes nothing (contract 9.4a, 12.7)."""
 
+import keras
 import numpy as np
 import pytest
 from conftest import numbers
@@ -34,6 +35,28 @@ VALUES = {
 def test_a_damaged_value_is_refused(damage, file):
     rewritten(file, VALUES[damage])
     refused(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("group_factor:0", np.array(-1, "float32")),
+        ("group_factor:0", np.array(np.nan, "float32")),
+        ("group_factor:0", np.array(1)),
+        ("group_factor:0", np.ones(1, "float32")),
+        ("group_factor:0", np.array("a")),
+        ("group_factor:x", np.array(1, "float32")),
+        ("group_factor:-1", np.array(1, "float32")),
+        ("group_factor:", np.array(1, "float32")),
+    ],
+)
+def test_a_damaged_factor_is_refused(name, value):  # contract 14.8
+    optimizer, store = kerasgd.SGD(), {}
+    optimizer.set_group("a", learning_rate_factor=0.5).build([keras.Variable([1.0], name="a")])
+    optimizer.save_own_variables(store)
+    with pytest.raises(kerasgd.StateError, match="This state is damaged"):
+        optimizer.load_own_variables({**store, name: value})
+    assert optimizer.groups[0].learning_rate_factor == 0.5
 
 
 def damaged_store(store, generator):

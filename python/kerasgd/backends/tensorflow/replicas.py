@@ -183,6 +183,7 @@ def _on_device(
         statistics=(
             state.statistics and _localised(state.statistics, local, tuple(vars(state.statistics)))
         ),
+        own=[local(variable) for variable in state.own],
     )
 
 

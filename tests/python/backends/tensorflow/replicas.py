@@ -21,7 +21,12 @@ tf.config.set_logical_device_configuration(
 import keras  # noqa: E402
 
 import kerasgd  # noqa: E402
-from kerasgd.reference import ReferenceLossScale, ReferenceSGD, SparseRows  # noqa: E402
+from kerasgd.reference import (  # noqa: E402
+    ReferenceGroup,
+    ReferenceLossScale,
+    ReferenceSGD,
+    SparseRows,
+)
 
 STRATEGIES = {
     "two replicas": lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
@@ -49,9 +54,16 @@ CONFIGURATIONS = {
         "gradient_accumulation_steps": 2,
     },
     "function": {"learning_rate": "function"},
+    "groups": {"momentum": 0.9, "use_ema": True, "ema_overwrite_frequency": 3},
+    "frozen group": {"momentum": 0.9, "weight_decay": 0.1, "global_clipnorm": 0.5},
+}
+# Of the variables that are matrices.
+GROUPS = {
+    "groups": {"learning_rate_factor": 0.5, "momentum": 0.5, "weight_decay": 0.1},
+    "frozen group": {"learning_rate_factor": 0.0},
 }
 SAME = ["plain", "momentum, global_clipnorm", "average under accumulation"]
-DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function"]
+DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function", "groups"]
 
 
 class Rates:
@@ -75,11 +87,15 @@ def arguments_of(name):
 
 def subject(name, dynamic):
     optimizer = kerasgd.SGD(**arguments_of(name))
+    if name in GROUPS:
+        optimizer.set_group(lambda variable: len(variable.shape) == 2, **GROUPS[name])
     return kerasgd.LossScaleOptimizer(optimizer, 4.0, 3) if dynamic else optimizer
 
 
 def judge(name, dynamic, weights):
-    reference = ReferenceSGD(**arguments_of(name)).build(weights)
+    matrices = {i for i, w in enumerate(weights) if w.ndim == 2}
+    groups = [ReferenceGroup(matrices, **GROUPS[name])] if name in GROUPS else []
+    reference = ReferenceSGD(**arguments_of(name)).build(weights, groups=groups)
     return ReferenceLossScale(reference, 4.0, 3) if dynamic else reference
 
 

@@ -16,6 +16,7 @@ import torch
 from kerasgd.backends.torch import choice, kernels
 from kerasgd.backends.torch.choice import Implementation, Mode
 from kerasgd.backends.torch.kernels import Batch
+from kerasgd.reference import ReferenceGroup, ReferenceSGD
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
@@ -95,3 +96,40 @@ def test_updates_of_tensors_that_are_not_contiguous():
     gradient = torch.arange(6.0).reshape(3, 2).T
     update([weights], [velocity], [gradient], 0.5, 0.5, True)
     np.testing.assert_array_equal(weights.numpy(), -0.75 * gradient.numpy())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"momentum": 0.9}, {"weight_decay": 0.1}, {"momentum": 0.9, "clipvalue": 1.0}],
+    ids=["momentum", "decay", "clip"],
+)
+def test_each_group_takes_one_call_of_the_kernel(monkeypatch, arguments):  # contract 14.12
+    calls = []
+
+    def counted(weights, *rest, **settings):
+        calls.append(len(weights))
+        torch._fused_sgd_(weights, *rest, **settings)
+
+    monkeypatch.setattr(kernels, "_fused", counted)
+    variables = [keras.Variable(w, dtype="float32", name=f"w{i}") for i, w in enumerate(draws(0))]
+    optimizer = kerasgd.SGD(0.1, **arguments)
+    optimizer.set_group("[01]$", learning_rate_factor=0.5).set_group("2$", learning_rate_factor=2)
+    optimizer.set_group("3$", learning_rate_factor=0)
+    optimizer.apply([torch.as_tensor(g).float() for g in draws(1)], variables)
+    assert sorted(calls) == [1, 2, 2]  # two of no group, and none of the last one
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
+@pytest.mark.filterwarnings("ignore:.*momentum")
+def test_large_tensors_of_groups_are_those_of_the_reference(all_are_large, arguments):
+    # contract 14.3: pieces of variables are in the groups of these
+    variables = [keras.Variable(w, dtype="float32", name=f"w{i}") for i, w in enumerate(draws(0))]
+    optimizer, sgd = kerasgd.SGD(0.1, **arguments), ReferenceSGD(0.1, **arguments)
+    optimizer.set_group("[345]", learning_rate_factor=0.5, weight_decay=0.3)
+    optimizer.set_group("5", momentum=0.5).set_group("4", learning_rate_factor=0)
+    slow = ReferenceGroup({3, 4, 5}, 0.5, weight_decay=0.3)
+    sgd.build(draws(0), groups=[slow, ReferenceGroup({5}, momentum=0.5), ReferenceGroup({4}, 0.0)])
+    for t in range(STEPS):
+        optimizer.apply([torch.as_tensor(g).float() for g in draws(t + 1)], variables)
+        sgd.step(draws(t + 1))
+    assert_close(variables, sgd.weights, "float32")
