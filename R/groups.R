@@ -16,8 +16,8 @@
 #'
 #' * Whatever sets the rate of the optimizer acts on all groups alike: a schedule, a function,
 #'   `optimizer$learning_rate <- 0.01`, and callbacks such as `ReduceLROnPlateau`.
-#' * With a factor of 0 the variable and its velocity stay as they are: no decay, no constraint, no
-#'   averaging.
+#' * With a factor of 0 the variable and its velocity stay as they are: no decay, no constraint, and
+#'   no average is written into the variable.
 #' * A variable may be in several groups. Each setting comes from the last group that gives it; what
 #'   no group gives is that of the optimizer. [exclude_from_weight_decay()] wins over groups.
 #' * Clips see the gradients before any group acts: `global_clipnorm` is over all variables.
@@ -60,7 +60,7 @@
 #' @source
 #' Howard, J. and Ruder, S. (2018). Universal language model fine-tuning for text classification.
 #' *Annual Meeting of the Association for Computational Linguistics*. Section 3.2 has rates for each
-#' layer (discriminative fine-tuning), and gradual unfreezing.
+#' layer (discriminative fine-tuning), section 3.3 gradual unfreezing.
 #'
 #' @seealso [variable_groups()] shows what groups make of each variable; [layer_decay()] makes a
 #'   group of each layer; `vignette("fine-tuning")`.

@@ -73,7 +73,8 @@ test_that("print() fits the width and keeps the ends of paths", {
     rows[0, c("path", "groups")]
   })
   expect_lte(max(nchar(format(rows))), 80)
-  expect_identical(withVisible(print(rows[1, ]))$visible, FALSE)
+  expect_output(result <- withVisible(print(rows[1, ])), "a_kernel")
+  expect_identical(result, list(value = rows[1, ], visible = FALSE))
 })
 
 test_that("it validates its inputs", {
