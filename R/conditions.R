@@ -353,7 +353,8 @@ r_words <- list(
   "{statistics_callback}" = "`callback_statistics()`",
   "{stop_callback}" = "`callback_stop_on_nonfinite()`",
   "{track_statistics}" = "`track_statistics(optimizer)`",
-  "{skip_nonfinite}" = "`skip_nonfinite(optimizer)`"
+  "{skip_nonfinite}" = "`skip_nonfinite(optimizer)`",
+  "{first}" = "1"
 )
 
 #' Add a full stop, unless a quotation at the end has one or spans several lines

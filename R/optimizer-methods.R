@@ -11,9 +11,9 @@
 #'   many steps the optimizer has done, the learning rate now, and what it measures and skips (see
 #'   [track_statistics()] and [skip_nonfinite()]).
 #' * `summary(optimizer)` shows all settings and the state: steps and updates, how much memory the
-#'   arrays beside the weights take, averages, what is excluded from weight decay, and the scale of
-#'   [optimizer_loss_scale()] with the finite steps that it takes until it doubles. It returns them
-#'   as a list.
+#'   arrays beside the weights take, averages, what is excluded from weight decay, the groups of
+#'   [set_group()], and the scale of [optimizer_loss_scale()] with the finite steps that it takes
+#'   until it doubles. It returns them as a list.
 #' * `as.list(optimizer)` gives the settings, by the names of the arguments of [optimizer_sgd()]. A
 #'   learning-rate schedule is there as the object.
 #' * `optimizer$` followed by the Tab key completes the names of settings and methods.
@@ -27,9 +27,9 @@
 #' After `readRDS()` or `load()`, `print()` and `str()` say in one line what the object was.
 #'
 #' @section Comparing two:
-#' `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if class, settings and state of two
-#' optimizers are equal, and else says in which of them they differ. Numbers \eqn{a} and \eqn{b}
-#' are equal if \eqn{|a - b| \le \tau |a|}{|a - b| <= tau * |a|} for the `tolerance`
+#' `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if class, settings, groups and state
+#' of two optimizers are equal, and else says in which of them they differ. Numbers \eqn{a} and
+#' \eqn{b} are equal if \eqn{|a - b| \le \tau |a|}{|a - b| <= tau * |a|} for the `tolerance`
 #' \eqn{\tau}{tau}; for arrays the mean of both sides is taken over the elements that differ. Two
 #' functions are equal if R's `identical()` says so. State that a file held and that waits for the
 #' variables counts as state. `expect_equal()` of testthat and `waldo::compare()` compare the same
@@ -37,7 +37,8 @@
 #'
 #' @section Changing it:
 #' * `update(optimizer, learning_rate = 0.1, ...)` returns a new optimizer with the same settings
-#'   but those that are given, which are checked as by [optimizer_sgd()]. It starts without state;
+#'   but those that are given, which are checked as by [optimizer_sgd()]. It has the groups and the
+#'   exclusions from weight decay of `optimizer`, and starts without state;
 #'   with `keep_state = TRUE` it continues where `optimizer` is, with its step count, velocities and
 #'   averages. What the new settings leave no place for is left out with a warning.
 #'   Of [optimizer_loss_scale()] the inner optimizer is new as well, and takes its own settings.
@@ -61,8 +62,9 @@
 #' @section Its methods:
 #' The methods that Keras documents, `optimizer$apply()`, `$apply_gradients()`, `$build()`,
 #' `$exclude_from_weight_decay()`, `$finalize_variable_values()`, `$get_config()` and
-#' `$swap_ema_weights()`, are called in R as in Python, and so are `$track_statistics()` and
-#' `$skip_nonfinite()`. Their errors and warnings are those of this package.
+#' `$swap_ema_weights()`, are called in R as in Python, and so are `$track_statistics()`,
+#' `$skip_nonfinite()`, `$set_group()` and `$set_learning_rate_factor()`, which counts groups from 0.
+#' Their errors and warnings are those of this package.
 #'
 #' @section Errors:
 #' * `kerasgd_argument_error`: an argument of `update()`, or a learning rate, is refused; see
@@ -134,7 +136,10 @@ format_optimizer <- function(x, ...) {
     sprintf("<%s> %s", class(x)[[1]], py_get(x, "name")),
     format_settings(call_python("r.inspection.changed_settings", list(optimizer = x))),
     if (!identical(x, inner)) paste0("  ", format(inner)),
-    if (identical(x, inner)) paste0("  ", format_watched(optimizer_facts(inner)))
+    if (identical(x, inner)) {
+      facts <- optimizer_facts(inner)
+      paste0("  ", c(format_watched(facts), format_group_count(facts$groups)))
+    }
   )
 }
 
@@ -296,6 +301,7 @@ format_state <- function(state) {
     sprintf("averages of the weights: %s", if (state$use_ema) "on" else "off"),
     format_scale(state),
     format_exclusions(state),
+    format_groups(state$groups),
     format_left_out(state)
   )
 }
@@ -319,6 +325,9 @@ format_exclusions <- function(state) {
   c(
     if (length(patterns) > 0) {
       paste("excluded from weight decay by name:", paste(patterns, collapse = ", "))
+    },
+    if (!is.null(state$rank_below)) {
+      sprintf("excluded from weight decay: fewer than %s dimensions", count(state$rank_below))
     },
     if (length(variables) > 0) {
       c("excluded from weight decay:", paste0("  ", shortened(variables, 10)))
@@ -347,7 +356,9 @@ compare_optimizers <- function(target, current, ..., tolerance = sqrt(.Machine$d
     compare_settings(target, current, tolerance),
     compare_state(target, current, tolerance)
   )
-  if (!identical(target, inner_optimizer(target))) {
+  if (identical(target, inner_optimizer(target))) {
+    differences <- c(differences, compare_groups(target, current, tolerance))
+  } else {
     inner <- all.equal(inner_optimizer(target), inner_optimizer(current), tolerance = tolerance)
     differences <- c(differences, if (!isTRUE(inner)) inner)
   }
@@ -414,12 +425,12 @@ proxy_of_optimizer <- function(x, path = "x") {
 values_of_optimizer <- function(x, call = rlang::caller_env()) {
   facts <- optimizer_facts(x, call = call)
   exclusions <- lapply(facts[c("patterns", "excluded")], function(x) sort(as.character(x)))
+  exclusions$rank_below <- facts$rank_below
   list(
     class = class(x)[[1]],
     settings = lapply(as.list(x), plain_value, call = call),
-    state = c(
-      exclusions, watched_settings(facts), state_arrays(x, call = call)
-    )
+    groups = lapply(facts$groups, values_of_group, call = call),
+    state = c(exclusions, watched_settings(facts), state_arrays(x, call = call))
   )
 }
 
@@ -524,7 +535,8 @@ is_our_class <- function(x) class(x)[[1]] %in% c(our_classes, keras_wrapper)
 # Keras' and ours; their errors and warnings become conditions of this package
 documented_methods <- c(
   "apply", "apply_gradients", "build", "exclude_from_weight_decay", "finalize_variable_values",
-  "get_config", "skip_nonfinite", "swap_ema_weights", "track_statistics"
+  "get_config", "set_group", "set_learning_rate_factor", "skip_nonfinite", "swap_ema_weights",
+  "track_statistics"
 )
 
 get_from_optimizer <- function(x, name) {

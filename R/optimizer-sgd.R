@@ -125,8 +125,8 @@
 #' regularization. *International Conference on Learning Representations*.
 #'
 #' @seealso [learning_rate_schedules], [optimizer_loss_scale()], [optimizer_methods],
-#'   [save_optimizer()]; [install_kerasgd()] to install Keras, [kerasgd_sitrep()] to see what is
-#'   installed.
+#'   [save_optimizer()]; [set_group()] for rates of single layers; [install_kerasgd()] to install
+#'   Keras, [kerasgd_sitrep()] to see what is installed.
 #' @concept SGD
 #' @concept gradient descent
 #' @concept momentum

@@ -252,14 +252,14 @@ def learning_rate_factor() -> ArgumentRule[object]:
     return ArgumentRule(f"{NOT_NEGATIVE.requirement}, or a learning-rate schedule", convert)
 
 
-def index_below(count: int, requirement: str) -> ArgumentRule[int]:
-    """The number of one of `count` things, from 0."""
+def number_between(first: int, last: int, requirement: str) -> ArgumentRule[int]:
+    """The number of one of several things."""
 
     def convert(value: object) -> int:
-        index = as_number(value)
-        if not 0 <= index < count or index != int(index):
+        number = as_number(value)
+        if not first <= number <= last or number != int(number):
             raise ValueError
-        return int(index)
+        return int(number)
 
     return ArgumentRule(requirement, convert)
 

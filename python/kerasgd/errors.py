@@ -25,6 +25,8 @@ _words = {
     "{skip_nonfinite}": "`optimizer.skip_nonfinite()`",
     "{rate_callback}": "`kerasgd.callbacks.LearningRateFunction`",
     "{function_schedule}": "`kerasgd.schedules.Table.of_function()`",
+    # The number of the first of several things
+    "{first}": "0",
 }
 
 
@@ -206,6 +208,11 @@ def in_words(template: str) -> str:
     for mark, word in _words.items():
         template = template.replace(mark, word)
     return template
+
+
+def number_of(index: int) -> str:
+    """The number of the element at this index, as the user's language counts."""
+    return str(index + int(_words["{first}"]))
 
 
 def with_full_stop(sentence: str) -> str:

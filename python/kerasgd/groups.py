@@ -306,13 +306,19 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def find(groups: Sequence[Group], which: Any) -> Group:
-    """A group by its number from 0, or by the pattern that selects it.
+def find(groups: Sequence[Group], which: Any, first: int = 0) -> Group:
+    """A group by its number, or by the pattern that selects it.
+
+    Args:
+        groups: the groups of an optimizer.
+        which: the number or the pattern.
+        first: the number of the first group, which is 1 for R.
 
     Raises:
         ArgumentError: there is no such group.
     """
-    numbers = f"a number from 0 to {len(groups) - 1}" if len(groups) > 1 else "0"
+    last = first + len(groups) - 1
+    numbers = f"a number from {first} to {last}" if last > first else str(first)
     requirement = f"the number of a group, {numbers}, or the pattern that selects it"
     if not groups:
         raise StateError("There are no groups. `set_group()` makes them, before the first step.")
@@ -322,8 +328,9 @@ def find(groups: Sequence[Group], which: Any) -> Group:
             return found[0]
         hint = "More than one group has this pattern: give the number." if found else None
         raise ArgumentValueError("group", requirement, which, hint)
-    index = arguments.check("group", which, arguments.index_below(len(groups), requirement))
-    return groups[index]  # type: ignore[call-overload, no-any-return]
+    rule = arguments.number_between(first, last, requirement)
+    number: Any = arguments.check("group", which, rule)
+    return groups[int(number) - first]
 
 
 # -- what holds for a variable -----------------------------------------------------------------

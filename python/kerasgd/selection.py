@@ -17,8 +17,8 @@ from kerasgd.errors import (
     Described,
     Element,
     StateError,
-    describe,
 )
+from kerasgd.functions import describe_result
 from kerasgd.variables import checked_list, find_path, path_of
 
 PATTERNS = "regular expressions, or {null}"
@@ -166,10 +166,11 @@ class Selection:
             try:
                 answer = self.predicate(variable)
             except Exception as error:
-                fails = Described(f"one that fails for `{path_of(variable)}`: {error}")
+                fails = Described(f"one that fails for `{path_of(variable)}`: {str(error).strip()}")
                 raise ArgumentValueError(self.caller.variables, requirement, fails) from error
             if not isinstance(answer, bool | np.bool_):
-                other = Described(f"one that returns {describe(answer)} for `{path_of(variable)}`")
+                words = describe_result(self.predicate, answer)
+                other = Described(f"one that returns {words} for `{path_of(variable)}`")
                 raise ArgumentValueError(self.caller.variables, requirement, other)
             if answer:
                 chosen.append(variable)

@@ -33,6 +33,12 @@ def test_messages_use_python_words_by_default():
         kerasgd.LossScaleOptimizer(1)
 
 
+def test_python_counts_from_0_and_another_language_as_it_says(r_words):
+    assert [errors.number_of(index) for index in (0, 2)] == ["0", "2"]
+    errors.speak({"{first}": "1"})
+    assert [errors.number_of(index) for index in (0, 2)] == ["1", "3"]
+
+
 @pytest.mark.parametrize(
     ("quoted", "ended"),
     [("no", "no."), ("no.", "no."), ("why?", "why?"), ("a\nb", "a\nb"), ("no \n", "no.")],

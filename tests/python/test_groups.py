@@ -254,6 +254,17 @@ def test_a_frozen_variable_counts_as_one_without_average_changes(way):
     assert numbers(w)[0] == 0.0
 
 
+def test_groups_can_be_counted_from_1():
+    optimizer = kerasgd.SGD().set_group("a", momentum=0.5).set_group("b", momentum=0.5)
+    first, second = optimizer.groups
+    assert groups.find(optimizer.groups, 1, first=1) is first
+    assert groups.find(optimizer.groups, 2.0, first=1) is second
+    with pytest.raises(kerasgd.ArgumentValueError, match=r"from 1 to 2, .* not 0"):
+        groups.find(optimizer.groups, 0, first=1)
+    with pytest.raises(kerasgd.ArgumentValueError, match=r"from 1 to 2, .* not 3"):
+        groups.find(optimizer.groups, 3, first=1)
+
+
 class Overwritten(keras.Variable):
     overwrite_with_gradient = True
 

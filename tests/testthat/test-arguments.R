@@ -83,7 +83,7 @@ test_that("every name in the table of hints leads to its argument", {
   hints <- argument_hints()
   names_of <- function(constructor) setdiff(names(formals(constructor)), "...")
   constructors <- mget(
-    c("optimizer_sgd", ls("package:kerasgd", pattern = "^learning_rate_schedule_")),
+    c("optimizer_sgd", "set_group", ls("package:kerasgd", pattern = "^learning_rate_schedule_")),
     envir = asNamespace("kerasgd")
   )
   expect_setequal(setdiff(hints$meant, unlist(lapply(constructors, names_of))), character())

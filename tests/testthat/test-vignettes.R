@@ -70,6 +70,20 @@ test_that("the pictures of a training show what the text says, on this backend",
   expect_match(seen$message, "not finite in 1 update, the last one at epoch 1, batch [0-9]+, ")
 })
 
+test_that("fine-tuning freezes exactly, and both ways to unfreeze are one training", {
+  skip_on_cran()
+  skip_if_not_installed("knitr")
+  skip_if_no_keras()
+  tuned <- run_vignette("fine-tuning.Rmd")
+  # contract 14.3
+  expect_identical(tuned$frozen$get_layer("base")$get_weights(), tuned$pretrained)
+  # contract 14.7
+  expect_equal(tuned$weights_of(tuned$by_hand), tuned$weights_of(tuned$by_schedule))
+  # what its last words say
+  expect_gt(tuned$accuracies[["base frozen"]], tuned$accuracies[["full rate"]])
+  expect_gt(tuned$accuracies[["base frozen"]], tuned$accuracies[["without pretraining"]])
+})
+
 test_that("the record of the contract has every clause, and ours holds them all", {
   skip_if_no_keras()
   recorded <- read.csv(vignette_file("conformance.csv"), colClasses = "character")

@@ -33,6 +33,39 @@ test_that("patterns and variables are left out of decay", {
   }
 })
 
+test_that("layers, and variables of a low rank, are left out of decay", {
+  # contract 14.1, 14.11
+  skip_if_no_keras()
+  keras <- reticulate::import("keras")
+  layer <- keras$layers$Dense(1L, kernel_initializer = "ones", bias_initializer = "ones")
+  layer$build(list(NULL, 1L))
+  variables <- function() {
+    layer$set_weights(list(matrix(1), array(1)))
+    list(layer$kernel, layer$bias, variable("other"))
+  }
+  after <- function(...) {
+    optimizer <- exclude_from_weight_decay(decaying(), ...)
+    variables <- variables()
+    zeros <- lapply(variables, function(v) keras$ops$zeros_like(v))
+    optimizer$apply(zeros, variables)
+    vapply(variables, as.double, 0)
+  }
+  expect_identical(after(var_list = layer), c(1, 1, 0.75))
+  expect_identical(after(rank_below = 2), c(0.75, 1, 1))
+  expect_identical(after(rank_below = 1L), c(0.75, 0.75, 1))
+  expect_identical(after("kernel", rank_below = 1), c(1, 0.75, 1))
+  expect_identical(after("kernel", rank_below = NULL), c(1, 0.75, 0.75))
+
+  by_rank <- exclude_from_weight_decay(decaying(), rank_below = 2)
+  by_layer <- exclude_from_weight_decay(decaying(), var_list = layer)
+  expect_identical(
+    tail(format(summary(by_rank)), 1), "  excluded from weight decay: fewer than 2 dimensions"
+  )
+  expect_length(summary(by_layer)$state$excluded, 2)
+  expect_identical(all.equal(by_rank, by_layer), "weight decay exclusions differ")
+  expect_true(all.equal(by_rank, update(by_rank)))
+})
+
 test_that("a second call replaces the first", {
   # contract 3.2
   skip_if_no_keras()
@@ -92,6 +125,7 @@ test_that("summary() does not list hundreds of variables", {
 test_that("it validates its inputs", {
   # contract 12
   skip_if_no_keras()
+  withr::local_options(warnPartialMatchArgs = FALSE) # R's own
   optimizer <- decaying()
   built <- decaying()
   built$build(list(variable("kernel")))
@@ -107,6 +141,11 @@ test_that("it validates its inputs", {
     exclude_from_weight_decay(optimizer, var_list = "bias")
     exclude_from_weight_decay(optimizer, var_list = list(1))
     exclude_from_weight_decay(optimizer, var_nmes = "bias")
+    exclude_from_weight_decay(optimizer, rank_below = 0)
+    exclude_from_weight_decay(optimizer, rank_below = NA)
+    exclude_from_weight_decay(optimizer, rank_below = 1.5)
+    exclude_from_weight_decay(optimizer, rank_below = "2")
+    exclude_from_weight_decay(optimizer, rank = 2)
     exclude_from_weight_decay(built, "bias")
   })
   expect_identical(as.character(summary(optimizer)$state$patterns), character())

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd.errors import KerasgdWarning, StateError, in_words
+from kerasgd.errors import KerasgdWarning, StateError, in_words, number_of
 from kerasgd.files import matching, saved
 from kerasgd.files.matching import Described, Pairing
 from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
@@ -434,7 +434,7 @@ def _of_lost_factors(optimizer: Any, state: SavedState) -> list[str]:
     if not numbers:
         return []
     groups = "group" if len(numbers) == 1 else "groups"
-    named = ", ".join(map(str, numbers))
+    named = ", ".join(map(number_of, numbers))
     return [f"the `learning_rate_factor` of {groups} {named}, which `{optimizer.name}` lacks"]
 
 

@@ -18,7 +18,9 @@ from keras.optimizers import LossScaleOptimizer as Wrapper
 
 from kerasgd import arguments, watching
 from kerasgd.files import state as saved_state
+from kerasgd.files.saved import GROUP_FACTOR
 from kerasgd.from_keras import from_keras
+from kerasgd.groups import Group
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.r import transfer
 from kerasgd.rules.learning_rate import Schedule
@@ -71,6 +73,8 @@ def facts(optimizer: SGD | Wrapper) -> dict[str, Any]:
         "swapped": optimizer._swapped is not None,
         "patterns": list(optimizer._exclusions.patterns),
         "excluded": _excluded(optimizer),
+        "rank_below": optimizer._exclusions.rank_below,
+        "groups": [_group(group, optimizer) for group in optimizer.groups],
         "left_out": list(optimizer._left_out),
         "statistics": _statistics(optimizer),
         "skipping": _skipping(optimizer),
@@ -101,8 +105,24 @@ def _skipping(optimizer: SGD) -> dict[str, float] | None:
 def _excluded(optimizer: SGD) -> list[str]:
     """The paths of the variables that weight decay leaves alone, as far as they are known."""
     exclusions = optimizer._exclusions
-    known = optimizer._trainable_variables if optimizer.built else exclusions.variables
-    return [path_of(v) for v in known if exclusions.covers(v)]
+    if not optimizer.built:
+        return exclusions.paths()
+    return [path_of(v) for v in optimizer._trainable_variables if exclusions.covers(v)]
+
+
+def _group(group: Group, optimizer: SGD) -> dict[str, Any]:
+    """How a group was selected, and the settings that it gives its variables."""
+    selection = group.selection
+    trained = optimizer._trainable_variables if optimizer.built else []
+    return {
+        "patterns": list(selection.patterns),
+        "layers": [layer.name for layer in selection.layers],
+        "function": selection.predicate,
+        "variables": selection.paths(),
+        # None where it is not known yet
+        "size": float(sum(map(selection.covers, trained))) if optimizer.built else None,
+        "settings": group.settings(),
+    }
 
 
 def _scale(optimizer: Wrapper) -> dict[str, float]:
@@ -175,9 +195,9 @@ def differing_settings(one: SGD | Wrapper, other: SGD | Wrapper, tolerance: floa
     return names
 
 
-def _exclusions(optimizer: SGD) -> tuple[list[str], list[str]]:
+def _exclusions(optimizer: SGD) -> tuple[list[str], list[str], int | None]:
     exclusions = optimizer._exclusions
-    return sorted(exclusions.patterns), exclusions.paths()
+    return sorted(exclusions.patterns), exclusions.paths(), exclusions.rank_below
 
 
 def same(one: Any, other: Any, tolerance: float = 0.0) -> bool:
@@ -227,8 +247,12 @@ def _values(optimizer: SGD | Wrapper) -> dict[str, Any]:
     else:
         roles = ("dynamic_scale", "step_counter") if optimizer.built else ()
         held = {role: value_of(getattr(optimizer, role), optimizer) for role in roles}
-    # The rate is a setting; its variable means nothing when the rate is a schedule.
-    return {role: array for role, array in held.items() if role not in saved_state.RATE}
+    # Rate and factors are settings; the rate's variable means nothing when the rate is a schedule.
+    return {
+        role: array
+        for role, array in held.items()
+        if role not in saved_state.RATE and not role.startswith(GROUP_FACTOR)
+    }
 
 
 def _as_array(variable: Any) -> Any:

@@ -8,13 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasgd import arguments, gradients, limits, schedules
+from kerasgd import arguments, gradients, groups, limits, schedules
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
 from kerasgd.files import snapshot
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.r import transfer
 from kerasgd.rules import precision
 from kerasgd.sgd import SGD
+from kerasgd.variable_groups import variable_groups as rows_of_variables
 from kerasgd.variables import check_variables, is_variable, path_of
 
 Optimizer = SGD | LossScaleOptimizer
@@ -48,11 +49,35 @@ def table(data: bytes, name: str) -> schedules.Table:
     return schedules.Table(tuple(rates.tolist()), name=name)
 
 
-def exclude_from_weight_decay(optimizer: Optimizer, var_names: Any, var_list: Any) -> None:
+def exclude_from_weight_decay(
+    optimizer: Optimizer, var_names: Any, var_list: Any, rank_below: Any
+) -> None:
     """`exclude_from_weight_decay()`, where one variable stands for a list of it."""
-    if hasattr(var_list, "shape"):
-        var_list = [var_list]
-    optimizer.exclude_from_weight_decay(var_list, var_names)
+    optimizer.exclude_from_weight_decay(_listed(var_list), var_names, rank_below)
+
+
+def set_group(optimizer: Optimizer, select: Any, **settings: Any) -> None:
+    """`set_group()`, where one variable stands for a list of it."""
+    optimizer.set_group(_listed(select), **settings)
+
+
+def set_learning_rate_factor(optimizer: Optimizer, group: Any, factor: Any) -> None:
+    """`set_learning_rate_factor()`, with groups that are counted from 1.
+
+    Raises:
+        ArgumentError: there is no such group, or the factor is something else.
+        StateError: the factor could not act.
+    """
+    groups.find(optimizer.groups, group, first=1).set_factor(factor, "factor")
+
+
+def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
+    """`variable_groups()`, where one variable stands for a list of it."""
+    return rows_of_variables(optimizer, _listed(model))
+
+
+def _listed(value: Any) -> Any:
+    return [value] if is_variable(value) else value
 
 
 def finalize_variable_values(optimizer: Optimizer, model: Any) -> None:

@@ -113,6 +113,59 @@ def test_facts_name_the_variables_that_do_not_decay():
     assert inspection.facts(optimizer)["excluded"] == ["bias", "gamma"]
 
 
+def test_facts_name_what_a_rank_and_a_layer_exclude():
+    # contract 14.1, 14.11
+    layer = keras.layers.Dense(1, name="dense")
+    layer.build((None, 1))
+    by_layer, by_rank = kerasgd.SGD(), kerasgd.SGD()
+    by_layer.exclude_from_weight_decay(layer)
+    assert inspection.facts(by_layer)["excluded"] == [layer.bias.path, layer.kernel.path]
+    by_rank.exclude_from_weight_decay(rank_below=2)
+    assert inspection.facts(by_rank)["rank_below"] == 2
+    assert inspection.differing_settings(by_rank, kerasgd.SGD(), 0) == ["weight decay exclusions"]
+    by_rank.build([layer.kernel, layer.bias])
+    assert inspection.facts(by_rank)["excluded"] == [layer.bias.path]
+
+
+def test_facts_have_the_groups():
+    # contract 14.8
+    weights = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma")]
+    layer = keras.layers.Dense(1, name="dense")
+
+    def predicate(variable):
+        return True
+
+    optimizer = kerasgd.SGD().set_group(["bias", "gam"], learning_rate_factor=0.1, weight_decay=0)
+    optimizer.set_group(predicate, momentum=0.5).set_group(weights[:2], momentum=0.9)
+    before = inspection.facts(kerasgd.SGD().set_group(layer, momentum=0.5))["groups"]
+    assert before == [
+        {
+            "patterns": [],
+            "layers": ["dense"],
+            "function": None,
+            "variables": [],
+            "size": None,
+            "settings": {"momentum": 0.5},
+        }
+    ]
+    assert inspection.facts(optimizer)["groups"][1]["function"] is predicate
+    optimizer.build(weights)
+    groups = inspection.facts(kerasgd.LossScaleOptimizer(optimizer))["groups"]
+    assert [group["size"] for group in groups] == [2.0, 3.0, 2.0]
+    assert groups[0]["patterns"] == ["bias", "gam"]
+    assert groups[0]["settings"] == {"learning_rate_factor": 0.1, "weight_decay": 0.0}
+    assert groups[2]["variables"] == ["bias", "kernel"]
+
+
+def test_a_factor_is_no_state_to_compare():
+    # contract 14.8
+    weights = keras.Variable([1.0], name="w")
+    built = [kerasgd.SGD().set_group("w", learning_rate_factor=factor) for factor in (0.1, 0.2)]
+    for optimizer in built:
+        optimizer.build([weights])
+    assert inspection.differing_state(*built, tolerance=0) == {}
+
+
 def test_facts_show_a_rate_that_float32_turned_into_0():
     # contract 2.7
     with pytest.warns(kerasgd.KerasgdWarning, match="rounds to 0"):

@@ -1,0 +1,137 @@
+#' What groups make of each variable
+#'
+#' `variable_groups()` shows the rate, the momentum and the weight decay of each trainable variable,
+#' and which groups it is in. It is meant to be looked at before a training: a regular expression
+#' that selects too much shows here.
+#'
+#' The learning rate of a variable is
+#' \eqn{\eta_f = f \eta}{eta_f = f * eta}, with the learning rate \eqn{\eta}{eta} of the optimizer
+#' and the `learning_rate_factor` \eqn{f} of its group, both as the next step has them; see
+#' [set_group()] for the step. Nothing is changed and nothing is built. A function that selects a
+#' group is called for each variable, and a learning rate that is a function is called as long as
+#' no step was done.
+#'
+#' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()], also
+#'   `model$optimizer`.
+#' @param model A Keras model or a layer, whose trainable variables are shown, or a list of
+#'   variables. Before the optimizer is built they are taken for all that it will train.
+#' @param ... Not used.
+#'
+#' @return A data frame of class `kerasgd_variable_groups` with a row for each variable:
+#'   * `path`: as `"dense/bias"`, what regular expressions are searched in;
+#'   * `shape`: as `"784 x 128"`, or `"scalar"`;
+#'   * `parameters`: how many numbers it holds;
+#'   * `learning_rate_factor`, `learning_rate`, `momentum` and `weight_decay`: what the next step
+#'     uses for it;
+#'   * `groups`: the numbers of the groups that it is in, from 1 in the order of the calls of
+#'     [set_group()], as a list of integer vectors.
+#'
+#'   `print()` shortens long paths at their beginning, and leaves `parameters` to its last line.
+#'
+#' @section Errors:
+#' `kerasgd_argument_error` for an argument that is not as described above, and for a group or an
+#' exclusion from weight decay that selects no variable; `kerasgd_state_error` if the model has no
+#' variables yet, or the optimizer was built with others.
+#'
+#' @seealso [set_group()], [layer_decay()], [exclude_from_weight_decay()]
+#' @concept parameter groups
+#' @concept layer-wise learning rates
+#' @export
+#' @examplesIf kerasgd_available()
+#' keras <- reticulate::import("keras")
+#' base <- keras$layers$Dense(8L, name = "base")
+#' head <- keras$layers$Dense(1L, name = "head")
+#' model <- keras$Sequential(list(keras$Input(shape = list(3L)), base, head))
+#'
+#' optimizer <- optimizer_sgd(learning_rate = 0.1, momentum = 0.9, weight_decay = 0.01) |>
+#'   set_group(base, learning_rate_factor = 0.1) |>
+#'   set_group("bias", weight_decay = NULL)
+#' rows <- variable_groups(optimizer, model)
+#' rows
+#'
+#' # It is a data frame
+#' sum(rows$parameters[rows$learning_rate < 0.1])
+#'
+#' # What selects nothing is found before the first step
+#' misspelt <- optimizer_sgd() |> set_group("bais", weight_decay = NULL)
+#' try(variable_groups(misspelt, model))
+variable_groups <- function(optimizer, model, ...) {
+  given <- known_arguments()
+  check_trained_by_ours(given)
+  check_given(given, "model", "a model, a layer, or a list of variables")
+  records <- call_python(
+    "r.methods.variable_groups",
+    list(optimizer = inner_optimizer(optimizer), model = model),
+    received = given
+  )
+  column <- function(name) vapply(records, function(record) as.double(record[[name]]), 0)
+  shapes <- lapply(records, function(record) as.double(unlist(record$shape)))
+  rows <- data.frame(
+    path = vapply(records, function(record) record$path, ""),
+    shape = vapply(shapes, format_shape, ""),
+    parameters = vapply(shapes, prod, 0),
+    learning_rate_factor = column("learning_rate_factor"),
+    learning_rate = column("learning_rate"),
+    momentum = column("momentum"),
+    weight_decay = column("weight_decay")
+  )
+  rows$groups <- lapply(records, function(record) as.integer(unlist(record$groups)) + 1L)
+  structure(rows, class = c("kerasgd_variable_groups", "data.frame"))
+}
+
+format_shape <- function(shape) {
+  if (length(shape) == 0) {
+    return("scalar")
+  }
+  paste(format(shape, scientific = FALSE, trim = TRUE), collapse = " x ")
+}
+
+#' @export
+format.kerasgd_variable_groups <- function(x, ..., width = getOption("width")) {
+  right <- function(name, values) format(c(name, values), justify = "right")
+  groups <- format(c("groups", vapply(x$groups, toString, "")))
+  others <- paste(
+    right("shape", x$shape),
+    right("factor", format_rates(x$learning_rate_factor)),
+    right("rate", format_rates(x$learning_rate)),
+    right("momentum", format_rates(x$momentum)),
+    right("decay", format_rates(x$weight_decay)),
+    groups,
+    sep = "  "
+  )
+  room <- max(width - nchar(others[[1]]) - 2L, 12L)
+  rows <- paste(format(c("path", shortened_path(x$path, room))), others, sep = "  ")
+  c(
+    sub(" +$", "", rows),
+    paste(counted(sum(x$parameters), "parameter"), "in", counted(nrow(x), "variable"))
+  )
+}
+
+counted <- function(n, noun) paste0(count(n), " ", noun, if (n != 1) "s")
+
+#' Each number with four significant digits
+#' @noRd
+format_rates <- function(x) vapply(x, format, "", digits = 4)
+
+#' Paths that leave out their beginning where they are too long
+#' @noRd
+shortened_path <- function(path, width) {
+  is_long <- nchar(path) > width
+  end <- substring(path, nchar(path) - width + 4L)
+  ifelse(is_long, paste0("...", end), path)
+}
+
+#' @export
+print.kerasgd_variable_groups <- function(x, ...) {
+  has_all <- all(columns_of_groups %in% names(x))
+  if (!has_all || nrow(x) == 0) {
+    return(NextMethod())
+  }
+  cat(format(x, ...), sep = "\n")
+  invisible(x)
+}
+
+columns_of_groups <- c(
+  "path", "shape", "parameters", "learning_rate_factor", "learning_rate", "momentum",
+  "weight_decay", "groups"
+)
