@@ -268,7 +268,7 @@ PLAIN = {
     },
     "jax": {"mul": 6, "add": 3, "sub": 2},
     "torch": {
-        "aten._local_scalar_dense.default": 2,
+        "aten._local_scalar_dense.default": 1,
         "aten._fused_sgd_.default": 1,
         "aten.add_.Tensor": 1,
     },

@@ -49,9 +49,7 @@ def lines_of(*arguments):
 
 @pytest.mark.parametrize("way", ["eager", "graph", "fit"])
 @pytest.mark.parametrize("strategy", ["two replicas", "one replica", "one worker"])
-def test_replicas_follow_the_reference(
-    strategy, way
-):  # contract 10.1, 6.3, 11.1, 14.3, 15.3
+def test_replicas_follow_the_reference(strategy, way):  # contract 10.1, 6.3, 11.1, 14.3, 15.3
     script = Path(__file__).with_name("replicas.py")
     distances = json.loads(lines_of(script, strategy, way)[-1])
     assert len(distances) == (21 if way == "fit" else 24)
