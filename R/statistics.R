@@ -247,7 +247,7 @@ format_column <- function(name, values, chosen) {
 }
 
 format_numbers <- function(x) {
-  ifelse(x %% 1 %in% 0 & abs(x) < 1e15, format_whole(x), formatC(x, digits = 4, format = "g"))
+  ifelse(x == trunc(x) & abs(x) < 1e15 & !is.na(x), format_whole(x), formatC(x, digits = 4, format = "g"))
 }
 
 format_whole <- function(x) formatC(x, digits = 0, format = "f")
