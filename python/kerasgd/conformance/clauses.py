@@ -79,7 +79,7 @@ CLAUSES = {
     "14.9": "variable_groups() shows each variable's rate, momentum, decay and groups",
     "14.10": "layer_decay() makes rates smaller from the last layer to the first",
     "14.11": "exclude_from_weight_decay(rank_below=2) leaves biases and scales alone",
-    "15.1": "every n-th update is measured, none without the call",
+    "15.1": "track_statistics() measures every n-th update; without it nothing is measured",
     "15.2": "norms, clip coefficient, ratio and counts are as documented, for zeros and NaN too",
     "15.3": "statistics equal the reference in eager code, in fit() and for sparse gradients",
     "15.4": "callbacks.Statistics keeps each measured update and fills the logs",

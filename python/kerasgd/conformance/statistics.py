@@ -138,7 +138,7 @@ def every_other_update(subject: Subject) -> Comparisons:
 
 @check("15.1")
 def only_when_asked(subject: Subject) -> Comparisons:
-    """Without the call there is nothing to read, and each variable is measured on demand."""
+    """Without the call there is nothing to read; each variable is measured if that is asked for."""
     yield refused("statistics", lambda: subject().statistics, "track_statistics")
     optimizer = subject(learning_rate=0.5)
     yield equal("returns the optimizer", True, optimizer.track_statistics() is optimizer)
