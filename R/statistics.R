@@ -247,7 +247,8 @@ format_column <- function(name, values, chosen) {
 }
 
 format_numbers <- function(x) {
-  ifelse(x == trunc(x) & abs(x) < 1e15 & !is.na(x), format_whole(x), formatC(x, digits = 4, format = "g"))
+  is_whole <- !is.na(x) & x == trunc(x) & abs(x) < 1e15
+  ifelse(is_whole, format_whole(x), formatC(x, digits = 4, format = "g"))
 }
 
 format_whole <- function(x) formatC(x, digits = 0, format = "f")
