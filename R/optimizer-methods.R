@@ -63,8 +63,8 @@
 #' The methods that Keras documents, `optimizer$apply()`, `$apply_gradients()`, `$build()`,
 #' `$exclude_from_weight_decay()`, `$finalize_variable_values()`, `$get_config()` and
 #' `$swap_ema_weights()`, are called in R as in Python, and so are `$track_statistics()`,
-#' `$skip_nonfinite()`, `$set_group()` and `$set_learning_rate_factor()`, which counts groups from 0.
-#' Their errors and warnings are those of this package.
+#' `$skip_nonfinite()`, `$set_group()` and `$set_learning_rate_factor()`, which counts groups from
+#' 0. Their errors and warnings are those of this package.
 #'
 #' @section Errors:
 #' * `kerasgd_argument_error`: an argument of `update()`, or a learning rate, is refused; see
