@@ -325,9 +325,9 @@ def clips_act_first(subject: Subject) -> Comparisons:
         Group((1,), {"learning_rate_factor": 4.0}),
     ]
     problem = random_problem(steps=3, shapes=THREE_SHAPES, groups=groups)
-    for clip in ("global_clipnorm", "clipnorm"):
+    for clip, ways in (("global_clipnorm", all_ways()), ("clipnorm", [APPLY])):
         arguments: dict[str, Any] = {"learning_rate": 0.25, clip: 1.0}
-        yield from follows_reference(subject, problem, **arguments)
+        yield from follows_reference(subject, problem, ways, **arguments)
 
 
 # Factors that change ---------------------------------------------------------------------------

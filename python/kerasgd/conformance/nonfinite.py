@@ -76,13 +76,13 @@ EVERYTHING: dict[str, Any] = {
 @check("16.1")
 def skipped_as_in_the_reference(subject: Subject) -> Comparisons:
     """Steps are counted, updates are not, and a window with a bad step is thrown away."""
-    for window in (None, 2):
+    for window, ways in ((None, ways_of_apply()), (2, [APPLY, *ways_of_fit()])):
         arguments = {**EVERYTHING, "gradient_accumulation_steps": window}
         sgd = reference_of(PATCHY, arguments, skip_nonfinite=True)
         scale = sgd.scale_loss(1.0)
         history = [sgd.step([times(scale, g) for g in gs]) for gs in PATCHY.gradients]
         sgd.finalize_variable_values()
-        for way in [*ways_of_apply(), *ways_of_fit()]:
+        for way in ways:
             optimizer = subject(**of_subject(arguments)).skip_nonfinite()
             where = f"{way.name}, gradient_accumulation_steps={window}"
             yield from agree(where, Run(history, sgd.weights), way.train(optimizer, PATCHY))
