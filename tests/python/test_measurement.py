@@ -361,3 +361,23 @@ def test_nothing_is_measured_between_every_so_many_updates():  # contract 15.1
     assert step.all.keys() >= MEASURING
     assert MEASURING.isdisjoint(step.taken)
     assert not Counter(PLAIN) - step.taken
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="XLA copies what a conditional reads or writes")
+def test_no_weights_are_copied_between_measured_updates():  # contract 15.5
+    import jax
+
+    weights = keras.Variable(np.ones((64, 64), "float32"))
+    optimizer = kerasgd.SGD(0.1, momentum=0.9).track_statistics(every=10)
+    optimizer.build([weights])
+
+    def step(values, state, gradients):
+        return optimizer.stateless_apply(state, gradients, values)
+
+    state = [v.value for v in optimizer.variables]
+    compiled = jax.jit(step, donate_argnums=(0, 1))
+    program = compiled.lower([weights.value], state, [weights.value]).compile().as_text()
+    assert "f32[64,64]" in program
+    assert [
+        line for line in program.splitlines() if " copy(" in line and "f32[64,64]" in line
+    ] == []

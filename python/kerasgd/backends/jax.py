@@ -64,11 +64,18 @@ class JaxBackend(Backend):
         if not isinstance(condition, jax.core.Tracer):
             super().measure_if(condition, measured, unmeasured, state)
             return
-        # All that a conditional may write, XLA copies. So it writes the statistics alone, of an
-        # update that is dropped, and the update itself stays outside.
+        # XLA copies all that a conditional may write. So this one writes the statistics alone, of
+        # an update that is dropped, and the update itself stays outside.
         assert state.statistics is not None
         statistics = [v for v in vars(state.statistics).values() if v is not None]
         self.cond(condition, measured, statistics)
+        # It would also copy what the conditional reads and the update writes, unless it knows that
+        # the update comes second: since it needs this number. (The number is never negative.)
+        never = state.statistics.measured.value < 0
+        for variable in state.variables():
+            if all(variable is not kept for kept in statistics):
+                value = variable.value
+                variable.assign(jnp.where(never, jnp.zeros((), value.dtype), value))
         unmeasured()
 
     def change_if(
