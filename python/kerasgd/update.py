@@ -217,8 +217,8 @@ def _measure_or_not(
     if every == 1:
         measured()
     else:
-        attempts = backend.read(state.iterations) // settings.window + 1
-        backend.measure_if(attempts % every == 0, measured, unmeasured, state)
+        steps = backend.read(state.iterations) + 1
+        backend.measure_if(steps % (settings.window * every) == 0, measured, unmeasured, state)
 
 
 def _skip_or_update(

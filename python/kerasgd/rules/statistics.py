@@ -41,7 +41,7 @@ class Norms(NamedTuple):
 
 def of_update(norms: Norms, nonfinite: Tensor) -> dict[str, Tensor]:
     """What is kept of an update, from the norms and counts of its variables."""
-    joint = Norms(*map(joint_norm, norms))
+    joint = Norms(*keras.ops.unstack(joint_norms(keras.ops.stack(norms)), len(norms)))
     return {
         **of_variables(joint, keras.ops.sum(nonfinite)),
         "clip_coefficient": clip_coefficient(joint.gradient, joint.clipped),
@@ -59,12 +59,12 @@ def of_variables(norms: Norms, nonfinite: Tensor) -> dict[str, Tensor]:
     }
 
 
-def joint_norm(norms: Tensor) -> Tensor:
-    """The L2 norm of all elements of arrays that have these norms, safe against overflow."""
+def joint_norms(norms: Tensor) -> Tensor:
+    """For each row of norms the L2 norm of all elements of those arrays, safe against overflow."""
     ops = keras.ops
-    largest = ops.max(norms)
+    largest = ops.max(norms, axis=1, keepdims=True)
     unit = ops.where(ops.logical_and(largest > 0, ops.isfinite(largest)), largest, 1.0)
-    return unit * ops.sqrt(ops.sum(ops.square(norms / unit)))
+    return unit[:, 0] * ops.sqrt(ops.sum(ops.square(norms / unit), axis=1))
 
 
 # The bound for float32 (contract 8.2).

@@ -30,7 +30,7 @@ def number(value):
     ],
 )
 def test_norms_are_joined(norms, joint):  # contract 15.2, 4.3
-    assert number(statistics.joint_norm(vector(*norms))) == pytest.approx(
+    assert number(statistics.joint_norms(vector(*norms)[None])[0]) == pytest.approx(
         joint, rel=1e-6, nan_ok=True
     )
 
