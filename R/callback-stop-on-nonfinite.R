@@ -4,9 +4,9 @@
 #' infinity (see [skip_nonfinite()]). After `max_in_a_row` skipped updates in a row it stops the
 #' training with an error that says where the fault is.
 #'
-#' The error names the epoch and the batch, the loss of that batch, and the variables whose
-#' gradients were not finite, with the number of `NaN` and of infinite elements. The weights are
-#' those before the first of these updates.
+#' The error names the epoch and the batch, the loss of that batch (unless an earlier loss of the
+#' epoch was not finite), and the variables whose gradients were not finite, with the number of
+#' `NaN` and of infinite elements. The weights are those before the first of these updates.
 #'
 #' With `steps_per_execution = n` the callback looks after every n-th batch.
 #'
@@ -20,9 +20,6 @@
 #' `fit()` stops at its beginning with an error that names `skip_nonfinite()`.
 #'
 #' The error that stops the training comes through `fit()`, and so through reticulate, as a text.
-#' Where a function of this package raises it, it has the class `kerasgd_nonfinite_gradient_error`
-#' and the fields `epoch`, `batch`, `loss` and `variables`, a data frame with columns `path`, `nan`
-#' and `infinite`.
 #'
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
 #'

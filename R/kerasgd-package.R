@@ -19,9 +19,7 @@
 #' * `kerasgd_environment_error`: Python, Keras or its backend is missing or does not fit; field
 #'   `facts`, as [kerasgd_sitrep()] returns them.
 #' * `kerasgd_state_error`: what was asked does not go with the state of the optimizer or the file;
-#'   or the object comes from `saveRDS()` or `save()`, which cannot store it. Gradients at which
-#'   [callback_stop_on_nonfinite()] stops have the class `kerasgd_nonfinite_gradient_error` as well,
-#'   and the fields `epoch`, `batch`, `loss` and `variables`.
+#'   or the object comes from `saveRDS()` or `save()`, which cannot store it.
 #' * `kerasgd_python_error`: any other error of Python; fields `type` (the Python class),
 #'   `traceback` and `exception`, and the whole message as the parent.
 #' * `kerasgd_conformance_error`: [sgd_conformance()] could not run.

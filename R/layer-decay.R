@@ -12,10 +12,10 @@
 #' Usual values of \eqn{\gamma}{gamma} lie between 0.65 and 0.95.
 #'
 #' @details
-#' Layers come in the order of `model$layers`, which is that of calls, or for a subclass of
-#' `keras.Model` that in which it makes them. The layers of a model inside the model count one by
-#' one. Any other layer counts as one, however many layers it is made of: a `Bidirectional`, say, or
-#' a block of a transformer.
+#' Layers come in the order of `model$layers`: in a functional model those farthest from the output
+#' come first, in a subclass of `keras.Model` those that it makes first. The layers of a model
+#' inside the model count one by one. Any other layer counts as one, however many layers it is made
+#' of: a `Bidirectional`, say, or a block of a transformer.
 #'
 #' Frozen layers count, so that factors stay the same when they are unfrozen; what is frozen now
 #' gets no group. The groups are in the order of the layers, after those that the optimizer has.

@@ -104,7 +104,7 @@ learning_rate_schedule_cosine_decay <- function(initial_learning_rate,
 }
 class(learning_rate_schedule_cosine_decay) <- c("kerasgd_constructor", "function")
 
-#' Learning rate that falls along half a cosine, again and again
+#' Cosine decay with warm restarts
 #'
 #' At the end of each period the rate jumps up again. The periods become longer by the factor
 #' `t_mul`, and the peaks change by the factor `m_mul`.

@@ -237,6 +237,8 @@ format_skipping <- function(skipping) {
 
 count <- function(x) format(x, big.mark = ",", scientific = FALSE, trim = TRUE)
 
+counted <- function(n, noun) paste0(count(n), " ", noun, if (n != 1) "s")
+
 inner_optimizer <- function(x) {
   if (inherits(x, wrapper_classes)) py_get(x, "inner_optimizer") else x
 }

@@ -185,7 +185,6 @@ print.kerasgd_variable_statistics <- function(x, ...) {
   invisible(x)
 }
 
-counted <- function(n, noun) sprintf("%s %s%s", count(n), noun, if (n == 1) "" else "s")
 
 format_epochs <- function(x) {
   if (nrow(x) == 0 || is.null(x$epoch)) {

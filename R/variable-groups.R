@@ -59,6 +59,7 @@ variable_groups <- function(optimizer, model, ...) {
   given <- known_arguments()
   check_trained_by_ours(given)
   check_given(given, "model", "a model, a layer, or a list of variables")
+  if (rlang::is_bare_list(model)) model <- unname(model)
   records <- call_python(
     "r.methods.variable_groups",
     list(optimizer = inner_optimizer(optimizer), model = model),
@@ -107,7 +108,6 @@ format.kerasgd_variable_groups <- function(x, ..., width = getOption("width")) {
   )
 }
 
-counted <- function(n, noun) paste0(count(n), " ", noun, if (n != 1) "s")
 
 #' Each number with four significant digits
 #' @noRd

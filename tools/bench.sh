@@ -2,7 +2,7 @@
 # Times an update beside Keras and its peers, and draws the results.
 # Usage: tools/bench.sh [BACKEND]... [KIND]... [option of python -m benchmarks]...
 # Backends (tensorflow jax torch) and kinds (measure build memory fit additions growth from-r) are all of them
-# unless some are named. What is not measured again stays as it was. R is measured on TensorFlow.
+# unless some are named. Earlier results are kept, so an interrupted run can resume. R is measured on TensorFlow.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 

@@ -1,4 +1,4 @@
-"""SGD for Keras whose documentation is true.
+"""SGD for Keras that does what its documentation says.
 
 Importing the package imports Keras and registers the classes, so that
 ``import kerasgd; keras.saving.load_model(file)`` finds them.

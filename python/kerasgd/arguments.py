@@ -292,7 +292,7 @@ LOSS_SCALE_RULES: Mapping[str, ArgumentRule[Any]] = {
 
 
 def check(argument: str, value: object, rule: ArgumentRule[Any] | None = None) -> object:
-    """`value` in its one form, if the rule of `argument` accepts it.
+    """`value`, converted, if the rule of `argument` accepts it.
 
     Raises:
         ArgumentTypeError: it is of the wrong kind.
@@ -332,7 +332,7 @@ def _warn_of_rounding(argument: str, result: object) -> None:
 def check_all(
     given: Mapping[str, object], rules: Mapping[str, ArgumentRule[Any]]
 ) -> dict[str, object]:
-    """All arguments of a call in their one form.
+    """All arguments of a call, checked and converted.
 
     Raises:
         ArgumentError: as `check()`.
@@ -341,7 +341,7 @@ def check_all(
 
 
 def check_sgd(given: Mapping[str, object]) -> dict[str, object]:
-    """All arguments of `SGD` in their one form.
+    """All arguments of `SGD`, checked and converted.
 
     Raises:
         ArgumentError: as `check()`; also if more than one clip is set.

@@ -13,7 +13,7 @@ from kerasgd.errors import StateError, UnknownArgumentError, in_words
 def checked(
     optimizer: Any, name: str, value: object, rules: Mapping[str, ArgumentRule[Any]]
 ) -> object:
-    """The value of a setting in its one form.
+    """The value of a setting, checked and converted.
 
     Raises:
         ArgumentError: its rule refuses the value, or another clip is set.

@@ -48,12 +48,13 @@ def parameter_state(
     )
 
 
-def statistics(optimizer: Any, variables: int) -> Statistics:
-    """Where the statistics of an update are written, for so many variables."""
-    dtype = precision.wide(keras.config.floatx())
+def statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statistics:
+    """Where the statistics of an update of these variables are written."""
+    dtypes = {keras.config.floatx(), *(_dtype(parameter.variable) for parameter in parameters)}
+    dtype = "float64" if "float64" in dtypes else "float32"
     of_variables = None
-    if optimizer.statistics_per_variable:
-        shape = (len(OF_VARIABLE), variables)
+    if optimizer._statistics_per_variable:
+        shape = (len(OF_VARIABLE), len(parameters))
         of_variables = optimizer._add_numbers("statistics_of_variables", shape, dtype)
     return Statistics(
         values=optimizer._add_numbers("statistics", (len(OF_UPDATE),), dtype),

@@ -114,7 +114,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Make sure that the optimizer measures its updates."""
         optimizer = _without_wrapper(self.model.optimizer)
-        if not (isinstance(optimizer, SGD) and optimizer.statistics_every):
+        if not (isinstance(optimizer, SGD) and optimizer._statistics_every):
             raise StateError(
                 in_words(
                     "The callback {statistics_callback} shows what the optimizer measures, and "
@@ -137,7 +137,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         before = self._steps
         self._steps += batch + 1 - self._last_batch
         self._last_batch = batch + 1
-        steps_between = optimizer.window * optimizer.statistics_every
+        steps_between = optimizer.window * optimizer._statistics_every
         if before // steps_between == self._steps // steps_between:
             return
         _bring_state_back(self.model)
@@ -174,9 +174,9 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
 
     The optimizer skips the updates with such gradients: call its `skip_nonfinite()` before
     training. The error names epoch and batch, the variables with the number of NaN and of infinite
-    elements of their gradients, and the loss of that batch. The weights are those before the first
-    of these updates. (With `use_ema`, JAX' `fit()` then writes the averages into them, which it
-    does however it ends.)
+    elements of their gradients, and the loss of that batch, unless an earlier loss of the epoch was
+    not finite. The weights are those before the first of these updates. (With `use_ema`, JAX'
+    `fit()` then writes the averages into them, which it does however it ends.)
 
     With `steps_per_execution = n` it looks after every n-th batch. A dynamic loss scale skips such
     steps by itself, and needs to: with one, this callback is refused.
@@ -227,7 +227,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
                     "`auto_scale_loss` is off)."
                 )
             )
-        if not (isinstance(optimizer, SGD) and optimizer.skips_nonfinite):
+        if not (isinstance(optimizer, SGD) and optimizer._skips_nonfinite):
             raise StateError(
                 in_words(
                     "The callback {stop_callback} counts skipped updates, and this optimizer skips "

@@ -115,7 +115,7 @@ class Group:
     def _check_can_follow(self, factor: object) -> None:
         if self._variable is None:
             raise StateError(
-                f"This group has no `{FACTOR}` that could be changed. Give it one, 1 say, in "
+                f"This group has no `{FACTOR}` that could be changed. Give it one, such as 1, in "
                 "`set_group()`, before the optimizer is built."
             )
         if is_taken_away(self._variable):
@@ -286,7 +286,7 @@ _CONFIG_KEYS = {"select", FACTOR, "momentum", "weight_decay"}
 
 
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a group in their one form.
+    """The settings of a group, checked and converted.
 
     Raises:
         UnknownArgumentError: one is no setting of a group; the error says why.
@@ -366,7 +366,7 @@ def settings_of(
                 weight_decay=(
                     settings.weight_decay if group.weight_decay is None else group.weight_decay
                 ),
-                factor=number if has_factor else settings.factor,
+                factor_index=number if has_factor else settings.factor_index,
             )
         number += has_factor
     if exclusions.covers(variable):
@@ -375,11 +375,11 @@ def settings_of(
 
 
 def with_factor(groups: Iterable[Group]) -> list[Group]:
-    """The groups that have a factor, in the order of `GroupSettings.factor`."""
+    """The groups that have a factor, in the order of `GroupSettings.factor_index`."""
     return [group for group in groups if group.has_factor()]
 
 
-def factor_now(optimizer: Any, factor: int | None) -> float:
+def factor_of_last_update(optimizer: Any, factor: int | None) -> float:
     """The factor of the last update, or of the first one if there was none."""
     if factor is None:
         return 1.0

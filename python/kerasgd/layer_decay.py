@@ -21,12 +21,12 @@ def layer_decay(optimizer: Optimizer, model: Any, decay: Any) -> Optimizer:
     and one more for each earlier one, so that in fine-tuning a new head learns at the full rate and
     layers that know general features hardly move. Usual values lie between 0.65 and 0.95.
 
-    Layers come in the order of `model.layers`, which is that of calls, or for a subclass of
-    `keras.Model` that in which it makes them. The layers of a model inside the model, also of one
-    in a wrapper such as `TimeDistributed`, count one by one. Any other layer counts as one, however
-    many layers it is made of: a `Bidirectional`, say, or a block of a transformer. Weights that a
-    model has beside its layers count as a layer before these. A layer that is used more than once
-    counts where it is used first.
+    Layers come in the order of `model.layers`: in a functional model those farthest from the output
+    come first, in a subclass of `keras.Model` those that it makes first. The layers of a model
+    inside the model, also of one in a wrapper such as `TimeDistributed`, count one by one. Any
+    other layer counts as one, however many layers it is made of: a `Bidirectional`, say, or a block
+    of a transformer. Weights that a model has beside its layers count as a layer before these. A
+    layer that is used more than once counts where it is used first.
 
     Frozen layers count, so that factors stay the same when they are unfrozen. What is frozen now
     gets no group. Each layer with trainable variables makes a group of `set_group()`, from the

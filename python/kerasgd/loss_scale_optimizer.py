@@ -274,7 +274,7 @@ def _skips_already() -> StateError:
 
 def _check_inner(inner_optimizer: Any) -> None:
     if isinstance(inner_optimizer, SGD):
-        if inner_optimizer.skips_nonfinite:
+        if inner_optimizer._skips_nonfinite:
             raise _skips_already()
         return
     hint = None

@@ -374,7 +374,7 @@ class CosineDecay(Schedule, keras_schedules.CosineDecay):  # type: ignore[misc]
 @_registered
 @dataclass(frozen=True)
 class CosineDecayRestarts(Schedule, keras_schedules.CosineDecayRestarts):  # type: ignore[misc]
-    """Falls along half a cosine, again and again.
+    """Cosine decay with warm restarts.
 
     Period `i` = 0, 1, ... takes `first_decay_steps * t_mul^i` steps. In it, with `f` from 0 to 1::
 

@@ -99,7 +99,7 @@ class Selection:
 
         Raises:
             ArgumentValueError: a pattern, a layer or the list of variables selects none (contract
-                14.6), or the predicate fails; the error quotes three of the paths that there are.
+                14.6), or the predicate fails; the error quotes three of the existing paths.
             StateError: a variable that a configuration names is not among them.
         """
         if variables and not self.is_checked:
@@ -144,11 +144,22 @@ class Selection:
         for layer in self.layers:
             if not _have_one_in_common(layer.trainable_variables, variables):
                 requirement = "a layer or model with variables that the optimizer trains"
+                if layer.weights and not layer.trainable_variables:
+                    raise self._is_frozen(requirement, layer)
                 raise self._selects_nothing(requirement, f"`{layer.name}`", paths)
         if self.variables and not _have_one_in_common(self.variables, variables):
             requirement = "a list with variables that the optimizer trains"
             quoted = _quoted([path_of(variable) for variable in self.variables])
             raise self._selects_nothing(requirement, quoted, paths)
+
+    def _is_frozen(self, requirement: str, layer: Any) -> ArgumentValueError:
+        hint = (
+            "All its variables are frozen: `trainable` is {false}. Leave the call of "
+            f"`{self.caller.name}` out, or set `trainable`."
+        )
+        return ArgumentValueError(
+            self.caller.variables, requirement, Described(f"`{layer.name}`"), hint
+        )
 
     def _selects_nothing(
         self, requirement: str, received: str, paths: Sequence[str]

@@ -16,12 +16,12 @@ class GroupSettings:
     Attributes:
         momentum: 0 without.
         weight_decay: 0 without.
-        factor: which of `Rates.factors` multiplies their rate; None for none.
+        factor_index: which of `Rates.factors` multiplies their rate; None for none.
     """
 
     momentum: float
     weight_decay: float
-    factor: int | None = None
+    factor_index: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from kerasgd import (
     update,
     watching,
 )
-from kerasgd import groups as variable_groups
+from kerasgd import groups as groups_of_variables
 from kerasgd.current_rate import CurrentRate
 from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import rates
@@ -34,7 +34,7 @@ from kerasgd.settings import GroupSettings, Settings
 from kerasgd.state import DynamicScale, ParameterState, Rates, State, Tensor, Updates
 from kerasgd.variables import checked_list, path_of
 
-# Those that are attributes without more ado: setting one is checking it.
+# Arguments that are plain attributes, which are checked when they are set.
 CHECKED = {
     argument: rule_of
     for argument, rule_of in arguments.RULES.items()
@@ -42,7 +42,7 @@ CHECKED = {
 }
 # Beyond the arguments, what a configuration holds.
 EXCLUSIONS = "weight_decay_exclusions"
-GROUPS = variable_groups.KEY
+GROUPS = groups_of_variables.KEY
 
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="SGD")
@@ -159,11 +159,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self.backend = backends.current()
         self._rate = CurrentRate(self, self._learning_rate)
         self._exclusions = Selection(EXCLUDE)
-        self._groups: tuple[variable_groups.Group, ...] = ()
-        self.skips_nonfinite = False
+        self._groups: tuple[groups_of_variables.Group, ...] = ()
+        self._skips_nonfinite = False
         # Every so many updates one is measured; None for none.
-        self.statistics_every: int | None = None
-        self.statistics_per_variable = False
+        self._statistics_every: int | None = None
+        self._statistics_per_variable = False
         self._state: State | None = None
         self._settings: Settings | None = None
         self._group_settings: tuple[GroupSettings, ...] = ()
@@ -211,14 +211,14 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         for variable in self._own.since_mark():  # a subclass adds them again
             self._untrack_variable(variable)
         saved_state.check_pending(self, variables)
-        selected, exclusions = variable_groups.resolve(self.groups, self._exclusions, variables)
+        selected, exclusions = groups_of_variables.resolve(self.groups, self._exclusions, variables)
         for group, its_selection in zip(self.groups, selected, strict=True):
             group.selection = its_selection
         self._exclusions = exclusions
         for group in self.groups:
             group.build()
         of_variables = [
-            variable_groups.settings_of(self, selected, exclusions, variable)
+            groups_of_variables.settings_of(self, selected, exclusions, variable)
             for variable in variables
         ]
         self._group_settings = tuple(dict.fromkeys(of_variables))
@@ -234,8 +234,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             averaging=self._add_numbers("averaging") if self.use_ema else None,
             in_window=self._add_numbers("in_window", (count,)) if self.window > 1 else None,
             parameters=parameters,
-            skips=building.skips(self, count) if self.skips_nonfinite else None,
-            statistics=building.statistics(self, count) if self.statistics_every else None,
+            skips=building.skips(self, count) if self._skips_nonfinite else None,
+            statistics=building.statistics(self, parameters) if self._statistics_every else None,
             own=self._own.variables(),
         )
         self._trainable_variables = variables
@@ -318,8 +318,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             ema_overwrite_frequency=self.ema_overwrite_frequency,
             loss_scale_factor=self.loss_scale_factor or 1.0,
             window=self.window,
-            skip_nonfinite=self.skips_nonfinite,
-            statistics_every=self.statistics_every,
+            skip_nonfinite=self._skips_nonfinite,
+            statistics_every=self._statistics_every,
             own_rule=None if type(self).update_step is SGD.update_step else self.update_step,
         )
 
@@ -482,7 +482,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if not self.groups:
             return Rates(rate)
         step, is_eager = self._iterations, self.backend.is_eager()
-        groups = variable_groups.with_factor(self.groups)
+        groups = groups_of_variables.with_factor(self.groups)
         return Rates(rate, tuple(group.factor_at(step, is_eager) for group in groups))
 
     # -- loss scale --------------------------------------------------------------------------
@@ -565,13 +565,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             (0.75, 0.5)
         """
         self._check_not_built("set_group()")
-        checked = variable_groups.checked_settings(settings)
-        group = variable_groups.Group(self, selection.for_group(select), checked)
+        checked = groups_of_variables.checked_settings(settings)
+        group = groups_of_variables.Group(self, selection.for_group(select), checked)
         self._groups = (*self._groups, group)
         return self
 
     @property
-    def groups(self) -> tuple[variable_groups.Group, ...]:
+    def groups(self) -> tuple[groups_of_variables.Group, ...]:
         """What `set_group()` made, in its order."""
         return self._groups
 
@@ -588,7 +588,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             ArgumentError: there is no such group, or the factor is something else.
             StateError: the factor could not act.
         """
-        variable_groups.find(self.groups, group).set_factor(factor, "factor")
+        groups_of_variables.find(self.groups, group).set_factor(factor, "factor")
 
     # -- watching ------------------------------------------------------------------------------
 
@@ -622,8 +622,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         checked: Any = arguments.check_all(
             {"per_variable": per_variable, "every": every}, arguments.STATISTICS_RULES
         )
-        self.statistics_per_variable = checked["per_variable"]
-        self.statistics_every = checked["every"]
+        self._statistics_per_variable = checked["per_variable"]
+        self._statistics_every = checked["every"]
         return self
 
     @property
@@ -666,7 +666,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             ([0.5], 1, 0)
         """
         self._check_not_built("skip_nonfinite()")
-        self.skips_nonfinite = True
+        self._skips_nonfinite = True
         return self
 
     @property
@@ -681,8 +681,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def is_frozen(self, parameter: ParameterState) -> bool:
         """Whether the factor of the variable's rate is 0 (contract 14.3)."""
-        factor = self._group_settings[parameter.group].factor
-        return variable_groups.factor_now(self, factor) == 0
+        factor = self._group_settings[parameter.group].factor_index
+        return groups_of_variables.factor_of_last_update(self, factor) == 0
 
     def _check_not_built(self, method: str) -> None:
         if self.built:
@@ -757,7 +757,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if exclusions is not None:
             optimizer._exclusions = Selection.from_config(exclusions, EXCLUDE, EXCLUSIONS)
         if groups is not None:
-            optimizer._groups = variable_groups.all_from_config(optimizer, groups, custom_objects)
+            optimizer._groups = groups_of_variables.all_from_config(
+                optimizer, groups, custom_objects
+            )
         watching.set_from_config(optimizer, watched)
         return optimizer
 
@@ -768,7 +770,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             StateError: the learning rate is a function, or a group has variables without paths.
         """
         rates.check_can_be_saved(self._rate.setting)
-        variable_groups.check_can_be_saved(self.groups)
+        groups_of_variables.check_can_be_saved(self.groups)
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.check_can_be_saved()
@@ -808,12 +810,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def _with(self, changes: Mapping[str, Any]) -> SGD:
         if is_taken_away(self._rate.variable) and self._rate.given is not None:
             # A step of JAX' `fit()` failed: the number that was set last is known all the same.
-            config = {**self._config_with(self._rate.given), **changes}
+            config = self._config_with(self._rate.given)
         else:
-            config = {**self.get_config(), "learning_rate": self._rate.as_argument(), **changes}
+            config = {**self.get_config(), "learning_rate": self._rate.as_argument()}
         beyond = {EXCLUSIONS, GROUPS, *watching.KEYS}
-        arguments_of_new = {k: v for k, v in config.items() if k not in beyond}
-        new = type(self)(**arguments_of_new)
+        kept = {argument: value for argument, value in config.items() if argument not in beyond}
+        new = type(self)(**{**kept, **changes})
         new._exclusions = self._exclusions
         if self.built and self._exclusions:
             new._exclusions = Selection.from_config(config[EXCLUSIONS], EXCLUDE, EXCLUSIONS)

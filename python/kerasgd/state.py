@@ -17,7 +17,7 @@ class Rates(NamedTuple):
 
     Attributes:
         rate: the rate of the optimizer.
-        factors: what groups of variables multiply it by (see `GroupSettings.factor`).
+        factors: what groups of variables multiply it by (see `GroupSettings.factor_index`).
     """
 
     rate: Tensor | float

@@ -294,7 +294,7 @@ def _update(
 
 def _is_active(settings: Settings, rates: Rates, group: int) -> Tensor | bool:
     """Whether the variables of a group change: not if the factor of their rate is 0 (14.3)."""
-    factor = settings.groups[group].factor
+    factor = settings.groups[group].factor_index
     return True if factor is None else rates.factors[factor] > 0
 
 
@@ -356,10 +356,10 @@ def _change_weights(
     """Change the weights group by group; those of a group whose factor is 0 stay as they are."""
     for group, of_group in updates.by_group():
         its = settings.groups[group]
-        if its.factor is None:
+        if its.factor_index is None:
             _change_group(settings, its, rates.rate, backend, of_group)
             continue
-        rate = learning_rate.of_group(rates.rate, rates.factors[its.factor])
+        rate = learning_rate.of_group(rates.rate, rates.factors[its.factor_index])
         change = partial(_change_group, settings, its, rate, backend, of_group)
         active = _is_active(settings, rates, group)
         backend.change_if(active, change, _written(state, of_group))
@@ -427,8 +427,8 @@ def _overwrite_weights_if_due(
     updates = _number_of_update(settings, backend, state)
     due = ema.overwrites(updates, settings.ema_overwrite_frequency)
     averaged = [parameter for parameter in state.parameters if parameter.average is not None]
-    for factor in dict.fromkeys(settings.groups[p.group].factor for p in averaged):
-        alike = [p for p in averaged if settings.groups[p.group].factor == factor]
+    for factor in dict.fromkeys(settings.groups[p.group].factor_index for p in averaged):
+        alike = [p for p in averaged if settings.groups[p.group].factor_index == factor]
         is_active = True if factor is None else rates.factors[factor] > 0
         condition = due if is_active is True else keras.ops.logical_and(due, is_active)
         written = [parameter.variable for parameter in alike]

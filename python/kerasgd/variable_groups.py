@@ -63,7 +63,7 @@ def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
         ]
     rows = []
     for variable, its in zip(variables, settings, strict=True):
-        factor = 1.0 if its.factor is None else factors[its.factor]
+        factor = 1.0 if its.factor_index is None else factors[its.factor_index]
         shape = shape_of(variable)
         rows.append(
             {
@@ -129,10 +129,10 @@ def _rate_now(sgd: SGD) -> float:
 
 
 def _factors_now(sgd: SGD) -> list[float]:
-    return [_factor_now(sgd, group) for group in groups.with_factor(sgd.groups)]
+    return [_factor_of_next_step(sgd, group) for group in groups.with_factor(sgd.groups)]
 
 
-def _factor_now(sgd: SGD, group: groups.Group) -> float:
+def _factor_of_next_step(sgd: SGD, group: groups.Group) -> float:
     factor = group.learning_rate_factor
     if isinstance(factor, float):
         return factor

@@ -1,4 +1,4 @@
-"""What an optimizer tells of its last updates: statistics, and which were skipped (15, 16)."""
+"""Statistics and skipped updates, as users read them (contract 15, 16)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ KEYS = (STATISTICS, SKIPPING)
 
 
 def statistics(optimizer: Any) -> dict[str, Any] | None:
-    """As `SGD.statistics`."""
-    if not optimizer.statistics_every:
+    """The statistics of the last update that was measured; None before there is one."""
+    if not optimizer._statistics_every:
         raise StateError(
             f"`{optimizer.name}` does not measure its updates. Call `track_statistics()` before "
             "the first step."
@@ -57,13 +57,13 @@ def steps(optimizer: Any) -> int:
 
 
 def skipped(optimizer: Any) -> int:
-    """As `SGD.skipped`."""
+    """How many updates were skipped."""
     skips = optimizer.state().skips if optimizer.built else None
     return 0 if skips is None else int(value_of(skips.skipped, optimizer))
 
 
 def skipped_in_a_row(optimizer: Any) -> int:
-    """As `SGD.skipped_in_a_row`."""
+    """How many updates were skipped since the last one that was done."""
     skips = optimizer.state().skips if optimizer.built else None
     return 0 if skips is None else int(value_of(skips.in_a_row, optimizer))
 
@@ -81,12 +81,12 @@ def nonfinite(optimizer: Any) -> dict[str, tuple[int, int]]:
 def get_config(optimizer: Any) -> dict[str, Any]:
     """What a configuration holds of these settings; nothing where they are off."""
     config: dict[str, Any] = {}
-    if optimizer.statistics_every:
+    if optimizer._statistics_every:
         config[STATISTICS] = {
-            "per_variable": optimizer.statistics_per_variable,
-            "every": optimizer.statistics_every,
+            "per_variable": optimizer._statistics_per_variable,
+            "every": optimizer._statistics_every,
         }
-    if optimizer.skips_nonfinite:
+    if optimizer._skips_nonfinite:
         config[SKIPPING] = True
     return config
 

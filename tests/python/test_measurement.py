@@ -345,7 +345,7 @@ def of_torch(optimizer, gradients, variables):
             return function(*args, **(kwargs or {}))
 
     counts = []
-    for _ in range(optimizer.statistics_every or 1):
+    for _ in range(optimizer._statistics_every or 1):
         with Counting() as counting:
             optimizer.apply(gradients, variables)
         counts.append(counting.count)

@@ -298,3 +298,15 @@ def test_numbers_that_the_trainer_holds_are_not_told_as_old():  # contract 15.2,
     ones = np.ones((2, 1))
     model_of_two(optimizer).fit(ones, ones, callbacks=[Reads()], verbose=0)
     assert len(errors) == 3
+
+
+@pytest.mark.parametrize("name", ["skips_nonfinite", "statistics_every"])
+def test_there_is_no_attribute_that_would_not_act(name):  # contract 13.3
+    with pytest.raises(kerasgd.UnknownArgumentError, match=f"`{name}` is not an argument"):
+        setattr(kerasgd.SGD(0.5), name, True)
+
+
+@pytest.mark.parametrize("setting", ["skip_nonfinite", "track_statistics", "groups"])
+def test_update_takes_arguments_only(setting):  # contract 12.6
+    with pytest.raises(kerasgd.UnknownArgumentError, match=f"`{setting}` is not an argument"):
+        kerasgd.SGD(0.5).update(**{setting: True})

@@ -19,7 +19,7 @@ SMALL = 2**12
 
 
 def squared_norms(gradients: Sequence[Tensor], units: Tensor | None) -> Tensor:
-    """As `Backend.squared_norms`, for dense gradients."""
+    """A vector with each dense gradient's sum of squares, in its unit if there are units."""
     ops = keras.ops
     alike: dict[tuple[int | str, ...], list[int]] = {}
     for i, gradient in enumerate(gradients):

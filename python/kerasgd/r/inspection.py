@@ -83,18 +83,18 @@ def facts(optimizer: SGD | Wrapper) -> dict[str, Any]:
 
 def _statistics(optimizer: SGD) -> dict[str, Any] | None:
     """What is measured, and how many updates were; None for an optimizer that measures nothing."""
-    if not optimizer.statistics_every:
+    if not optimizer._statistics_every:
         return None
     return {
-        "per_variable": optimizer.statistics_per_variable,
-        "every": float(optimizer.statistics_every),
+        "per_variable": optimizer._statistics_per_variable,
+        "every": float(optimizer._statistics_every),
         "measured": float(watching.measured(optimizer)),
     }
 
 
 def _skipping(optimizer: SGD) -> dict[str, float] | None:
     """How many updates were skipped; None for an optimizer that skips none."""
-    if not optimizer.skips_nonfinite:
+    if not optimizer._skips_nonfinite:
         return None
     return {
         "skipped": float(optimizer.skipped),

@@ -33,7 +33,7 @@ def updated_schedule(
 
 
 def checked_table(fn: Any, steps: Any, name: Any = "Table") -> dict[str, Any]:
-    """The arguments of `Table.of_function()` in their one form.
+    """The arguments of `Table.of_function()`, checked and converted.
 
     Raises:
         ArgumentError: one of them is refused.

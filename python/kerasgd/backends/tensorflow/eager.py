@@ -16,14 +16,14 @@ from kerasgd.state import DynamicScale, Rates, State, Step, Tensor
 # The call of a compiled function without a look at each argument, which takes ten times as long
 # as the call. It is private to TensorFlow: the public one is taken where there is none.
 PRIVATE_CALL = "_call_flat"
-# Who has ever other gradients missing would compile at each step.
+# Cap the cache: changing sets of missing gradients would recompile every step.
 MOST_PATTERNS = 8
 
 
 def can_compile(state: State) -> bool:
     """Whether a compiled step does what an eager one does."""
     return (
-        not tf.config.functions_run_eagerly()  # somebody looks for an error
+        not tf.config.functions_run_eagerly()  # the user is debugging
         and tf.distribute.get_strategy().num_replicas_in_sync == 1
         and all(_is_of_keras(parameter.constraint) for parameter in state.parameters)
     )
