@@ -163,6 +163,14 @@ class Group:
             return rate_rule.of_schedule(self._factor, step, is_eager, FACTOR)
         return keras.ops.convert_to_tensor(self._variable)
 
+    def factor_of_next_step(self) -> float:
+        """The factor of the step that comes, as a number."""
+        factor = self.learning_rate_factor
+        if isinstance(factor, float):
+            return factor
+        steps = self._optimizer._iterations
+        return float(keras.ops.convert_to_numpy(self.factor_at(steps, is_eager=True)))
+
     def settings(self) -> dict[str, Any]:
         """The settings that the group gives its variables."""
         # Where a step of JAX' `fit()` failed, the number that was set last is known all the same.

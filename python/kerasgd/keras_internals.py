@@ -24,6 +24,7 @@ __all__ = [
     "is_taken_away",
     "no_automatic_dependency_tracking",
     "rename",
+    "set_path",
     "vars_of_wrapper",
 ]
 
@@ -47,6 +48,11 @@ def rename(variable: Any, name: str) -> None:
 def global_seed_state() -> Any:
     """The variable with the state of the generator that random operations without a seed use."""
     return global_seed_generator().state
+
+
+def set_path(variable: Any, path: str) -> None:
+    """Give a variable another path."""
+    variable._path = path
 
 
 def is_being_saved() -> bool:

@@ -52,7 +52,8 @@ def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
     sgd = inner_sgd(optimizer)
     variables = _variables_of(model)
     check_available([sgd._iterations], sgd)
-    rate, factors = _rate_now(sgd), _factors_now(sgd)
+    rate = _rate_now(sgd)
+    factors = [group.factor_of_next_step() for group in groups.with_factor(sgd.groups)]
     if sgd.built:
         selections = [group.selection for group in sgd.groups]
         settings = [_settings_as_built(sgd, variable) for variable in variables]
@@ -126,14 +127,3 @@ def _rate_now(sgd: SGD) -> float:
     rate: Any = sgd._rate
     now = rate.as_argument() if rate.is_number() else sgd.learning_rate
     return float(keras.ops.convert_to_numpy(now))
-
-
-def _factors_now(sgd: SGD) -> list[float]:
-    return [_factor_of_next_step(sgd, group) for group in groups.with_factor(sgd.groups)]
-
-
-def _factor_of_next_step(sgd: SGD, group: groups.Group) -> float:
-    factor = group.learning_rate_factor
-    if isinstance(factor, float):
-        return factor
-    return float(keras.ops.convert_to_numpy(group.factor_at(sgd._iterations, is_eager=True)))

@@ -21,6 +21,7 @@ ATTRIBUTES = (
     "steps_per_execution",
     "history",
     "_initial_epoch",
+    "run_eagerly",
 )
 Restore = Callable[[], None]
 

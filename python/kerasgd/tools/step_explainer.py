@@ -1,0 +1,400 @@
+"""Explains a step on a model and a batch, stage after stage (contract 18)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasgd import groups as groups_of_variables
+from kerasgd.errors import ArgumentTypeError, StateError
+from kerasgd.from_keras import from_keras
+from kerasgd.keras_internals import set_path
+from kerasgd.reference import ReferenceGroup, ReferenceSGD, SparseRows, norm
+from kerasgd.sgd import SGD
+from kerasgd.state import ParameterState
+from kerasgd.tools.preserving import preserved
+from kerasgd.variables import as_numpy, path_of, value_of
+
+Array = np.ndarray[Any, Any]
+# The largest difference between a step and the reference, by the largest weight (contract 8.2); for
+# half precision two roundings.
+BOUNDS = {
+    "float64": 1e-12,
+    "float32": 2e-6,
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-7,
+}
+
+
+def explain_step(
+    model: Any, x: Any, y: Any = None, sample_weight: Any = None, check: bool = False
+) -> list[dict[str, Any]]:
+    """Say what the next step does to each variable of a model, stage after stage.
+
+    The gradients are those of this batch; the step is that of the NumPy reference, in float64, from
+    the model's true weights and state. Nothing is changed.
+
+    Args:
+        model: a compiled model with Keras' own `train_step()`. Its optimizer is one of kerasgd or a
+            `keras.optimizers.SGD`.
+        x: the inputs of one batch.
+        y: the targets.
+        sample_weight: weights of the samples, or None.
+        check: whether to do the real step too, on copies and with the same gradients, and to
+            compare it with the reference.
+
+    Returns:
+        A dict for each variable: `path`, `shape`; the L2 norms `gradient_norm` (of the gradient as
+        it comes), `unscaled_norm`, `mean_norm` (over the accumulation window), `clipped_norm`, with
+        `clip_coefficient`; `decay_norm` (what weight decay changes), `velocity_norm_before`,
+        `velocity_norm`, `change_norm` (of the whole change), `constraint_norm` (the constraint's
+        part), `average_distance` (between weights and their average after the step) and
+        `overwritten` (whether the average overwrites the weights). None stands where a stage does
+        not happen, as after `unscaled_norm` in the middle of a window or where the step is skipped.
+        With `check` there are also
+        `largest_difference`, `bound` and `holds`.
+
+    Raises:
+        ArgumentTypeError: `model` is no such model.
+        StateError: its optimizer is another one, or the model has a `train_step()` of its own.
+
+    Example:
+        >>> import keras, numpy, kerasgd
+        >>> from kerasgd.tools import explain_step
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+        >>> model.set_weights([numpy.array([[2.0]])])
+        >>> model.compile(kerasgd.SGD(0.5, clipnorm=1.0), loss="mse")
+        >>> x = numpy.ones((1, 1), "float32")
+        >>> row = explain_step(model, x, 0 * x, check=True)[0]
+        >>> [round(row[name], 6) for name in ("gradient_norm", "clip_coefficient", "change_norm")]
+        [4.0, 0.25, 0.5]
+        >>> row["holds"]
+        True
+    """
+    _check(model)
+    optimizer = model.optimizer
+    gradients = _gradients(model, x, y, sample_weight)
+    copies = [_copied(variable) for variable in model.trainable_variables]
+    ours = _ours(optimizer, copies)
+    reference = _reference(ours, optimizer)
+    is_dynamic = hasattr(optimizer, "inner_optimizer")
+    rows = _Explanation(ours.state().parameters, reference, is_dynamic).rows(gradients)
+    if check:
+        real = _real_step(optimizer, ours, copies)
+        real.apply([_as_tensor(g, v) for g, v in zip(gradients, copies, strict=True)], copies)
+        for row, copy, expected in zip(rows, copies, reference.weights, strict=True):
+            row.update(_comparison(copy, expected))
+    return rows
+
+
+# -- the model ---------------------------------------------------------------------------------
+
+
+def _check(model: Any) -> None:
+    if not isinstance(model, keras.Model) or getattr(model, "optimizer", None) is None:
+        raise ArgumentTypeError("model", "a compiled model", model)
+    if type(model).train_step is not keras.Model.train_step:
+        raise StateError(
+            f"{type(model).__name__} has a `train_step()` of its own, whose gradients are unknown."
+        )
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not isinstance(inner, keras.optimizers.SGD):
+        raise StateError(
+            f"The optimizer is {type(inner).__name__}: only steps of SGD can be explained."
+        )
+
+
+class _GradientRecorder(keras.optimizers.SGD):  # type: ignore[misc]
+    """Takes the gradients of a training step and changes nothing."""
+
+    def __init__(self, optimizer: Any) -> None:
+        super().__init__(0.0)
+        self._scaled_as = optimizer
+        self.recorded: list[Any] = []
+
+    def scale_loss(self, loss: Any) -> Any:
+        return self._scaled_as.scale_loss(loss)
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        self.recorded = list(grads)
+
+    def stateless_apply(
+        self, optimizer_variables: Any, grads: Any, trainable_variables: Any
+    ) -> tuple[Any, Any]:
+        self.recorded = list(grads)
+        return trainable_variables, optimizer_variables
+
+
+def _gradients(model: Any, x: Any, y: Any, sample_weight: Any) -> list[Any]:
+    """The gradients of the loss on this batch, scaled as the optimizer scales it; None stays."""
+    with preserved(model):
+        recorder = _GradientRecorder(model.optimizer)
+        model.optimizer = recorder
+        model.train_function = None
+        model.run_eagerly = True
+        model.train_on_batch(x, y, sample_weight=sample_weight)
+        return [_as_array(gradient) for gradient in recorder.recorded]
+
+
+def _as_array(gradient: Any) -> Any:
+    if gradient is None:
+        return None
+    if type(gradient).__name__ == "IndexedSlices":
+        return SparseRows(as_numpy(gradient.values), as_numpy(gradient.indices))
+    return np.array(as_numpy(gradient))
+
+
+def _as_tensor(gradient: Any, variable: Any) -> Any:
+    if gradient is None:
+        return None
+    if isinstance(gradient, SparseRows):
+        dense = np.zeros(variable.shape)
+        np.add.at(dense, np.asarray(gradient.indices), np.asarray(gradient.values))
+        gradient = dense
+    dtype = "float64" if variable.dtype == "float64" else "float32"
+    return keras.ops.convert_to_tensor(gradient, dtype=dtype)
+
+
+def _copied(variable: Any) -> Any:
+    """A variable of the same value, path and constraint."""
+    copy = keras.Variable(as_numpy(variable), dtype=variable.dtype, name=variable.name)
+    copy.constraint = getattr(variable, "constraint", None)
+    copy.overwrite_with_gradient = bool(getattr(variable, "overwrite_with_gradient", False))
+    set_path(copy, path_of(variable))
+    return copy
+
+
+# -- the optimizer -----------------------------------------------------------------------------
+
+
+def _ours(optimizer: Any, copies: Sequence[Any]) -> SGD:
+    """An optimizer of ours in the state of this one, built with the copies."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    ours = inner.update(keep_state=True) if isinstance(inner, SGD) else from_keras(inner)
+    ours.build(copies)
+    return ours
+
+
+def _reference(ours: SGD, optimizer: Any) -> ReferenceSGD:
+    """The reference in the state of the optimizer."""
+    state = ours.state()
+    reference = ReferenceSGD(
+        learning_rate=float(keras.ops.convert_to_numpy(ours.learning_rate)),
+        nesterov=ours.nesterov,
+        clipnorm=ours.clipnorm,
+        clipvalue=ours.clipvalue,
+        global_clipnorm=ours.global_clipnorm,
+        use_ema=ours.use_ema,
+        ema_momentum=ours.ema_momentum,
+        ema_overwrite_frequency=ours.ema_overwrite_frequency,
+        loss_scale_factor=_loss_scale(ours, optimizer),
+        gradient_accumulation_steps=ours.gradient_accumulation_steps,
+    ).build(
+        [as_numpy(parameter.variable) for parameter in state.parameters],
+        constraints=[_on_arrays(parameter) for parameter in state.parameters],
+        overwrite_with_gradient=[p.index for p in state.parameters if p.overwrite_with_gradient],
+        groups=_groups(ours),
+        skip_nonfinite=state.skips is not None,
+    )
+    _set_state(reference, ours)
+    return reference
+
+
+def _loss_scale(ours: SGD, optimizer: Any) -> float | None:
+    if optimizer is ours or not hasattr(optimizer, "inner_optimizer"):
+        return ours.loss_scale_factor
+    if not optimizer.built:
+        return float(optimizer.initial_scale)
+    return float(value_of(optimizer.dynamic_scale, optimizer))
+
+
+def _groups(ours: SGD) -> list[ReferenceGroup]:
+    """A group for each combination of settings that variables have."""
+    factors = [g.factor_of_next_step() for g in groups_of_variables.with_factor(ours.groups)]
+    groups = []
+    for number, its in enumerate(ours._group_settings):
+        factor = None if its.factor_index is None else factors[its.factor_index]
+        members = [p.index for p in ours.state().parameters if p.group == number]
+        groups.append(ReferenceGroup(members, factor, its.momentum, its.weight_decay))
+    return groups
+
+
+def _on_arrays(parameter: ParameterState) -> Any:
+    """The constraint as a function of arrays."""
+    constraint = parameter.constraint
+    if constraint is None:
+        return None
+    dtype = parameter.variable.dtype
+    return lambda w: as_numpy(constraint(keras.ops.convert_to_tensor(w, dtype=dtype)))
+
+
+def _set_state(reference: ReferenceSGD, ours: SGD) -> None:
+    state = ours.state()
+    reference.steps = int(value_of(state.iterations, ours))
+    reference.updates = reference.steps // ours.window
+    if state.skips is not None:
+        reference.skipped = int(value_of(state.skips.skipped, ours))
+        reference.updates -= reference.skipped
+    begun = state.averaging is not None and bool(value_of(state.averaging, ours))
+    in_window = None if state.in_window is None else value_of(state.in_window, ours)
+    for i, parameter in enumerate(state.parameters):
+        if parameter.velocity is not None:
+            reference.velocities[i] = _wide(parameter.velocity)
+        if parameter.average is not None and begun:
+            reference.averages[i] = _wide(parameter.average)
+        if in_window is not None and in_window[i]:
+            reference.accumulators[i] = _wide(parameter.accumulator)
+
+
+def _wide(variable: Any) -> Array:
+    return np.array(as_numpy(variable), "float64")
+
+
+def _real_step(optimizer: Any, ours: SGD, copies: Sequence[Any]) -> Any:
+    """What does the real step on the copies: our optimizer, or a copy of Keras' own."""
+    if hasattr(optimizer, "inner_optimizer"):
+        scale = _loss_scale(ours, optimizer)
+        inner = ours if isinstance(optimizer.inner_optimizer, SGD) else None
+        config = optimizer.get_config()
+        copy = type(optimizer).from_config({**config, "initial_scale": scale})
+        if inner is not None:
+            copy.inner_optimizer = inner
+        copy.build(copies)
+        return copy
+    if isinstance(optimizer, SGD):
+        return ours
+    copy = type(optimizer).from_config(optimizer.get_config())
+    copy.build(copies)
+    if optimizer.built:
+        for variable, value in zip(copy.variables, optimizer.variables, strict=True):
+            variable.assign(as_numpy(value))
+    return copy
+
+
+# -- the stages --------------------------------------------------------------------------------
+
+
+@dataclass
+class _Explanation:
+    """The stages of contract 0, taken from the reference one after the other.
+
+    Attributes:
+        parameters: what the optimizer keeps for each variable.
+        reference: the reference in the state of the optimizer.
+        is_dynamic: whether a dynamic loss scale skips steps that are not finite.
+    """
+
+    parameters: Sequence[ParameterState]
+    reference: ReferenceSGD
+    is_dynamic: bool
+
+    def rows(self, gradients: Sequence[Any]) -> list[dict[str, Any]]:
+        reference = self.reference
+        unscaled = reference.sum_duplicate_rows(reference.unscale(gradients))
+        scaled = reference.sum_duplicate_rows(gradients)
+        rows = [
+            {
+                "path": path_of(parameter.variable),
+                "shape": tuple(parameter.variable.shape),
+                "gradient_norm": _norm(scaled[i]),
+                "unscaled_norm": _norm(unscaled[i]),
+                **dict.fromkeys(_STAGES_OF_UPDATE),
+            }
+            for i, parameter in enumerate(self.parameters)
+        ]
+        if self.is_dynamic and not _are_finite(scaled):
+            return rows
+        reference.accumulate(unscaled)
+        if reference.window_is_complete():
+            self._update(rows)
+        reference.steps += 1
+        return rows
+
+    def _update(self, rows: list[dict[str, Any]]) -> None:
+        reference = self.reference
+        means = reference.average_over_window()
+        for row, mean in zip(rows, means, strict=True):
+            row["mean_norm"] = _norm(mean)
+        if reference.skip_nonfinite and not _are_finite(means):
+            return
+        clipped = reference.clip(reference.not_overwritten(means))
+        for row, mean, its in zip(rows, means, clipped, strict=True):
+            row["clipped_norm"] = _norm(its)
+            row["clip_coefficient"] = _coefficient(_norm(mean), _norm(its))
+        self._change(rows, means, clipped)
+
+    def _change(
+        self, rows: list[dict[str, Any]], means: Sequence[Any], clipped: Sequence[Any]
+    ) -> None:
+        reference = self.reference
+        reference.updates += 1
+        factors = reference.learning_rate_factors(reference.steps)
+        rates = [reference.current_rate() * factor for factor in factors]
+        reference.overwrite_with_gradients(means, factors)
+        gradients = reference.leave_frozen_alone(clipped, factors)
+        before, velocities = list(reference.weights), list(reference.velocities)
+        reference.decay_weights(gradients, rates)
+        decayed = list(reference.weights)
+        reference.apply_rule(gradients, rates)
+        moved = list(reference.weights)
+        reference.apply_constraints(gradients)
+        constrained = list(reference.weights)
+        reference.average_weights()
+        averages = list(reference.averages)
+        reference.overwrite_weights_if_due(factors)
+        for i, row in enumerate(rows):
+            if self.parameters[i].velocity is not None:
+                row["velocity_norm_before"] = _norm(velocities[i])
+                row["velocity_norm"] = _norm(reference.velocities[i])
+            row["decay_norm"] = _norm(decayed[i] - before[i])
+            row["constraint_norm"] = _norm(constrained[i] - moved[i])
+            row["change_norm"] = _norm(reference.weights[i] - before[i])
+            average = averages[i]
+            if average is not None:
+                row["average_distance"] = _norm(reference.weights[i] - average)
+            row["overwritten"] = reference.weights[i] is not constrained[i]
+
+
+_STAGES_OF_UPDATE = (
+    "mean_norm",
+    "clip_coefficient",
+    "clipped_norm",
+    "decay_norm",
+    "velocity_norm_before",
+    "velocity_norm",
+    "change_norm",
+    "constraint_norm",
+    "average_distance",
+    "overwritten",
+)
+
+
+def _are_finite(arrays: Sequence[Any]) -> bool:
+    return all(array is None or bool(np.isfinite(array).all()) for array in arrays)
+
+
+def _norm(array: Any) -> float | None:
+    return None if array is None else norm([array])
+
+
+def _coefficient(before: float | None, after: float | None) -> float | None:
+    if before is None or after is None:
+        return None
+    return after / before if before else 1.0
+
+
+def _comparison(copy: Any, expected: Array) -> dict[str, Any]:
+    found = _wide(copy)
+    difference = float(np.max(np.abs(found - expected), initial=0.0))
+    dtype = keras.backend.standardize_dtype(copy.dtype)
+    bound = BOUNDS.get(dtype, 0.0) * float(np.max(np.abs(expected), initial=0.0))
+    same = np.array_equal(found, expected, equal_nan=True)
+    return {
+        "largest_difference": difference,
+        "bound": bound,
+        "holds": bool(same or difference <= bound),
+    }
