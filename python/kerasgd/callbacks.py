@@ -107,6 +107,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch = 0
         self._first_row_of_epoch = 0
         self._last_batch = 0
+        self._executions = _Executions()
         self._steps = 0
         self._measured = 0
         self._optimizer: Any = None
@@ -130,13 +131,19 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch = epoch + 1
         self._first_row_of_epoch = len(self.rows)
         self._last_batch = 0
+        self._executions = _Executions()
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Note which batch is the first of an execution."""
+        self._executions.begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keep a row if there has been a measured update since the last batch."""
         optimizer = self._optimizer  # not through `self.model`, which brings JAX' state back
         before = self._steps
-        self._steps += batch + 1 - self._last_batch
-        self._last_batch = batch + 1
+        last = self._executions.end(batch, self.model)
+        self._steps += last - self._last_batch
+        self._last_batch = last
         steps_between = optimizer.window * optimizer._statistics_every
         if before // steps_between == self._steps // steps_between:
             return
@@ -212,6 +219,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         self.max_in_a_row: Any = arguments.check("max_in_a_row", max_in_a_row, rule)
         self._epoch = 0
         self._last_batch = 0
+        self._executions = _Executions()
         self._skipped = 0
         self._losses = LossTotal(0.0, 0.0)
 
@@ -240,7 +248,12 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         """Begin an epoch."""
         self._epoch = epoch + 1
         self._last_batch = 0
+        self._executions = _Executions()
         self._losses = LossTotal(0.0, 0.0)
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Note which batch is the first of an execution."""
+        self._executions.begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Stop if enough updates in a row were skipped.
@@ -250,7 +263,8 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         """
         _bring_state_back(self.model)
         optimizer = self.model.optimizer
-        first, self._last_batch = self._last_batch + 1, batch + 1
+        last = self._executions.end(batch, self.model)
+        first, self._last_batch = self._last_batch + 1, last
         before, self._losses = self._losses, _total_of_losses(self.model)
         # Not every step is an update: the count may be that of an earlier `fit()`.
         skipped, self._skipped = self._skipped, optimizer.skipped
@@ -295,6 +309,27 @@ class LossTotal(NamedTuple):
         if weight == 0 or not math.isfinite(before.total):
             return None
         return (self.total - before.total) / weight
+
+
+class _Executions:
+    """Which batch is the last of an execution of several steps, from 1.
+
+    At its end Keras names the last one, but older releases name the first.
+    """
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._names_last = False
+
+    def begin(self, batch: int) -> None:
+        """An execution begins with this batch, from 0."""
+        self._first = batch
+
+    def end(self, batch: int, model: Any) -> int:
+        """The last batch of the execution at whose end Keras names this one, from 0."""
+        self._names_last = self._names_last or batch > self._first
+        steps = 1 if self._names_last else int(model.steps_per_execution)
+        return batch + steps
 
 
 def _without_wrapper(optimizer: Any) -> Any:

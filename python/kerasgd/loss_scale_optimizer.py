@@ -203,6 +203,18 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         """As `SGD.swap_ema_weights()`."""
         self.inner_optimizer.swap_ema_weights()
 
+    def get_config(self) -> dict[str, Any]:
+        """The inner optimizer and the arguments of this one."""
+        return _own_settings(super().get_config())
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> LossScaleOptimizer:
+        """The reverse of `get_config()`."""
+        own: LossScaleOptimizer = super().from_config(_own_settings(config), custom_objects)
+        return own
+
     def __reduce__(self) -> tuple[Any, ...]:
         settings = (self.inner_optimizer, self.initial_scale, self.dynamic_growth_steps, self.name)
         return (type(self), settings, state.stored(self))
@@ -263,6 +275,11 @@ def _check_no_unknown(extra: Mapping[str, Any]) -> None:
             raise UnknownArgumentError(name, value, "LossScaleOptimizer", None, hint)
     known = ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
     arguments.check_no_unknown(extra, "LossScaleOptimizer", known)
+
+
+def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what Keras 3.10 adds: the arguments of every optimizer."""
+    return {k: v for k, v in config.items() if k == "name" or k not in arguments.RULES}
 
 
 def _skips_already() -> StateError:

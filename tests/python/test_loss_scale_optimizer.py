@@ -90,3 +90,11 @@ def test_mixed_precision_trains(wrap):  # contract 6.3, 13.1
     assert losses[-1] < losses[0] / 20
     # 64 steps, the last half of them with a scale found by then.
     assert 20 <= int(inner.iterations) <= 32
+
+
+def test_a_configuration_of_an_older_keras_has_the_arguments_of_every_optimizer():
+    # contract 9.3, 9.4a: Keras 3.10 writes them into files, where they mean nothing
+    config = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.5), 4.0).get_config()
+    assert set(config) == {"name", "inner_optimizer", "initial_scale", "dynamic_growth_steps"}
+    older = {**config, "use_ema": False, "ema_momentum": 0.99, "clipnorm": None}
+    assert kerasgd.LossScaleOptimizer.from_config(older).initial_scale == 4.0
