@@ -141,7 +141,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         """Keep a row if there has been a measured update since the last batch."""
         optimizer = self._optimizer  # not through `self.model`, which brings JAX' state back
         before = self._steps
-        last = self._executions.end(batch, self.model)
+        last = self._executions.end(batch, self._model)
         self._steps += last - self._last_batch
         self._last_batch = last
         steps_between = optimizer.window * optimizer._statistics_every
@@ -263,7 +263,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         """
         _bring_state_back(self.model)
         optimizer = self.model.optimizer
-        last = self._executions.end(batch, self.model)
+        last = self._executions.end(batch, self._model)
         first, self._last_batch = self._last_batch + 1, last
         before, self._losses = self._losses, _total_of_losses(self.model)
         # Not every step is an update: the count may be that of an earlier `fit()`.
