@@ -90,7 +90,6 @@ test_that("it validates its inputs", {
   expect_snapshot(error = TRUE, {
     variable_groups()
     variable_groups("sgd", three())
-    variable_groups(keras$optimizers$SGD(), three())
     variable_groups(optimizer)
     variable_groups(optimizer, NULL)
     variable_groups(optimizer, 1)
@@ -100,4 +99,13 @@ test_that("it validates its inputs", {
     variable_groups(built, three())
     variable_groups(misspelt, three())
   })
+})
+
+test_that("an optimizer of Keras is refused by name", {
+  skip_if_no_keras()
+  keras <- reticulate::import("keras")
+  expect_error(
+    variable_groups(keras$optimizers$SGD(), list()), "must be an optimizer made by",
+    class = "kerasgd_argument_error"
+  )
 })
