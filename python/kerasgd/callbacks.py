@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
 from kerasgd import arguments, watching
 from kerasgd.errors import NonfiniteGradientError, StateError, in_words
-from kerasgd.loss_scale_optimizer import LossScaleOptimizer
+from kerasgd.loss_scale_optimizer import LossScaleOptimizer, without_wrapper
 from kerasgd.rules import learning_rate as rate_rule
 from kerasgd.sgd import SGD
+from kerasgd.trainer import Batches, LossTotal, bring_state_back
 
 
 class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
@@ -51,7 +52,7 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Make sure that a number set on the optimizer has an effect."""
-        optimizer = _without_wrapper(self.model.optimizer)
+        optimizer = without_wrapper(self.model.optimizer)
         if not isinstance(optimizer._learning_rate, keras.Variable):
             raise StateError(
                 in_words(
@@ -63,7 +64,7 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the rate of this batch."""
         rate = rate_rule.value_of(self.learning_rate)
-        _bring_state_back(self.model)
+        bring_state_back(self.model)
         self.model.optimizer.learning_rate = rate
 
 
@@ -106,15 +107,14 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self.rows: list[dict[str, Any]] = []
         self._epoch = 0
         self._first_row_of_epoch = 0
-        self._last_batch = 0
-        self._executions = _Executions()
+        self._batches = Batches()
         self._steps = 0
         self._measured = 0
         self._optimizer: Any = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Make sure that the optimizer measures its updates."""
-        optimizer = _without_wrapper(self.model.optimizer)
+        optimizer = without_wrapper(self.model.optimizer)
         if not (isinstance(optimizer, SGD) and optimizer._statistics_every):
             raise StateError(
                 in_words(
@@ -130,30 +130,29 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         """Begin an epoch."""
         self._epoch = epoch + 1
         self._first_row_of_epoch = len(self.rows)
-        self._last_batch = 0
-        self._executions = _Executions()
+        self._batches = Batches()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Note which batch is the first of an execution."""
-        self._executions.begin(batch)
+        self._batches.begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keep a row if there has been a measured update since the last batch."""
         optimizer = self._optimizer  # not through `self.model`, which brings JAX' state back
         before = self._steps
-        last = self._executions.end(batch, self._model)
-        self._steps += last - self._last_batch
-        self._last_batch = last
+        last_batch = self._batches.last
+        self._batches.end(batch, self._model)
+        self._steps += self._batches.last - last_batch
         steps_between = optimizer.window * optimizer._statistics_every
         if before // steps_between == self._steps // steps_between:
             return
-        _bring_state_back(self.model)
+        bring_state_back(self.model)
         # Steps that a dynamic loss scale skips are not counted.
         self._steps = watching.steps(optimizer)
         measured = watching.measured(optimizer)
         if measured > self._measured:
             self._measured = measured
-            where = {"epoch": self._epoch, "batch": self._last_batch}
+            where = {"epoch": self._epoch, "batch": self._batches.last}
             self.rows.append({**where, **(optimizer.statistics or {})})
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any] | None = None) -> None:
@@ -218,15 +217,14 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         rule = arguments.whole_number(at_least=1)
         self.max_in_a_row: Any = arguments.check("max_in_a_row", max_in_a_row, rule)
         self._epoch = 0
-        self._last_batch = 0
-        self._executions = _Executions()
+        self._batches = Batches()
         self._skipped = 0
-        self._losses = LossTotal(0.0, 0.0)
+        self._losses = LossTotal()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Make sure that the optimizer skips such updates."""
         optimizer = self.model.optimizer
-        if optimizer is not _without_wrapper(optimizer):
+        if optimizer is not without_wrapper(optimizer):
             raise StateError(
                 in_words(
                     "A dynamic loss scale finds its value by skipping steps whose gradients are "
@@ -247,13 +245,12 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Begin an epoch."""
         self._epoch = epoch + 1
-        self._last_batch = 0
-        self._executions = _Executions()
-        self._losses = LossTotal(0.0, 0.0)
+        self._batches = Batches()
+        self._losses = LossTotal()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Note which batch is the first of an execution."""
-        self._executions.begin(batch)
+        self._batches.begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Stop if enough updates in a row were skipped.
@@ -261,11 +258,11 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         Raises:
             NonfiniteGradientError: they were.
         """
-        _bring_state_back(self.model)
+        bring_state_back(self.model)
         optimizer = self.model.optimizer
-        last = self._executions.end(batch, self._model)
-        first, self._last_batch = self._last_batch + 1, last
-        before, self._losses = self._losses, _total_of_losses(self.model)
+        first = self._batches.last + 1
+        self._batches.end(batch, self._model)
+        before, self._losses = self._losses, LossTotal.of(self.model)
         # Not every step is an update: the count may be that of an earlier `fit()`.
         skipped, self._skipped = self._skipped, optimizer.skipped
         if self._skipped > skipped and optimizer.skipped_in_a_row >= self.max_in_a_row:
@@ -273,7 +270,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _error(self, optimizer: SGD, first: int, loss: float | None) -> NonfiniteGradientError:
         variables = watching.nonfinite(optimizer)
-        last, in_a_row = self._last_batch, optimizer.skipped_in_a_row
+        last, in_a_row = self._batches.last, optimizer.skipped_in_a_row
         batches = f"batch {last}" if first == last else f"batches {first} to {last}"
         updates = "1 update" if in_a_row == 1 else f"{in_a_row} updates in a row"
         with_loss = "" if loss is None else f", with a loss of {loss:g}"
@@ -292,73 +289,14 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         return NonfiniteGradientError(f"{message}.", self._epoch, last, known, variables)
 
 
-class LossTotal(NamedTuple):
-    """The losses of an epoch so far.
-
-    Attributes:
-        total: their sum, weighted by the rows of their batches.
-        weight: the sum of these weights.
-    """
-
-    total: float
-    weight: float
-
-    def mean_since(self, before: LossTotal) -> float | None:
-        """The mean loss since then; None where an earlier one that was not finite hides it."""
-        weight = self.weight - before.weight
-        if weight == 0 or not math.isfinite(before.total):
-            return None
-        return (self.total - before.total) / weight
-
-
-class _Executions:
-    """Which batch is the last of an execution of several steps, from 1.
-
-    At its end Keras names the last one, but older releases name the first.
-    """
-
-    def __init__(self) -> None:
-        self._first = 0
-        self._names_last = False
-
-    def begin(self, batch: int) -> None:
-        """An execution begins with this batch, from 0."""
-        self._first = batch
-
-    def end(self, batch: int, model: Any) -> int:
-        """The last batch of the execution at whose end Keras names this one, from 0."""
-        self._names_last = self._names_last or batch > self._first
-        steps = 1 if self._names_last else int(model.steps_per_execution)
-        return batch + steps
-
-
-def _without_wrapper(optimizer: Any) -> Any:
-    """The optimizer inside of a `LossScaleOptimizer`, or the optimizer itself."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def _bring_state_back(model: Any) -> None:
-    """Give the variables their values, which JAX' trainer holds during `fit()`."""
-    if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()
-
-
 def _has_loss_scale(optimizer: Any) -> bool:
     """Whether the statistics have a loss scale; that of Keras' own wrapper is unknown to them."""
     if isinstance(optimizer, LossScaleOptimizer):
         return True
-    return _without_wrapper(optimizer).loss_scale_factor is not None
+    return without_wrapper(optimizer).loss_scale_factor is not None
 
 
 def _mean_of_finite(values: Sequence[float]) -> float:
     """The mean of the values that are finite; NaN if none is."""
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan
-
-
-def _total_of_losses(model: Any) -> LossTotal:
-    for metric in model.metrics:
-        if metric.name == "loss":
-            total, weight = map(keras.ops.convert_to_numpy, (metric.total, metric.count))
-            return LossTotal(float(total), float(weight))
-    return LossTotal(math.nan, 0.0)

@@ -14,7 +14,7 @@ from kerasgd.files import state
 from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.sgd import SGD, check_number
 from kerasgd.state import DynamicScale
-from kerasgd.variables import checked_list
+from kerasgd.variables import checked_list, value_of
 
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="LossScaleOptimizer")
@@ -264,6 +264,18 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
     def _kinds(self) -> set[str]:
         """As `SGD._kinds()`: nothing is kept for each variable."""
         return set()
+
+
+def without_wrapper(optimizer: Any) -> Any:
+    """The optimizer inside of a loss-scale optimizer, ours or Keras'; another one as it is."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def scale_of(wrapper: Any) -> float:
+    """The scale of a loss-scale optimizer, ours or Keras', at the next step."""
+    if not wrapper.built:
+        return float(wrapper.initial_scale)
+    return float(value_of(wrapper.dynamic_scale, wrapper))
 
 
 def _check_no_unknown(extra: Mapping[str, Any]) -> None:

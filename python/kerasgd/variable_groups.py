@@ -9,6 +9,7 @@ import keras
 
 from kerasgd import groups
 from kerasgd.errors import ArgumentTypeError, StateError
+from kerasgd.loss_scale_optimizer import without_wrapper
 from kerasgd.selection import is_layer
 from kerasgd.settings import GroupSettings
 from kerasgd.sgd import SGD
@@ -87,8 +88,7 @@ def inner_sgd(optimizer: Any) -> SGD:
     Raises:
         ArgumentTypeError: there is none.
     """
-    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    inner = optimizer.inner_optimizer if wrapped else optimizer
+    inner = without_wrapper(optimizer)
     if isinstance(inner, SGD):
         return inner
     hint = None

@@ -12,6 +12,7 @@ import numpy as np
 
 from kerasgd.callbacks import Statistics
 from kerasgd.errors import StateError
+from kerasgd.loss_scale_optimizer import without_wrapper
 from kerasgd.rules.statistics import OF_UPDATE, OF_VARIABLE
 
 WHERE = ("epoch", "batch", "updates")
@@ -74,4 +75,4 @@ def _limit(source: Any, argument: str) -> float | None:
     optimizer = source
     if isinstance(source, Statistics):
         optimizer = getattr(source.model, "optimizer", None)
-    return getattr(getattr(optimizer, "inner_optimizer", optimizer), argument, None)
+    return getattr(without_wrapper(optimizer), argument, None)

@@ -14,8 +14,10 @@ import numpy as np
 from kerasgd import arguments
 from kerasgd.arguments import ArgumentRule
 from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
+from kerasgd.loss_scale_optimizer import scale_of, without_wrapper
 from kerasgd.sgd import SGD
 from kerasgd.tools.preserving import preserved
+from kerasgd.trainer import LossTotal, bring_state_back
 from kerasgd.variables import value_of
 
 _POSITIVE = arguments.number("a finite number > 0", lambda x: x > 0)
@@ -175,7 +177,7 @@ def _new_optimizer(optimizer: Any, rate: float) -> Any:
 
     It has no velocities yet: those of another rate would move the weights more than this one does.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = without_wrapper(optimizer)
     if isinstance(inner, SGD):
         new = inner.update(learning_rate=rate)
         # Factors of groups may depend on the step; an accumulation window begins anew.
@@ -194,10 +196,9 @@ def _new_optimizer(optimizer: Any, rate: float) -> Any:
 
 def _wrapped(wrapper: Any, inner: SGD) -> Any:
     """The optimizer in a loss scale like this one, at its scale now."""
-    scale = float(value_of(wrapper.dynamic_scale, wrapper)) if wrapper.built else None
     return type(wrapper)(
         inner,
-        initial_scale=wrapper.initial_scale if scale is None else scale,
+        initial_scale=scale_of(wrapper),
         dynamic_growth_steps=wrapper.dynamic_growth_steps,
         name=wrapper.name,
     )
@@ -210,19 +211,20 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.rows: list[dict[str, Any]] = []
         self.rates = rates
-        # Sum and weight of the losses of this epoch so far.
-        self._losses = (0.0, 0.0)
+        self._losses = LossTotal()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self._losses = (0.0, 0.0)
+        self._losses = LossTotal()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self._bring_state_back()
+        bring_state_back(self.model)
         self.model.optimizer.learning_rate = float(self.rates[len(self.rows)])
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self._bring_state_back()
-        loss = self._loss_of_batch()
+        bring_state_back(self.model)
+        before, self._losses = self._losses, LossTotal.of(self.model)
+        mean = self._losses.mean_since(before)
+        loss = math.nan if mean is None else mean
         step = len(self.rows)
         average = SMOOTHING * self._average() + (1 - SMOOTHING) * loss
         # Without the correction the first values would be too close to 0.
@@ -246,19 +248,6 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
             return 0.0
         last: float = self.rows[-1]["smoothed_loss"]
         return last * (1 - SMOOTHING ** len(self.rows))
-
-    def _bring_state_back(self) -> None:
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
-
-    def _loss_of_batch(self) -> float:
-        """The loss of the last batch; Keras keeps the mean of the epoch."""
-        tracker = next(metric for metric in self.model.metrics if metric.name == "loss")
-        total, count = (
-            float(keras.ops.convert_to_numpy(v)) for v in (tracker.total, tracker.count)
-        )
-        before, self._losses = self._losses, (total, count)
-        return (total - before[0]) / (count - before[1])
 
 
 def suggestions(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -9,11 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasgd import arguments
 from kerasgd import groups as groups_of_variables
 from kerasgd.errors import ArgumentTypeError, StateError
 from kerasgd.from_keras import from_keras
 from kerasgd.keras_internals import set_path
-from kerasgd.reference import ReferenceGroup, ReferenceSGD, SparseRows, norm
+from kerasgd.loss_scale_optimizer import scale_of, without_wrapper
+from kerasgd.reference import (
+    ReferenceGroup,
+    ReferenceSGD,
+    SparseRows,
+    all_finite,
+    norm,
+    to_dense,
+)
 from kerasgd.sgd import SGD
 from kerasgd.state import ParameterState
 from kerasgd.tools.preserving import preserved
@@ -81,7 +90,7 @@ def explain_step(
     copies = [_copied(variable) for variable in model.trainable_variables]
     ours = _ours(optimizer, copies)
     reference = _reference(ours, optimizer)
-    is_dynamic = hasattr(optimizer, "inner_optimizer")
+    is_dynamic = without_wrapper(optimizer) is not optimizer
     rows = _Explanation(ours.state().parameters, reference, is_dynamic).rows(gradients)
     if check:
         real = _real_step(optimizer, ours, copies)
@@ -101,7 +110,7 @@ def _check(model: Any) -> None:
         raise StateError(
             f"{type(model).__name__} has a `train_step()` of its own, whose gradients are unknown."
         )
-    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    inner = without_wrapper(model.optimizer)
     if not isinstance(inner, keras.optimizers.SGD):
         raise StateError(
             f"The optimizer is {type(inner).__name__}: only steps of SGD can be explained."
@@ -152,9 +161,7 @@ def _as_tensor(gradient: Any, variable: Any) -> Any:
     if gradient is None:
         return None
     if isinstance(gradient, SparseRows):
-        dense = np.zeros(variable.shape)
-        np.add.at(dense, np.asarray(gradient.indices), np.asarray(gradient.values))
-        gradient = dense
+        gradient = to_dense(gradient, variable.shape)
     dtype = "float64" if variable.dtype == "float64" else "float32"
     return keras.ops.convert_to_tensor(gradient, dtype=dtype)
 
@@ -173,7 +180,7 @@ def _copied(variable: Any) -> Any:
 
 def _ours(optimizer: Any, copies: Sequence[Any]) -> SGD:
     """An optimizer of ours in the state of this one, built with the copies."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = without_wrapper(optimizer)
     ours = inner.update(keep_state=True) if isinstance(inner, SGD) else from_keras(inner)
     ours.build(copies)
     return ours
@@ -182,18 +189,10 @@ def _ours(optimizer: Any, copies: Sequence[Any]) -> SGD:
 def _reference(ours: SGD, optimizer: Any) -> ReferenceSGD:
     """The reference in the state of the optimizer."""
     state = ours.state()
-    reference = ReferenceSGD(
-        learning_rate=float(keras.ops.convert_to_numpy(ours.learning_rate)),
-        nesterov=ours.nesterov,
-        clipnorm=ours.clipnorm,
-        clipvalue=ours.clipvalue,
-        global_clipnorm=ours.global_clipnorm,
-        use_ema=ours.use_ema,
-        ema_momentum=ours.ema_momentum,
-        ema_overwrite_frequency=ours.ema_overwrite_frequency,
-        loss_scale_factor=_loss_scale(ours, optimizer),
-        gradient_accumulation_steps=ours.gradient_accumulation_steps,
-    ).build(
+    settings = {argument: getattr(ours, argument) for argument in arguments.RULES}
+    settings["learning_rate"] = float(keras.ops.convert_to_numpy(ours.learning_rate))
+    settings["loss_scale_factor"] = _loss_scale(ours, optimizer)
+    reference = ReferenceSGD(**settings).build(
         [as_numpy(parameter.variable) for parameter in state.parameters],
         constraints=[_on_arrays(parameter) for parameter in state.parameters],
         overwrite_with_gradient=[p.index for p in state.parameters if p.overwrite_with_gradient],
@@ -205,11 +204,8 @@ def _reference(ours: SGD, optimizer: Any) -> ReferenceSGD:
 
 
 def _loss_scale(ours: SGD, optimizer: Any) -> float | None:
-    if optimizer is ours or not hasattr(optimizer, "inner_optimizer"):
-        return ours.loss_scale_factor
-    if not optimizer.built:
-        return float(optimizer.initial_scale)
-    return float(value_of(optimizer.dynamic_scale, optimizer))
+    has_wrapper = without_wrapper(optimizer) is not optimizer
+    return scale_of(optimizer) if has_wrapper else ours.loss_scale_factor
 
 
 def _groups(ours: SGD) -> list[ReferenceGroup]:
@@ -256,7 +252,7 @@ def _wide(variable: Any) -> Array:
 
 def _real_step(optimizer: Any, ours: SGD, copies: Sequence[Any]) -> Any:
     """What does the real step on the copies: our optimizer, or a copy of Keras' own."""
-    if hasattr(optimizer, "inner_optimizer"):
+    if without_wrapper(optimizer) is not optimizer:
         scale = _loss_scale(ours, optimizer)
         inner = ours if isinstance(optimizer.inner_optimizer, SGD) else None
         config = optimizer.get_config()
@@ -306,7 +302,7 @@ class _Explanation:
             }
             for i, parameter in enumerate(self.parameters)
         ]
-        if self.is_dynamic and not _are_finite(scaled):
+        if self.is_dynamic and not all_finite([scaled]):
             return rows
         reference.accumulate(unscaled)
         if reference.window_is_complete():
@@ -319,7 +315,7 @@ class _Explanation:
         means = reference.average_over_window()
         for row, mean in zip(rows, means, strict=True):
             row["mean_norm"] = _norm(mean)
-        if reference.skip_nonfinite and not _are_finite(means):
+        if reference.skip_nonfinite and not all_finite([means]):
             return
         clipped = reference.clip(reference.not_overwritten(means))
         for row, mean, its in zip(rows, means, clipped, strict=True):
@@ -371,10 +367,6 @@ _STAGES_OF_UPDATE = (
     "average_distance",
     "overwritten",
 )
-
-
-def _are_finite(arrays: Sequence[Any]) -> bool:
-    return all(array is None or bool(np.isfinite(array).all()) for array in arrays)
 
 
 def _norm(array: Any) -> float | None:

@@ -1,0 +1,66 @@
+"""Reads from Keras' trainer during `fit()`: the state, the batches and their losses."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+
+
+def bring_state_back(model: Any) -> None:
+    """Give the variables their values, which JAX' trainer holds during `fit()`."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+
+
+class LossTotal(NamedTuple):
+    """The losses of an epoch so far.
+
+    Attributes:
+        total: their sum, weighted by the rows of their batches.
+        weight: the sum of these weights.
+    """
+
+    total: float = 0.0
+    weight: float = 0.0
+
+    @classmethod
+    def of(cls, model: Any) -> LossTotal:
+        """The total that the model's own metric keeps."""
+        for metric in model.metrics:
+            if metric.name == "loss":
+                total, weight = map(keras.ops.convert_to_numpy, (metric.total, metric.count))
+                return cls(float(total), float(weight))
+        return cls(math.nan)
+
+    def mean_since(self, before: LossTotal) -> float | None:
+        """The mean loss since then; None where an earlier one that was not finite hides it."""
+        weight = self.weight - before.weight
+        if weight == 0 or not math.isfinite(before.total):
+            return None
+        return (self.total - before.total) / weight
+
+
+class Batches:
+    """Counts the batches of an epoch from 1, also where several make one execution.
+
+    At the end of an execution Keras names its last batch; older releases name the first.
+
+    Attributes:
+        last: the last batch that was trained; 0 before the first.
+    """
+
+    def __init__(self) -> None:
+        self.last = 0
+        self._begun = 0
+        self._names_last = False
+
+    def begin(self, batch: int) -> None:
+        """An execution begins with this batch, in Keras' count from 0."""
+        self._begun = batch
+
+    def end(self, batch: int, model: Any) -> None:
+        """An execution ends, for which Keras names this batch."""
+        self._names_last = self._names_last or batch > self._begun
+        self.last = batch + (1 if self._names_last else int(model.steps_per_execution))
