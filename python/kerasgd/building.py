@@ -1,4 +1,4 @@
-"""What an optimizer keeps for each variable, made when it is built."""
+"""Creates the state that an optimizer keeps for each variable, when it is built."""
 
 from __future__ import annotations
 
@@ -19,15 +19,25 @@ from kerasgd.variables import path_of, shape_of
 ZEROS = keras.initializers.Zeros()
 
 
-def parameter_state(
+def parameter_states(
     optimizer: Any,
-    index: int,
-    variable: Any,
+    variables: Sequence[Any],
+    settings: Sequence[GroupSettings],
     groups: Sequence[GroupSettings],
-    settings: GroupSettings,
+) -> list[ParameterState]:
+    """The variables with what the optimizer keeps for them.
+
+    `settings` has those of each variable, `groups` the different ones among them.
+    """
+    return [
+        _parameter_state(optimizer, index, variable, its, groups.index(its))
+        for index, (variable, its) in enumerate(zip(variables, settings, strict=True))
+    ]
+
+
+def _parameter_state(
+    optimizer: Any, index: int, variable: Any, settings: GroupSettings, group: int
 ) -> ParameterState:
-    """The variable with what the optimizer keeps for it; `settings` are those of its group."""
-    group = groups.index(settings)
     takes_value = bool(getattr(variable, "overwrite_with_gradient", False))
     if takes_value:
         return ParameterState(
@@ -65,7 +75,7 @@ def statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statisti
 
 
 def skips(optimizer: Any, variables: int) -> Skips:
-    """What is counted of updates that are skipped, for so many variables."""
+    """The counts of skipped updates, for so many variables."""
     return Skips(
         skipped=optimizer._add_numbers("skipped"),
         in_a_row=optimizer._add_numbers("skipped_in_a_row"),

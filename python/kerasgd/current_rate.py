@@ -8,10 +8,9 @@ import keras
 
 from kerasgd import arguments
 from kerasgd.errors import StateError, in_words
-from kerasgd.keras_internals import is_taken_away
 from kerasgd.rules import learning_rate as rule
 from kerasgd.state import Tensor
-from kerasgd.variables import value_of
+from kerasgd.variables import check_can_be_set, value_of
 
 
 class CurrentRate:
@@ -99,17 +98,13 @@ class CurrentRate:
         """Take another rate from the next step on.
 
         Raises:
-            ArgumentError: it is no rate.
+            ArgumentError: `rate` is not a learning rate.
             StateError: it could not act.
         """
         if rate is self.setting:
             return
         rate = arguments.check("learning_rate", rate)
-        if is_taken_away(self.variable):
-            raise StateError(
-                "`learning_rate` cannot be set while `fit()` on JAX holds the variables: it would "
-                "be lost. Set it in a callback, through `self.model.optimizer`."
-            )
+        check_can_be_set(self.variable, "learning_rate")
         if self.is_compiled and not isinstance(rate, float):
             raise StateError(
                 in_words(

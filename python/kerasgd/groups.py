@@ -17,7 +17,7 @@ from kerasgd.rules import learning_rate as rate_rule
 from kerasgd.selection import SET_GROUP, Selection
 from kerasgd.settings import GroupSettings
 from kerasgd.state import Tensor
-from kerasgd.variables import value_of
+from kerasgd.variables import check_can_be_set, value_of
 
 FACTOR = "learning_rate_factor"
 # Where a group is in a configuration.
@@ -118,11 +118,7 @@ class Group:
                 f"This group has no `{FACTOR}` that could be changed. Give it one, such as 1, in "
                 "`set_group()`, before the optimizer is built."
             )
-        if is_taken_away(self._variable):
-            raise StateError(
-                f"`{FACTOR}` cannot be set while `fit()` on JAX holds the variables: it would be "
-                "lost. Set it in a callback, through `self.model.optimizer`."
-            )
+        check_can_be_set(self._variable, FACTOR)
         both_are_numbers = isinstance(factor, float) and isinstance(self._factor, float)
         if self._optimizer._rate.is_compiled and not both_are_numbers:
             raise StateError(
@@ -142,7 +138,10 @@ class Group:
         if self._factor is not None:
             # Not assigned: where a step is traced, that would be done at each step.
             value = 1.0 if self._is_scheduled() else self._factor
-            self._variable = self._optimizer._add_number(FACTOR, value)
+            initializer = keras.initializers.Constant(value)
+            self._variable = self._optimizer._add_numbers(
+                FACTOR, dtype=keras.config.floatx(), initializer=initializer
+            )
 
     def _is_scheduled(self) -> bool:
         return isinstance(self._factor, rate_rule.Schedule)
@@ -201,15 +200,6 @@ class Group:
         return {"select": selection_to_config(self.selection, variables), **config}
 
 
-class SelectedInThisSession(str):
-    """Stands in a configuration for a selection that has no path yet (contract 14.8).
-
-    What is written to a file is refused, since it could not be read back.
-    """
-
-    selection: Selection
-
-
 def selection_to_config(selection: Selection, variables: Sequence[Any]) -> Any:
     """What a configuration holds of the selection of a group.
 
@@ -221,9 +211,7 @@ def selection_to_config(selection: Selection, variables: Sequence[Any]) -> Any:
         return selection.get_config(variables)
     if is_being_saved():
         raise cannot_be_saved(what)
-    stand_in = SelectedInThisSession(f"<{what} of this session>")
-    stand_in.selection = selection
-    return stand_in
+    return rates.InThisSession.of(what, selection)
 
 
 def _without_paths(selection: Selection) -> str | None:
@@ -267,8 +255,8 @@ def from_config(optimizer: Any, config: Any, custom_objects: Any = None) -> Grou
         raise ArgumentValueError(KEY, "what `get_config()` gives", config)
     config = dict(config)
     select = config.pop("select")
-    if isinstance(select, SelectedInThisSession):
-        selection = select.selection
+    if isinstance(select, rates.InThisSession):
+        selection = select.value
     else:
         selection = Selection.from_config(select, SET_GROUP, KEY)
     if FACTOR in config:

@@ -166,7 +166,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._statistics_per_variable = False
         self._state: State | None = None
         self._settings: Settings | None = None
-        self._group_settings: tuple[GroupSettings, ...] = ()
         # The averages as numbers, while the weights and they are exchanged.
         self._swapped: list[Any] | None = None
         # State from a pickle or a file, until the variables are known.
@@ -221,13 +220,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             groups_of_variables.settings_of(self, selected, exclusions, variable)
             for variable in variables
         ]
-        self._group_settings = tuple(dict.fromkeys(of_variables))
-        parameters = [
-            building.parameter_state(self, index, variable, self._group_settings, its_settings)
-            for index, (variable, its_settings) in enumerate(
-                zip(variables, of_variables, strict=True)
-            )
-        ]
+        groups = tuple(dict.fromkeys(of_variables))
+        parameters = building.parameter_states(self, variables, of_variables, groups)
         count = len(parameters)
         self._state = State(
             iterations=self._iterations,
@@ -244,28 +238,28 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         }
         velocities = [parameter.velocity for parameter in parameters]
         self.momentums = velocities if any(v is not None for v in velocities) else []
-        self._settings = self._settings_of_steps()
+        self._settings = self._settings_of_steps(groups)
         self.built = True
         # `fit()` may be tracing its step: there an assignment would be done at every step.
         with self.backend.colocated_with(self, self._iterations):
             saved_state.take_pending(self)
             saved_state.take_pending_weights(self)
 
-    def _add_number(self, role: str, value: float) -> Any:
-        """Add a number that steps read."""
+    def _add_numbers(
+        self,
+        role: str,
+        shape: tuple[int, ...] = (),
+        dtype: str = "int32",
+        initializer: Any = "zeros",
+    ) -> Any:
+        """Add numbers that belong to no variable."""
         with self.backend.colocated_with(self, self._iterations):
             return super().add_variable(
-                shape=(),
-                initializer=keras.initializers.Constant(value),
+                shape=shape,
+                initializer=initializer,
+                dtype=dtype,
                 name=role,
                 aggregation="only_first_replica",
-            )
-
-    def _add_numbers(self, role: str, shape: tuple[int, ...] = (), dtype: str = "int32") -> Any:
-        """Add numbers that belong to no variable, all 0 at first."""
-        with self.backend.colocated_with(self, self._iterations):
-            return super().add_variable(
-                shape=shape, dtype=dtype, name=role, aggregation="only_first_replica"
             )
 
     def add_variable(self, *args: Any, **kwargs: Any) -> Any:
@@ -306,9 +300,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """How many steps make an update."""
         return self.gradient_accumulation_steps or 1
 
-    def _settings_of_steps(self) -> Settings:
+    def _settings_of_steps(self, groups: tuple[GroupSettings, ...]) -> Settings:
         return Settings(
-            groups=self._group_settings,
+            groups=groups,
             nesterov=self.nesterov,
             clipnorm=self.clipnorm,
             clipvalue=self.clipvalue,
@@ -432,6 +426,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         except KeyError:
             raise StateError(_of_another_model(self, variable)) from None
 
+    def settings_of(self, parameter: ParameterState) -> GroupSettings:
+        """The momentum, decay and factor of a variable's group."""
+        assert self._settings is not None  # there are parameters once the optimizer is built
+        return self._settings.groups[parameter.group]
+
     def parameter_of(self, variable: Any) -> ParameterState | None:
         """What belongs to this variable, if it is among those of `build()`."""
         index = self._trainable_variables_indices.get(self._var_key(variable))
@@ -452,7 +451,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         backend = self.backend.of_this_trace()
         parameter = backend.parameter_in_step(kept, variable)
         ready = backend.prepare_gradients([gradient], [parameter], lambda parameter: False)
-        its = self._group_settings[parameter.group]
+        its = self.settings_of(parameter)
         backend.apply_rule(
             Updates([parameter], ready, 1.0), learning_rate, its.momentum, self.nesterov
         )
@@ -498,8 +497,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._loss_scale_factor: float | None = arguments.check(  # type: ignore[assignment]
             "loss_scale_factor", factor
         )
-        if vars(self).get("built"):
-            self._settings = self._settings_of_steps()
+        settings = vars(self).get("_settings")
+        if settings is not None:
+            self._settings = replace(settings, loss_scale_factor=self._loss_scale_factor or 1.0)
         if before is not None and factor is None:
             warnings.warn(
                 f"`loss_scale_factor = {before:g}` no longer applies: a dynamic loss scale has "
@@ -681,8 +681,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def is_frozen(self, parameter: ParameterState) -> bool:
         """Whether the factor of the variable's rate is 0 (contract 14.3)."""
-        factor = self._group_settings[parameter.group].factor_index
-        return groups_of_variables.factor_of_last_update(self, factor) == 0
+        factor_index = self.settings_of(parameter).factor_index
+        return groups_of_variables.factor_of_last_update(self, factor_index) == 0
 
     def _check_not_built(self, method: str) -> None:
         if self.built:

@@ -120,7 +120,7 @@ def _variables_of(model: Any) -> list[Any]:
 
 def _settings_as_built(sgd: SGD, variable: Any) -> GroupSettings:
     parameter = sgd.state().parameters[sgd._index_of(variable)]
-    return sgd._group_settings[parameter.group]
+    return sgd.settings_of(parameter)
 
 
 def _rate_now(sgd: SGD) -> float:

@@ -81,6 +81,19 @@ def check_available(variables: Iterable[Any], optimizer: Any) -> None:
         )
 
 
+def check_can_be_set(variable: Any, setting: str) -> None:
+    """Refuse to set a number that the trainer would overwrite with its own.
+
+    Raises:
+        StateError: JAX's trainer holds the value.
+    """
+    if is_taken_away(variable):
+        raise StateError(
+            f"`{setting}` cannot be set while `fit()` on JAX holds the variables: it would be "
+            "lost. Set it in a callback, through `self.model.optimizer`."
+        )
+
+
 def is_variable(x: Any) -> bool:
     """Whether this is a variable of Keras or TensorFlow, and no tensor, array or optimizer."""
     # `assign` alone is not enough: a slice of a TensorFlow variable has it too.

@@ -14,13 +14,22 @@ from kerasgd.rules.learning_rate import Schedule
 
 
 class InThisSession(str):
-    """Stands in a configuration for a rate function that Keras does not know by name.
+    """Stands in a configuration for an object that a file cannot hold (contract 9.3, 14.8).
 
-    A model can be cloned with it, and described by `to_json()`; what is written to a file is
-    refused, since the function could not be read back (9.3).
+    A model can be cloned with it, and described by `to_json()`.
+
+    Attributes:
+        value: the object.
     """
 
-    function: Callable[[], object]
+    value: Any
+
+    @classmethod
+    def of(cls, description: str, value: Any) -> InThisSession:
+        """A stand-in for this object, which is described for `to_json()`."""
+        stand_in = cls(f"<{description} of this session>")
+        stand_in.value = value
+        return stand_in
 
 
 def to_config(rate: Any) -> Any:
@@ -33,9 +42,7 @@ def to_config(rate: Any) -> Any:
         return keras.saving.serialize_keras_object(rate)
     if is_being_saved():
         raise _cannot_be_saved(rate)
-    stand_in = InThisSession(f"<{getattr(rate, '__name__', 'function')} of this session>")
-    stand_in.function = rate
-    return stand_in
+    return InThisSession.of(getattr(rate, "__name__", "function"), rate)
 
 
 def _cannot_be_saved(function: object) -> StateError:
@@ -75,7 +82,7 @@ def check_can_be_saved(rate: Any) -> None:
 def from_config(value: Any, custom_objects: Any) -> Any:
     """The rate that a configuration holds: the reverse of `to_config()`."""
     if isinstance(value, InThisSession):
-        return value.function
+        return value.value
     if isinstance(value, dict):
         try:
             return keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)

@@ -209,13 +209,13 @@ def _loss_scale(ours: SGD, optimizer: Any) -> float | None:
 
 
 def _groups(ours: SGD) -> list[ReferenceGroup]:
-    """A group for each combination of settings that variables have."""
+    """A group for each variable, with what holds for it."""
     factors = [g.factor_of_next_step() for g in groups_of_variables.with_factor(ours.groups)]
     groups = []
-    for number, its in enumerate(ours._group_settings):
+    for parameter in ours.state().parameters:
+        its = ours.settings_of(parameter)
         factor = None if its.factor_index is None else factors[its.factor_index]
-        members = [p.index for p in ours.state().parameters if p.group == number]
-        groups.append(ReferenceGroup(members, factor, its.momentum, its.weight_decay))
+        groups.append(ReferenceGroup([parameter.index], factor, its.momentum, its.weight_decay))
     return groups
 
 

@@ -73,8 +73,7 @@ def in_pieces(mode: Mode, updates: Updates, settings: Settings) -> tuple[Updates
     chosen = [False] * len(updates)
     if _has_several_passes(settings) and _is_more_than_a_piece(mode, updates):
         chosen = [_takes_several_passes(update, settings) for update in updates]
-    in_pieces, others = updates.split(chosen)
-    return in_pieces, others
+    return updates.split(chosen)
 
 
 def _has_several_passes(settings: Settings) -> bool:
