@@ -201,7 +201,7 @@ class Group:
 
 
 def selection_to_config(selection: Selection, variables: Sequence[Any]) -> Any:
-    """What a configuration holds of the selection of a group.
+    """The selection of a group as a configuration holds it.
 
     Raises:
         StateError: it cannot be kept, and a file is being written.
@@ -215,7 +215,7 @@ def selection_to_config(selection: Selection, variables: Sequence[Any]) -> Any:
 
 
 def _without_paths(selection: Selection) -> str | None:
-    """What of a selection cannot be kept in a file before the optimizer is built, in words."""
+    """The part of a selection that a file cannot hold before the optimizer is built, in words."""
     if selection.is_checked:
         return None
     if selection.predicate is not None:
@@ -347,7 +347,7 @@ def resolve(
 def settings_of(
     optimizer: Any, selections: Sequence[Selection], exclusions: Selection, variable: Any
 ) -> GroupSettings:
-    """What holds for a variable: each setting of the last group that names it (contract 14.4).
+    """The settings of a variable: each one of the last group that names it (contract 14.4).
 
     The selections of the groups, and the exclusions, are resolved.
     """

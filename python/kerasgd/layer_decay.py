@@ -77,7 +77,7 @@ def layer_decay(optimizer: Optimizer, model: Any, decay: Any) -> Optimizer:
 
 
 def weights_of_layers(model: Any) -> list[list[Any]]:
-    """The weights of each layer that has some, in the order of calls; each weight once."""
+    """The weights of each layer that has some, in the order of `model.layers`; each weight once."""
     seen: set[int] = set()
     found = []
     for weights in _parts(model, model.layers):

@@ -257,7 +257,7 @@ class Selection:
 
 
 def for_exclusion(var_list: Any, var_names: Any, rank_below: int | None) -> Selection:
-    """What `exclude_from_weight_decay()` is called with.
+    """The selection that `exclude_from_weight_decay()` is called with.
 
     Raises:
         ArgumentError: something is not accepted, or a pattern is no regular expression.
@@ -269,7 +269,7 @@ def for_exclusion(var_list: Any, var_names: Any, rank_below: int | None) -> Sele
 
 
 def for_group(select: Any) -> Selection:
-    """What `set_group()` is called with.
+    """The selection that `set_group()` is called with.
 
     Raises:
         ArgumentError: it is not accepted, or a pattern is no regular expression.

@@ -11,7 +11,7 @@ from kerasgd.state import Tensor, Variable
 
 @dataclass(frozen=True)
 class GroupSettings:
-    """What the variables of one group have in common.
+    """The settings that the variables of one group share.
 
     Attributes:
         momentum: 0 without.

@@ -572,7 +572,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def groups(self) -> tuple[groups_of_variables.Group, ...]:
-        """What `set_group()` made, in its order."""
+        """The groups that `set_group()` made, in its order."""
         return self._groups
 
     def set_learning_rate_factor(self, group: Any, factor: Any) -> None:
@@ -633,7 +633,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         `learning_rate`; `gradient_norm`, the norm of the gradient before the clip;
         `clip_coefficient`, the norm after the clip by that before, 1 for a norm of 0;
         `update_norm`, the norm of the change of the weights; `weight_norm`, their norm before it;
-        `update_ratio`, the one by the other, 0 where the weights are; `nonfinite`, the number of
+        `update_ratio`, `update_norm / weight_norm`, 0 for weights of 0; `nonfinite`, the number of
         elements of the gradient that are NaN or infinite; `loss_scale`; `updates`, how many had
         been done. All norms are over all variables. With `per_variable` there is also
         `variables`, a list of dicts.

@@ -71,7 +71,7 @@ class DynamicScale:
 
 @dataclass(frozen=True)
 class Skips:
-    """What is counted where updates are skipped whose gradient is not finite (contract 16).
+    """Counts of the updates that are skipped because a gradient is not finite (contract 16).
 
     Attributes:
         skipped: the number of updates that were skipped.

@@ -344,7 +344,7 @@ def _change_and_average(
 
 
 def _written(state: State, updates: Updates) -> list[Variable]:
-    """What changing the weights of these variables may write."""
+    """The variables that changing these weights may write."""
     of_each = [(parameter.variable, parameter.velocity) for parameter in updates.parameters]
     kept = [v for of_one in of_each for v in of_one if v is not None]
     return [*kept, *state.own]

@@ -1,4 +1,4 @@
-"""What groups make of each variable, to look at before training (contract 14.9)."""
+"""The resulting settings of each variable, to look at before training (contract 14.9)."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def nonfinite(optimizer: Any) -> dict[str, tuple[int, int]]:
 
 
 def get_config(optimizer: Any) -> dict[str, Any]:
-    """What a configuration holds of these settings; nothing where they are off."""
+    """These settings as a configuration holds them; nothing where they are off."""
     config: dict[str, Any] = {}
     if optimizer._statistics_every:
         config[STATISTICS] = {

@@ -60,7 +60,7 @@ def test_a_layer_or_model_means_its_trainable_variables():
         assert [r["path"] for r in rows if r["groups"]] == [v.path for v in expected]
 
 
-def test_a_layer_is_looked_into_at_build():  # what is frozen then is not selected
+def test_a_layer_is_resolved_at_build():  # layers that are frozen by then are not selected
     base, model = nested_model()
     optimizer = kerasgd.SGD().set_group(model, momentum=0.5)
     base.trainable = False

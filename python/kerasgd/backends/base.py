@@ -226,7 +226,7 @@ class Backend:
     def _clip_norms(
         self, squares_in: SquaresIn, unclipped: Any, limit: float
     ) -> tuple[clipping.NormClip, Tensor]:
-        """What clips the norms, and whether they had to be measured in units.
+        """The factors that clip the norms, and whether these had to be measured in units.
 
         That second measurement is done only where it is needed (contract 4.3).
         """

@@ -33,7 +33,7 @@ class InThisSession(str):
 
 
 def to_config(rate: Any) -> Any:
-    """What a configuration holds for a schedule or a function.
+    """A schedule or a function as a configuration holds it.
 
     Raises:
         StateError: it is a function that is not registered, and a file is being written.

@@ -1,4 +1,4 @@
-"""What R's functions need beyond Python's: a model in place of its variables, arrays of R."""
+"""Adapters for R's functions: a model in place of its variables, arrays of R."""
 
 from __future__ import annotations
 

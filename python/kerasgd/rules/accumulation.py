@@ -29,5 +29,5 @@ def is_update(iterations: Tensor, window: int) -> Tensor:
 
 
 def mean_coefficient(window: int) -> float:
-    """What makes the sum of a window's gradients their mean; None in a step counts as 0."""
+    """The factor from the sum of a window's gradients to their mean; None counts as 0."""
     return 1 / window

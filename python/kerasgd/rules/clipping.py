@@ -1,6 +1,6 @@
 """Clipping (contract 4): of values, of each gradient's norm, of the global norm.
 
-What is clipped is the gradient of an update, ``coefficient * gradient``. The norm clips change the
+Clipping applies to the gradient of an update, ``coefficient * gradient``. The norm clips change the
 coefficient only; a gradient at or below the limit keeps its own, so that the result is bit for bit
 that of the optimizer without the clip (4.4).
 
@@ -26,7 +26,7 @@ LARGE_UNIT = {"float32": 2.0**90, "float64": 2.0**540}
 
 
 class NormClip(NamedTuple):
-    """What clips the gradients of each norm.
+    """The two factors that clip the gradients of each norm.
 
     Attributes:
         scale: what the gradient is to be multiplied by beforehand, since its product with the

@@ -8,7 +8,7 @@ import keras
 
 from kerasgd.state import Tensor
 
-# What is kept of a measured update, in this order,
+# The fields that are kept of a measured update, in this order,
 OF_UPDATE = (
     "learning_rate",
     "gradient_norm",
@@ -40,7 +40,7 @@ class Norms(NamedTuple):
 
 
 def of_update(norms: Norms, nonfinite: Tensor) -> dict[str, Tensor]:
-    """What is kept of an update, from the norms and counts of its variables."""
+    """The fields of an update, from the norms and counts of its variables."""
     joint = Norms(*keras.ops.unstack(joint_norms(keras.ops.stack(norms)), len(norms)))
     return {
         **of_variables(joint, keras.ops.sum(nonfinite)),
@@ -49,7 +49,7 @@ def of_update(norms: Norms, nonfinite: Tensor) -> dict[str, Tensor]:
 
 
 def of_variables(norms: Norms, nonfinite: Tensor) -> dict[str, Tensor]:
-    """What is kept of each variable, or of one update by its joint norms."""
+    """The fields of each variable, or of one update by its joint norms."""
     return {
         "gradient_norm": norms.gradient,
         "update_norm": norms.update,
@@ -74,7 +74,7 @@ ROUNDING = 2e-6
 def clip_coefficient(norm: Tensor, clipped_norm: Tensor) -> Tensor:
     """The norm after the clip by that before: 1 for a norm of 0, NaN for one that is not finite.
 
-    XLA may add up the two norms in different orders: a difference of that size is no clip.
+    XLA may add up the two norms in different orders: a difference of that size is not a clip.
     """
     ops = keras.ops
     ratio = clipped_norm / ops.where(norm > 0, norm, 1.0)

@@ -26,7 +26,7 @@ RULES: Mapping[str, ArgumentRule[Any]] = {
     "highest_rate": _POSITIVE,
     "steps": arguments.whole_number(at_least=10),
 }
-# What of the smoothed loss stays at a batch.
+# The share of the smoothed loss that stays at a batch.
 SMOOTHING = 0.9
 # The search ends where the smoothed loss is so many times its least value.
 DIVERGED = 4
@@ -36,7 +36,7 @@ SURE = 4
 
 @dataclass(frozen=True)
 class RateSearch:
-    """What `find_learning_rate()` saw.
+    """The result of `find_learning_rate()`.
 
     Attributes:
         rows: a dict for each batch: `step`, `learning_rate`, `loss`, `smoothed_loss`.

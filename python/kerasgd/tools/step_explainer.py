@@ -68,7 +68,7 @@ def explain_step(
         `largest_difference`, `bound` and `holds`.
 
     Raises:
-        ArgumentTypeError: `model` is no such model.
+        ArgumentTypeError: `model` is not a compiled model.
         StateError: its optimizer is another one, or the model has a `train_step()` of its own.
 
     Example:
@@ -251,7 +251,7 @@ def _wide(variable: Any) -> Array:
 
 
 def _real_step(optimizer: Any, ours: SGD, copies: Sequence[Any]) -> Any:
-    """What does the real step on the copies: our optimizer, or a copy of Keras' own."""
+    """The optimizer that does the real step on the copies: ours, or a copy of Keras' own."""
     if without_wrapper(optimizer) is not optimizer:
         scale = _loss_scale(ours, optimizer)
         inner = ours if isinstance(optimizer.inner_optimizer, SGD) else None

@@ -16,7 +16,7 @@ LARGE = 2**16
 
 
 class Mode(enum.Enum):
-    """What becomes of the operations that are called now."""
+    """How the operations that are called now are executed."""
 
     EAGER = "they run, one by one"
     GRAPH = "they are put into a graph, parts of which XLA may compile"

@@ -21,7 +21,7 @@ LARGEST_FUSED_DECAY = 0.5
 
 
 class Mode(enum.Enum):
-    """What may be done to the tensors of variables."""
+    """How the tensors of variables may be written."""
 
     IN_PLACE = "they are written in place"
     COPIES = "they belong to the caller: a `keras.StatelessScope` holds copies that are written"
