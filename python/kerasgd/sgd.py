@@ -503,10 +503,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if before is not None and factor is None:
             warnings.warn(
                 f"`loss_scale_factor = {before:g}` no longer applies: a dynamic loss scale has "
-                "taken its place, as `compile()` puts it there under the policy mixed_float16. "
-                "To keep the factor, call `compile()` with `auto_scale_loss` off. To choose the "
-                "dynamic scale yourself, wrap the optimizer in kerasgd's `LossScaleOptimizer` "
-                "(`optimizer_loss_scale()` in R), which is right on several devices too.",
+                "taken its place. Where you wrap the optimizer yourself, leave the factor out. "
+                "Where `compile()` wraps it, as it does under the policy mixed_float16, either "
+                "call `compile()` with `auto_scale_loss` off, which keeps the factor, or wrap the "
+                "optimizer in kerasgd's `LossScaleOptimizer` (`optimizer_loss_scale()` in R), "
+                "which is right on several devices too.",
                 KerasgdWarning,
                 stacklevel=4,
             )

@@ -32,7 +32,9 @@ OPTIMIZERS = {
     "frozen": lambda: kerasgd.SGD(0.1, **EVERYTHING).set_group("first", learning_rate_factor=0),
     "window": lambda: kerasgd.SGD(0.1, momentum=0.9, gradient_accumulation_steps=2, clipvalue=0.1),
     "schedule": lambda: kerasgd.SGD(kerasgd.schedules.CosineDecay(0.1, 3), clipnorm=0.1),
-    "dynamic scale": lambda: kerasgd.LossScaleOptimizer(kerasgd.SGD(0.1, **EVERYTHING)),
+    "dynamic scale": lambda: kerasgd.LossScaleOptimizer(
+        kerasgd.SGD(0.1, **EVERYTHING | {"loss_scale_factor": None})
+    ),
     "Keras": lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
 }
 
