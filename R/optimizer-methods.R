@@ -212,7 +212,10 @@ format_progress <- function(described) {
 #' The progress, with what is measured and skipped on the way
 #' @noRd
 format_watched <- function(described) {
-  c(format_progress(described), format_tracking(described$statistics), format_skipping(described$skipping))
+  c(
+    format_progress(described), format_tracking(described$statistics),
+    format_skipping(described$skipping)
+  )
 }
 
 format_tracking <- function(statistics) {

@@ -186,11 +186,8 @@ def test_the_loss_scale_wrapper_of_keras_is_inspected_as_ours():
     wrapper.inner_optimizer.apply([keras.ops.ones(1)], [weights])
     wrapper.step_counter.assign(1)
     described = inspection.description(wrapper)
-    assert (described["steps"], described["scale"], described["steps_to_growth"]) == (
-        1.0,
-        2.0**15,
-        1999.0,
-    )
+    assert (described["steps"], described["scale"]) == (1.0, 2.0**15)
+    assert described["steps_to_growth"] == 1999.0
     assert inspection.differing_state(wrapper, wrapper, 0) == {}
 
     new = inspection.updated(wrapper, {"momentum": 0.25, "initial_scale": 4})
