@@ -147,8 +147,8 @@ def on_devices(files: Files) -> Iterator[str]:
     yield "## One update on several devices"
     yield ""
     yield "JAX' virtual devices, each with the whole weights, on one processor: they share its"
-    yield "cores and its memory, so that four times the work takes four times the time where nothing"
-    yield "else is added. In milliseconds, with the 95 % interval."
+    yield "cores and its memory, so that four times the work takes four times the time where"
+    yield "nothing else is added. In milliseconds, with the 95 % interval."
     yield ""
     numbers = next(by_case(files)).rows
     columns: Columns = {
