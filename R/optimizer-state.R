@@ -91,6 +91,7 @@ load_optimizer <- function(file, model = NULL, strict = TRUE, ...) {
   check_file(file)
   path <- normalizePath(file)
   call_python(
-    "r.methods.load_optimizer", list(file = path, model = model, strict = strict)
+    "r.methods.load_optimizer",
+    list(file = path, model = without_names(model), strict = strict)
   )
 }
