@@ -109,7 +109,7 @@ class Locks(keras.callbacks.Callback):
 
 
 def backup_of_keras(folder, **options):
-    lock = open(lock_of(folder), "w")  # open as long as the process
+    lock = os.open(lock_of(folder), os.O_CREAT | os.O_RDWR)  # open as long as the process
     backup = keras.callbacks.BackupAndRestore(folder, **options)
     return [Locks(lock, fcntl.LOCK_EX), backup, Locks(lock, fcntl.LOCK_UN)]
 

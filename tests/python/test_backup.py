@@ -1,6 +1,7 @@
 """A training that is killed and started again goes on as if nothing had been (contract 19.1)."""
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -111,7 +112,9 @@ def test_other_names_in_the_folder_are_no_backups(tmp_path):
 def test_the_folder_is_the_path_of_a_folder(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(ValueError, match="`backup_dir` must be the path of a folder.*It is a file"):
+    with pytest.raises(
+        ValueError, match=r"`backup_dir` must be the path of a folder.*It is a file"
+    ):
         Backup(file)
 
 
@@ -131,7 +134,7 @@ class Process:
         self._watch.start()
 
     def await_batches(self, name, count):
-        """Wait until this training has done so many batches; the seconds of the last but one."""
+        """Wait until this training has done so many batches; the times of the start and of each."""
         done = [time.monotonic()]
         for line in self._process.stdout:
             if line.rstrip("\n") == name:
@@ -170,7 +173,7 @@ def kill_once(folder, name, moments):
         count = moments.choice([BATCHES, 2 * BATCHES])  # an epoch's end: a backup is being written
     with started(folder) as process:
         done = process.await_batches(name, count)
-        longest = max(after - before for before, after in zip(done[1:], done[2:]))
+        longest = max(after - before for before, after in itertools.pairwise(done[1:]))
         time.sleep(moments.random() * longest)
         if writes_unlocked:
             process.kill()
