@@ -45,7 +45,7 @@
 #'   weights and averages are exchanged), the file was not written by `save_optimizer()` or is
 #'   damaged, or its state belongs to other variables or arguments. Nothing is changed then.
 #'
-#' @seealso [optimizer_sgd()]
+#' @seealso [callback_backup()], which backs a whole `fit()` up; [optimizer_sgd()]
 #' @concept checkpoint
 #' @concept resume training
 #' @name save_optimizer
