@@ -182,7 +182,7 @@ test_that("the names of a list of variables have no meaning", {
 
   averaging <- new(use_ema = TRUE, ema_momentum = 0.5)
   for (i in 1:2) apply_gradients(averaging, list(b = 0), named)
-  expect_close(as.double(w), 0.75^2) # w <- w - 0.5 * 0.5 * w
+  expect_close(as.double(w), 0.75^2) # the decay of two steps
   average <- (0.75 + 0.75^2) / 2
   swap_ema_weights(averaging, named)
   expect_close(as.double(w), average)
