@@ -32,6 +32,7 @@ class ForgetsSteps(Forgets):
 
 WRONG = {
     "all_kinds_of_state": ForgetsVelocities,
+    "backup_of_kerasgd": ForgetsVelocities,
     "overwriting_and_dynamic_scale": ForgetsVelocities,
     "groups_statistics_and_skipping": ForgetsSteps,
 }
