@@ -15,8 +15,9 @@
 #' when it is complete. Nor is there a `save_freq`, with which Keras goes on at the beginning of an
 #' epoch with weights from its middle.
 #'
-#' @param backup_dir The path of a folder, for this training only. It need not exist.
-#' @param delete_checkpoint Whether the folder is deleted when `fit()` comes to its end.
+#' @param backup_dir The path of a folder, for the backups of this training only. It need not exist.
+#' @param delete_checkpoint Whether the backups are deleted when `fit()` comes to its end, and the
+#'   folder with them if it is empty then.
 #' @param ... Not used.
 #'
 #' @return A Keras callback, for the argument `callbacks` of `fit()`. The model must be built when

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import keras
 
 from kerasgd import arguments
+from kerasgd.files.replacing import flush_folder
 
 # Names of backups: those that are complete have a number after this.
 _COMPLETE = "backup-"
@@ -32,8 +34,9 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]
     epoch with weights from its middle.
 
     Args:
-        backup_dir: the path of a folder, for this training only; it need not exist.
-        delete_checkpoint: whether the folder is deleted when `fit()` comes to its end.
+        backup_dir: the path of a folder, for the backups of this training only; it need not exist.
+        delete_checkpoint: whether the backups are deleted when `fit()` comes to its end, and the
+            folder with them if it is empty then.
 
     Raises:
         ArgumentError: an argument is something else.
@@ -89,7 +92,9 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]
         before = self._complete()
         number = _number(before[-1]) + 1 if before else 1
         self._callback_of_keras(self._incomplete).on_epoch_end(epoch)
+        _flush(self._incomplete)
         os.rename(self._incomplete, self._incomplete.with_name(f"{_COMPLETE}{number}"))
+        flush_folder(pathlib.Path(self.backup_dir))
         for folder in before:
             shutil.rmtree(folder)
 
@@ -100,7 +105,8 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]
             for folder in self._complete():
                 os.rename(folder, self._incomplete)
                 shutil.rmtree(self._incomplete)
-            shutil.rmtree(self.backup_dir, ignore_errors=True)
+            with contextlib.suppress(OSError):  # there are other files in it
+                os.rmdir(self.backup_dir)
 
     def _complete(self) -> list[pathlib.Path]:
         """The complete backups; more than one if the process was killed before it deleted one."""
@@ -111,6 +117,14 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]
         callback = keras.callbacks.BackupAndRestore(str(folder))
         callback.set_model(self.model)
         return callback
+
+
+def _flush(folder: pathlib.Path) -> None:
+    """Have the files on the disk: a power cut may keep a new name and lose what it stands for."""
+    for file in folder.iterdir():
+        with open(file, "r+b") as opened:
+            os.fsync(opened.fileno())
+    flush_folder(folder)
 
 
 def _suffix(backup: pathlib.Path) -> str:
