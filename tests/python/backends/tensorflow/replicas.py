@@ -3,25 +3,27 @@
 Usage: python replicas.py STRATEGY eager|graph|fit, where STRATEGY is a key of `STRATEGIES`.
 TensorFlow takes its devices before it starts, and an eager MirroredStrategy does not work after a
 compiled one: each way has its process. Prints one JSON object: how far each configuration is off at
-most, over steps and replicas.
+most, over steps and replicas. `in_worker()` does the same for several workers, each a process.
 """
 
+import contextlib
 import json
+import os
 import sys
 import threading
 
 import numpy as np
 import tensorflow as tf
 
-REPLICAS = 2 if sys.argv[1] == "two replicas" else 1
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * REPLICAS
-)
+if "two replicas" in sys.argv:
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
 
-import keras  # noqa: E402
+import keras
 
-import kerasgd  # noqa: E402
-from kerasgd.reference import (  # noqa: E402
+import kerasgd
+from kerasgd.reference import (
     ReferenceGroup,
     ReferenceLossScale,
     ReferenceSGD,
@@ -68,6 +70,20 @@ GROUPS = {
 }
 SAME = ["plain", "momentum, global_clipnorm", "average under accumulation"]
 DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function", "groups", "measured"]
+
+
+class ModelOnWorkers(keras.Model):
+    """A model whose `fit()` works on several workers.
+
+    Keras 3.15 takes the mean of a step's metrics over the workers along axis 0, which a number does
+    not have.
+    """
+
+    def train_step(self, data):
+        return {name: tf.reshape(v, (1,)) for name, v in super().train_step(data).items()}
+
+    def test_step(self, data):
+        return {name: tf.reshape(v, (1,)) for name, v in super().test_step(data).items()}
 
 
 class Rates:
@@ -167,6 +183,7 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
         variables = [keras.Variable(w) for w in weights]
         optimizer = subject(name, dynamic)
     reference = judge(name, dynamic, weights)
+    replicas = strategy.num_replicas_in_sync
 
     def on_replica(dense, rows, indices):
         i = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -183,9 +200,9 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
     worst = 0.0
     for t in range(STEPS):
         scale = float(optimizer.scale_loss(1.0))
-        dense = (scale * generator.normal(size=(REPLICAS, 3))).astype("float32")
-        rows = (scale * generator.normal(size=(REPLICAS, 2, 2))).astype("float32")
-        indices = generator.integers(0, 5, size=(REPLICAS, 2))
+        dense = (scale * generator.normal(size=(replicas, 3))).astype("float32")
+        rows = (scale * generator.normal(size=(replicas, 2, 2))).astype("float32")
+        indices = generator.integers(0, 5, size=(replicas, 2))
         if (dynamic or name.startswith("skipping")) and t in (2, 5):
             dense[-1, 0] = np.inf  # on one replica only
         if same:
@@ -194,7 +211,7 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
         reference.step_replicas(
             [
                 [dense[i].astype("float64"), SparseRows(rows[i].astype("float64"), indices[i])]
-                for i in range(REPLICAS)
+                for i in range(replicas)
             ]
         )
         sgd = reference.inner if dynamic else reference
@@ -204,23 +221,30 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
 
 
 def fit_distance(strategy, name, dynamic):
-    """By `fit()`; the loss is the mean over the batch, which is split in two."""
+    """By `fit()`; the loss is the mean over the batch, which is split among the replicas."""
     generator = np.random.default_rng(0)
     weights = [generator.normal(size=(3, 1)).astype("float32")]
-    x = generator.normal(size=(STEPS * 4, 3)).astype("float32")
+    batch_size = 12  # for one, two and three replicas
+    x = generator.normal(size=(STEPS * batch_size, 3)).astype("float32")
     if name.startswith("skipping"):
-        x[5, 1] = np.nan
+        x[batch_size + 1, 1] = np.nan
     with strategy.scope():
+        inputs = keras.Input((3,))
         layer = keras.layers.Dense(1, use_bias=False)
-        model = keras.Sequential([keras.Input((3,)), layer])
-        optimizer = subject(name, dynamic)
-        model.compile(optimizer, loss=lambda y, output: output[..., 0], jit_compile=False)
+        outputs = layer(inputs)
         layer.kernel.assign(weights[0])
-    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x), "float32"))).batch(4)
-    model.fit(data, verbose=0)
+        optimizer = subject(name, dynamic)
+    is_one_worker = strategy.num_replicas_in_sync == len(strategy.extended.worker_devices)
+    with strategy.scope() if is_one_worker else contextlib.nullcontext():
+        model = (keras.Model if is_one_worker else ModelOnWorkers)(inputs, outputs)
+    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x), "float32")))
+    with strategy.scope():
+        model.compile(optimizer, loss=lambda y, output: output[..., 0], jit_compile=False)
+        optimizer.build(model.trainable_variables)
+        model.fit(data.batch(batch_size), verbose=0)
 
     reference = judge(name, dynamic, weights)
-    for batch in x.reshape(STEPS, 4, 3):
+    for batch in x.reshape(STEPS, batch_size, 3):
         reference.step([reference.scale_loss(1.0) * batch.mean(axis=0, dtype="float64")[:, None]])
     reference = reference.inner if dynamic else reference
     reference.finalize_variable_values()
@@ -228,22 +252,33 @@ def fit_distance(strategy, name, dynamic):
     return largest([of_weights, distance_of_told(strategy, optimizer, reference)])
 
 
-def main(kind, way):
-    strategy = STRATEGIES[kind]()
-    distances = {}
-    for name in CONFIGURATIONS:
-        for dynamic in [False, True] if name in DYNAMIC else [False]:
-            key = f"{name}, dynamic scale" if dynamic else name
-            if way == "fit":
-                distances[key] = fit_distance(strategy, name, dynamic)
-            else:
-                distances[key] = apply_distance(strategy, name, dynamic, way == "graph")
-    for name in SAME if way != "fit" else []:
-        distances[f"{name}, same tensors"] = apply_distance(
-            strategy, name, False, way == "graph", same=True
-        )
-    print(json.dumps(distances))
+def in_worker(rank, addresses, way, names):
+    """The distances, in one of the workers; with `names`, of these configurations alone."""
+    task = {"type": "worker", "index": rank}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+    return distances_with(tf.distribute.MultiWorkerMirroredStrategy(), way, names)
+
+
+def distances_with(strategy, way, names=None):
+    """How far each configuration is off."""
+    cases = {
+        f"{name}, dynamic scale" if dynamic else name: (name, dynamic)
+        for name in CONFIGURATIONS
+        for dynamic in ([False, True] if name in DYNAMIC else [False])
+    }
+    if way == "fit":
+        return {
+            key: fit_distance(strategy, *case)
+            for key, case in cases.items()
+            if names is None or key in names
+        }
+    cases |= {f"{name}, same tensors": (name, False) for name in SAME}
+    return {
+        key: apply_distance(strategy, *case, way == "graph", same=key.endswith("same tensors"))
+        for key, case in cases.items()
+        if names is None or key in names
+    }
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(json.dumps(distances_with(STRATEGIES[sys.argv[1]](), sys.argv[2])))

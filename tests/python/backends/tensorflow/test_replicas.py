@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import BACKEND
+from conftest import BACKEND, PATH_OF_TESTS
+
+from kerasgd.conformance import child
 
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
 
@@ -54,6 +56,41 @@ def test_replicas_follow_the_reference(strategy, way):  # contract 10.1, 6.3, 11
     distances = json.loads(lines_of(script, strategy, way)[-1])
     assert len(distances) == (21 if way == "fit" else 24)
     # Weights are of size 1 to 2, and float32 rounds them at each of 8 steps.
+    assert {name: d for name, d in distances.items() if not d <= 1e-6} == {}
+
+
+def in_workers(workers, way, names=None):
+    """The largest distance of any worker, for each configuration."""
+    from backends.tensorflow import replicas  # which imports TensorFlow
+
+    found = child.call_in_workers(workers, replicas.in_worker, way, names, PYTHONPATH=PATH_OF_TESTS)
+    return {key: replicas.largest(one[key] for one in found) for key in found[0]}
+
+
+# Each has a step with several parts, and what one worker knows and another does not.
+FOR_WORKERS = [
+    "clipnorm, nesterov, decay",
+    "average under accumulation, dynamic scale",
+    "groups",
+    "measured",
+    "skipping",
+]
+
+
+@pytest.mark.parametrize(("workers", "way"), [(2, "graph"), (3, "eager"), (2, "fit")])
+def test_workers_follow_the_reference(workers, way):  # contract 10.2
+    distances = in_workers(workers, way, FOR_WORKERS)
+    assert sorted(distances) == sorted(FOR_WORKERS)
+    assert {name: d for name, d in distances.items() if not d <= 1e-6} == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("workers", "way"), [(2, "graph"), (2, "eager"), (2, "fit"), (3, "graph"), (1, "graph")]
+)
+def test_workers_follow_the_reference_in_all_configurations(workers, way):  # contract 10.2
+    distances = in_workers(workers, way)
+    assert len(distances) == (21 if way == "fit" else 24)
     assert {name: d for name, d in distances.items() if not d <= 1e-6} == {}
 
 
