@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 from kerasgd.keras_internals import rename
 from kerasgd.rules import precision
 from kerasgd.rules.statistics import OF_UPDATE, OF_VARIABLE
 from kerasgd.settings import GroupSettings
-from kerasgd.state import ParameterState, Skips, Statistics, Tensor
+from kerasgd.state import ParameterState, Skips, Statistics
 from kerasgd.variables import path_of, shape_of
 
 # Not by its name, which Keras would look up for each of thousands of variables.
@@ -95,15 +95,10 @@ def _accumulator(optimizer: Any, variable: Any) -> Any:
 
 
 def _average(optimizer: Any, variable: Any) -> Any:
-    def first_average(shape: Any, dtype: str) -> Tensor:
-        # To exchange weights and averages before the first update must change nothing. The copy is
-        # needed: the two must not share memory.
-        value = np.array(keras.ops.convert_to_numpy(variable), dtype)
-        # TensorFlow: a variable made in the function that is being traced has no value yet.
-        return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
-
+    # To exchange weights and averages before the first update must change nothing.
     wide = precision.wide(_dtype(variable))
-    return _colocated(optimizer, variable, "average", wide, first_average)
+    create = partial(_colocated, optimizer, variable, "average", wide)
+    return optimizer.backend.create_as_copy(create, variable)
 
 
 def _dtype(variable: Any) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasgd.rules import accumulation, clipping
 from kerasgd.rules import momentum as momentum_rule
@@ -21,6 +22,7 @@ from kerasgd.rules.precision import scalar
 from kerasgd.rules.weight_decay import decay_factor, decayed
 from kerasgd.settings import Settings
 from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Updates, Variable
+from kerasgd.variables import shape_of
 
 # Sums of squares, one for each norm, of gradients that are measured in units (None: in 1).
 SquaresIn = Callable[[Tensor | None], Tensor]
@@ -130,6 +132,22 @@ class Backend:
     ) -> contextlib.AbstractContextManager[Any]:
         """Where new variables are created on the devices of `variable`."""
         return contextlib.nullcontext()  # on the device that Keras uses, where its variables are
+
+    def create_as_copy(self, create: Callable[..., Variable], variable: Variable) -> Variable:
+        """A new variable with the values of `variable`, which `create(initializer)` makes."""
+
+        def initializer(shape: Any, dtype: str) -> Tensor:
+            # The copy is needed: the two must not share memory.
+            value = np.array(keras.ops.convert_to_numpy(variable), dtype)
+            # TensorFlow: a variable made in the function that is being traced has no value yet.
+            return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
+
+        return create(initializer)
+
+    def as_numpy(self, variable: Variable) -> np.ndarray[Any, Any]:
+        """The whole value; where it is sharded over processes, all of them must ask for it."""
+        value: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(variable)
+        return value
 
     def parameter_in_step(self, parameter: ParameterState, variable: Variable) -> ParameterState:
         """The parameter as a step has it that has `variable` for the parameter's weights."""

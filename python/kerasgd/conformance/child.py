@@ -104,7 +104,7 @@ def _wait_for(processes: Sequence[subprocess.Popen[bytes]], path: pathlib.Path) 
     for rank, process in enumerate(processes):
         if process.poll():
             said = (path / f"{rank}.errors").read_text().strip() or "it said nothing"
-            raise ChildError(f"Worker {rank}: {said.splitlines()[-1]}")
+            raise ChildError(f"Worker {rank}: " + "\n".join(said.splitlines()[-5:]))
     if any(process.poll() is None for process in processes):
         raise ChildError(f"The workers did not end within {LONGEST} seconds.")
 
