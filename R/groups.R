@@ -186,8 +186,8 @@ format_selection <- function(group) {
 # Groups in `all.equal()` and `expect_equal()` ----------------------------------------------------
 
 compare_groups <- function(target, current, tolerance, call = rlang::caller_env()) {
-  ours <- optimizer_facts(target, call = call)$groups
-  theirs <- optimizer_facts(current, call = call)$groups
+  ours <- optimizer_description(target, call = call)$groups
+  theirs <- optimizer_description(current, call = call)$groups
   if (length(ours) != length(theirs)) {
     return(sprintf("number of groups: %d is not %d", length(ours), length(theirs)))
   }

@@ -8,31 +8,79 @@ from typing import Any
 
 import keras
 
+from kerasgd import groups as groups_of_variables
 from kerasgd.keras_internals import rename
 from kerasgd.rules import precision
 from kerasgd.rules.statistics import OF_UPDATE, OF_VARIABLE
-from kerasgd.settings import GroupSettings
-from kerasgd.state import ParameterState, Skips, Statistics
+from kerasgd.settings import GroupSettings, Settings
+from kerasgd.state import ParameterState, Skips, State, Statistics
 from kerasgd.variables import path_of, shape_of
 
 # Not by its name, which Keras would look up for each of thousands of variables.
 ZEROS = keras.initializers.Zeros()
 
 
-def parameter_states(
-    optimizer: Any,
-    variables: Sequence[Any],
-    settings: Sequence[GroupSettings],
-    groups: Sequence[GroupSettings],
-) -> list[ParameterState]:
-    """The variables with what the optimizer keeps for them.
+def build(optimizer: Any, variables: Sequence[Any]) -> tuple[State, Settings]:
+    """What an optimizer keeps for these variables, and what its arguments say about the steps.
 
-    `settings` has those of each variable, `groups` the different ones among them.
+    Raises:
+        ArgumentError: a group has no variables, or a selection names none.
     """
-    return [
+    of_variables = _settings_of_variables(optimizer, variables)
+    groups = tuple(dict.fromkeys(of_variables))
+    parameters = [
         _parameter_state(optimizer, index, variable, its, groups.index(its))
-        for index, (variable, its) in enumerate(zip(variables, settings, strict=True))
+        for index, (variable, its) in enumerate(zip(variables, of_variables, strict=True))
     ]
+    return _state(optimizer, parameters), _settings(optimizer, groups)
+
+
+def _settings_of_variables(optimizer: Any, variables: Sequence[Any]) -> list[GroupSettings]:
+    """Find the variables that groups and exclusions mean, and say what holds for each one."""
+    selected, exclusions = groups_of_variables.resolve(
+        optimizer.groups, optimizer._exclusions, variables
+    )
+    for group, its_selection in zip(optimizer.groups, selected, strict=True):
+        group.selection = its_selection
+    optimizer._exclusions = exclusions
+    for group in optimizer.groups:
+        group.build()
+    return [
+        groups_of_variables.settings_of(optimizer, selected, exclusions, variable)
+        for variable in variables
+    ]
+
+
+def _state(optimizer: Any, parameters: list[ParameterState]) -> State:
+    count = len(parameters)
+    in_window = optimizer._add_numbers("in_window", (count,)) if optimizer.window > 1 else None
+    return State(
+        iterations=optimizer._iterations,
+        averaging=optimizer._add_numbers("averaging") if optimizer.use_ema else None,
+        in_window=in_window,
+        parameters=parameters,
+        skips=_skips(optimizer, count) if optimizer._skips_nonfinite else None,
+        statistics=_statistics(optimizer, parameters) if optimizer._statistics_every else None,
+        own=optimizer._own.variables(),
+    )
+
+
+def _settings(optimizer: Any, groups: tuple[GroupSettings, ...]) -> Settings:
+    return Settings(
+        groups=groups,
+        nesterov=optimizer.nesterov,
+        clipnorm=optimizer.clipnorm,
+        clipvalue=optimizer.clipvalue,
+        global_clipnorm=optimizer.global_clipnorm,
+        use_ema=optimizer.use_ema,
+        ema_momentum=optimizer.ema_momentum,
+        ema_overwrite_frequency=optimizer.ema_overwrite_frequency,
+        loss_scale_factor=optimizer.loss_scale_factor or 1.0,
+        window=optimizer.window,
+        skip_nonfinite=optimizer._skips_nonfinite,
+        statistics_every=optimizer._statistics_every,
+        own_rule=optimizer._own_rule(),
+    )
 
 
 def _parameter_state(
@@ -58,7 +106,7 @@ def _parameter_state(
     )
 
 
-def statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statistics:
+def _statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statistics:
     """Where the statistics of an update of these variables are written."""
     dtypes = {keras.config.floatx(), *(_dtype(parameter.variable) for parameter in parameters)}
     dtype = "float64" if "float64" in dtypes else "float32"
@@ -74,7 +122,7 @@ def statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statisti
     )
 
 
-def skips(optimizer: Any, variables: int) -> Skips:
+def _skips(optimizer: Any, variables: int) -> Skips:
     """The counts of skipped updates, for so many variables."""
     return Skips(
         skipped=optimizer._add_numbers("skipped"),

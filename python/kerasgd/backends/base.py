@@ -18,7 +18,7 @@ import numpy as np
 from kerasgd.rules import accumulation, clipping
 from kerasgd.rules import momentum as momentum_rule
 from kerasgd.rules.ema import averaged
-from kerasgd.rules.precision import scalar
+from kerasgd.rules.precision import scalar, wide
 from kerasgd.rules.weight_decay import decay_factor, decayed
 from kerasgd.settings import Settings
 from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Updates, Variable
@@ -361,5 +361,5 @@ class Backend:
 
 def _widened(gradient: Tensor) -> Tensor:
     gradient = keras.ops.convert_to_tensor(gradient)
-    is_wide = keras.backend.standardize_dtype(gradient.dtype) in ("float32", "float64")
-    return gradient if is_wide else keras.ops.cast(gradient, "float32")
+    dtype = keras.backend.standardize_dtype(gradient.dtype)
+    return gradient if wide(dtype) == dtype else keras.ops.cast(gradient, wide(dtype))
