@@ -16,9 +16,6 @@ from kerasgd.settings import GroupSettings, Settings
 from kerasgd.state import ParameterState, Skips, State, Statistics
 from kerasgd.variables import path_of, shape_of
 
-# Not by its name, which Keras would look up for each of thousands of variables.
-ZEROS = keras.initializers.Zeros()
-
 
 def build(optimizer: Any, variables: Sequence[Any]) -> tuple[State, Settings]:
     """What an optimizer keeps for these variables, and what its arguments say about the steps.
@@ -155,7 +152,7 @@ def _dtype(variable: Any) -> str:
 
 
 def _colocated(
-    optimizer: Any, variable: Any, role: str, dtype: str, initializer: Any = ZEROS
+    optimizer: Any, variable: Any, role: str, dtype: str, initializer: Any = None
 ) -> Any:
     """A variable for `variable`, of its shape and on its devices."""
     with optimizer.backend.colocated_with(optimizer, variable):
@@ -163,7 +160,7 @@ def _colocated(
         created = keras.optimizers.SGD.add_variable(
             optimizer,
             shape=shape_of(variable),
-            initializer=initializer,
+            initializer=initializer or optimizer.backend.initializer_for(variable),
             dtype=dtype,
             layout=getattr(variable, "_layout", None),
             # Each new name of a variable costs TensorFlow more than all else here.

@@ -306,8 +306,9 @@ def _reordered(flags: Array, pairing: Pairing) -> Array:
 
 
 def _assign(optimizer: Any, roles: Mapping[str, Any], values: Mapping[str, Array]) -> None:
+    backend = backends.current()
     for role, value in values.items():
-        roles[role].assign(value)
+        backend.assign_array(roles[role], value)
     if "rate_replaced" in values or "learning_rate" in values:
         optimizer._rate.was_loaded()
     if any(role.startswith(saved.GROUP_FACTOR) for role in values):
