@@ -11,7 +11,7 @@ import keras
 from kerasgd import groups as groups_of_variables
 from kerasgd.keras_internals import rename
 from kerasgd.rules import precision
-from kerasgd.rules.statistics import OF_UPDATE, OF_VARIABLE
+from kerasgd.rules.statistics import MEASURED, MEASURED_OF_UPDATE
 from kerasgd.settings import GroupSettings, Settings
 from kerasgd.state import ParameterState, Skips, State, Statistics
 from kerasgd.variables import path_of, shape_of
@@ -104,16 +104,13 @@ def _parameter_state(
 
 
 def _statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statistics:
-    """Where the statistics of an update of these variables are written."""
+    """Where what is measured of an update of these variables is written."""
     dtypes = {keras.config.floatx(), *(_dtype(parameter.variable) for parameter in parameters)}
     dtype = "float64" if "float64" in dtypes else "float32"
-    of_variables = None
-    if optimizer._statistics_per_variable:
-        shape = (len(OF_VARIABLE), len(parameters))
-        of_variables = optimizer._add_numbers("statistics_of_variables", shape, dtype)
+    of_each = (len(MEASURED), len(parameters))
     return Statistics(
-        values=optimizer._add_numbers("statistics", (len(OF_UPDATE),), dtype),
-        of_variables=of_variables,
+        of_update=optimizer._add_numbers("statistics", (len(MEASURED_OF_UPDATE),), dtype),
+        of_variables=optimizer._add_numbers("statistics_of_variables", of_each, dtype),
         updates=optimizer._add_numbers("statistics_updates"),
         measured=optimizer._add_numbers("statistics_measured"),
     )

@@ -533,7 +533,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             >>> optimizer.apply([keras.ops.convert_to_tensor([0.0, 2.0])], [w])
             >>> statistics = optimizer.statistics
             >>> [statistics[name] for name in ("gradient_norm", "clip_coefficient", "update_ratio")]
-            [2.0, 0.5, 0.10000000149011612]
+            [2.0, 0.5, 0.1]
         """
         self._check_not_built("track_statistics()")
         checked: Any = arguments.check_all(

@@ -199,11 +199,13 @@ class Backend:
         return loss_scale.all_finite([self.values(gradient) for gradient in gradients])
 
     def norms(self, arrays: Sequence[Tensor]) -> Tensor:
-        """A vector with each array's L2 norm, safe against overflow of the squares (4.3)."""
+        """A vector with each array's L2 norm, safe against overflow of the squares (4.3).
+
+        The arrays are of at least float32.
+        """
         ops = keras.ops
         if not arrays:
             return ops.zeros((0,), dtype="float32")
-        arrays = [_widened(array) for array in arrays]
         squares = self.squared_norms(arrays)
 
         def measured_in_units() -> Tensor:
@@ -213,9 +215,18 @@ class Backend:
         in_units = clipping.needs_units(squares)
         return self.cond_value(in_units, measured_in_units, lambda: ops.sqrt(squares))
 
-    def copy(self, variable: Variable) -> Tensor:
-        """The value of a variable, which stays the same when the variable is written."""
-        return keras.ops.copy(self.read(variable))
+    def copies(self, variables: Sequence[Variable]) -> list[Tensor]:
+        """The values in at least float32, which stay the same when the variables are written."""
+        return [_widened(keras.ops.copy(self.read(variable))) for variable in variables]
+
+    def differences(self, copies: Sequence[Tensor], variables: Sequence[Variable]) -> list[Tensor]:
+        """The `copies` less the values of these variables now; the copies may be written into."""
+        values = [_widened(self.read(variable)) for variable in variables]
+        return [copy - value for copy, value in zip(copies, values, strict=True)]
+
+    def assign_rows(self, variable: Variable, rows: Sequence[Tensor]) -> None:
+        """Set a variable to these rows, which have its dtype."""
+        self.assign(variable, keras.ops.stack(rows))
 
     def values(self, gradient: Tensor) -> Tensor:
         """The gradient's elements; of a sparse one those of the rows that it has."""

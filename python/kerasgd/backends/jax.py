@@ -70,7 +70,7 @@ class JaxBackend(Backend):
         # XLA copies all that a conditional may write. So this one writes the statistics alone, of
         # an update that is dropped, and the update itself stays outside.
         assert state.statistics is not None
-        statistics = [v for v in vars(state.statistics).values() if v is not None]
+        statistics = list(vars(state.statistics).values())
         self.cond(condition, measured, statistics)
         # It would also copy what the conditional reads and the update writes, unless it knows that
         # the update comes second: since it needs this number. (The number is never negative.)

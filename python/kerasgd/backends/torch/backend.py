@@ -76,6 +76,19 @@ class TorchBackend(Backend):
             norms = [norm.double() for norm in norms]
         return torch.stack(norms).square_()
 
+    def copies(self, variables: Sequence[Variable]) -> list[Tensor]:
+        values = [value.detach() for value in self._values(variables)]
+        return [value.clone() if value.dtype in WIDE else value.float() for value in values]
+
+    def differences(self, copies: Sequence[Tensor], variables: Sequence[Variable]) -> list[Tensor]:
+        # In place: to fill new memory takes longer than to subtract.
+        torch._foreach_sub_(copies, self._values(variables))
+        return list(copies)
+
+    def assign_rows(self, variable: Variable, rows: Sequence[Tensor]) -> None:
+        (held,) = self._writable([variable])
+        torch.stack(tuple(rows), out=held)
+
     def rescale(
         self, condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
     ) -> Sequence[Tensor]:
