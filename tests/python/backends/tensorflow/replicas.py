@@ -36,6 +36,7 @@ STRATEGIES = {
     "one worker": tf.distribute.MultiWorkerMirroredStrategy,
 }
 STEPS = 8
+BATCH = 12  # of `fit()`: for one, two and three replicas
 CONFIGURATIONS = {
     "plain": {},
     "momentum, global_clipnorm": {"momentum": 0.9, "global_clipnorm": 0.5},
@@ -55,6 +56,16 @@ CONFIGURATIONS = {
         "ema_overwrite_frequency": 2,
         "gradient_accumulation_steps": 2,
     },
+    "everything": {
+        "momentum": 0.9,
+        "global_clipnorm": 0.3,
+        "weight_decay": 0.1,
+        "use_ema": True,
+        "ema_momentum": 0.5,
+        "ema_overwrite_frequency": 2,
+        "gradient_accumulation_steps": 2,
+        "loss_scale_factor": 8.0,
+    },
     "function": {"learning_rate": "function"},
     "groups": {"momentum": 0.9, "use_ema": True, "ema_overwrite_frequency": 3},
     "frozen group": {"momentum": 0.9, "weight_decay": 0.1, "global_clipnorm": 0.5},
@@ -72,6 +83,7 @@ SAME = ["plain", "momentum, global_clipnorm", "average under accumulation"]
 DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function", "groups", "measured"]
 
 
+@keras.saving.register_keras_serializable("tests")
 class ModelOnWorkers(keras.Model):
     """A model whose `fit()` works on several workers.
 
@@ -220,43 +232,166 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
     return worst
 
 
-def fit_distance(strategy, name, dynamic):
-    """By `fit()`; the loss is the mean over the batch, which is split among the replicas."""
+@keras.saving.register_keras_serializable("tests")
+def loss(y, output):
+    return output[..., 0]
+
+
+def is_on_one_worker(strategy):
+    replicas = strategy.num_replicas_in_sync
+    return replicas == 1 or replicas == len(strategy.extended.worker_devices)
+
+
+def model_on(strategy, inputs, outputs, optimizer):
+    """A model of layers that were made in the scope, compiled so that its `fit()` works.
+
+    On several workers it must be made outside of the scope: a model that is made inside takes the
+    mean of a batch over the workers to build itself, which TensorFlow cannot compute.
+    """
+    is_usual = is_on_one_worker(strategy)
+    with strategy.scope() if is_usual else contextlib.nullcontext():
+        model = (keras.Model if is_usual else ModelOnWorkers)(inputs, outputs)
+    with strategy.scope():
+        model.compile(optimizer, loss=loss, jit_compile=False)
+        optimizer.build(model.trainable_variables)
+    return model
+
+
+def fit(strategy, model, x):
+    """One epoch on rows that are split among the replicas."""
+    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x), "float32"))).batch(BATCH)
+    with strategy.scope():
+        model.fit(data, verbose=0)
+
+
+def weights_and_rows():
     generator = np.random.default_rng(0)
     weights = [generator.normal(size=(3, 1)).astype("float32")]
-    batch_size = 12  # for one, two and three replicas
-    x = generator.normal(size=(STEPS * batch_size, 3)).astype("float32")
-    if name.startswith("skipping"):
-        x[batch_size + 1, 1] = np.nan
+    return weights, generator.normal(size=(STEPS * BATCH, 3)).astype("float32")
+
+
+def new_model(strategy, optimizer, weights):
     with strategy.scope():
         inputs = keras.Input((3,))
         layer = keras.layers.Dense(1, use_bias=False)
         outputs = layer(inputs)
         layer.kernel.assign(weights[0])
-        optimizer = subject(name, dynamic)
-    is_one_worker = strategy.num_replicas_in_sync == len(strategy.extended.worker_devices)
-    with strategy.scope() if is_one_worker else contextlib.nullcontext():
-        model = (keras.Model if is_one_worker else ModelOnWorkers)(inputs, outputs)
-    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x), "float32")))
-    with strategy.scope():
-        model.compile(optimizer, loss=lambda y, output: output[..., 0], jit_compile=False)
-        optimizer.build(model.trainable_variables)
-        model.fit(data.batch(batch_size), verbose=0)
+    return model_on(strategy, inputs, outputs, optimizer)
 
+
+def fit_distance(strategy, name, dynamic):
+    """By `fit()`; the loss is the mean over the batch, which is split among the replicas."""
+    weights, x = weights_and_rows()
+    if name.startswith("skipping"):
+        x[BATCH + 1, 1] = np.nan
+    with strategy.scope():
+        optimizer = subject(name, dynamic)
+    model = new_model(strategy, optimizer, weights)
+    fit(strategy, model, x)
+    reference = reference_after_fit(name, dynamic, weights, x)
+    of_weights = distance(strategy, model.trainable_variables, reference.weights)
+    return largest([of_weights, distance_of_told(strategy, optimizer, reference)])
+
+
+def reference_after_fit(name, dynamic, weights, x):
     reference = judge(name, dynamic, weights)
-    for batch in x.reshape(STEPS, batch_size, 3):
+    for batch in x.reshape(STEPS, BATCH, 3):
         reference.step([reference.scale_loss(1.0) * batch.mean(axis=0, dtype="float64")[:, None]])
     reference = reference.inner if dynamic else reference
     reference.finalize_variable_values()
-    of_weights = distance(strategy, [layer.kernel], reference.weights)
-    return largest([of_weights, distance_of_told(strategy, optimizer, reference)])
+    return reference
+
+
+# Of a training that other workers go on with: an odd number of steps, in the middle of a window.
+SAVED_NAME, SAVED_AFTER = "everything", 5
+
+
+def save(strategy, rank, folder):
+    """Trains by a part of the steps; every worker saves, as TensorFlow wants it."""
+    weights, x = weights_and_rows()
+    with strategy.scope():
+        optimizer = subject(SAVED_NAME, False)
+    model = new_model(strategy, optimizer, weights)
+    saving = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: (
+            save_files(model, f"{folder}/{rank}") if batch == SAVED_AFTER - 1 else None
+        )
+    )
+    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x), "float32"))).batch(BATCH)
+    with strategy.scope():
+        model.fit(data, verbose=0, callbacks=[saving])
+
+
+def save_files(model, folder):
+    os.makedirs(folder)
+    model.save(f"{folder}/model.keras")
+    np.savez(f"{folder}/weights.npz", *[v.numpy() for v in model.trainable_variables])
+    kerasgd.save_optimizer(model.optimizer, f"{folder}/optimizer")
+
+
+def collectives_of_a_step(strategy, name):
+    """For each collective of a compiled step the number of elements that it sums."""
+    weights = first_weights(np.random.default_rng(0))
+    with strategy.scope():
+        variables = [keras.Variable(w) for w in weights]
+        optimizer = subject(name, name in DYNAMIC)
+        optimizer.build(variables)
+
+    @tf.function
+    def step():
+        strategy.run(lambda: optimizer.apply([tf.ones_like(w) for w in weights], variables))
+
+    graph = step.get_concrete_function().graph.as_graph_def(add_shapes=True)
+    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
+    collectives = [node for node in nodes if node.op.startswith("Collective")]
+    shapes = [node.attr["_output_shapes"].list.shape[0] for node in collectives]
+    return [int(np.prod([dim.size for dim in shape.dim])) for shape in shapes]
+
+
+def going_on(rank, addresses, folder):
+    """How far off the weights are where other workers continue from the first one's files."""
+    strategy = tf.distribute.get_strategy() if len(addresses) == 1 else workers(rank, addresses)
+    weights, x = weights_and_rows()
+    expected = reference_after_fit(SAVED_NAME, False, weights, x).weights
+    with strategy.scope():
+        loaded = keras.saving.load_model(f"{folder}/0/model.keras")
+        optimizer = kerasgd.load_optimizer(f"{folder}/0/optimizer")
+        with np.load(f"{folder}/0/weights.npz") as saved:
+            saved_weights = list(saved.values())
+    models = {
+        "keras": model_on(strategy, loaded.inputs, loaded.outputs, loaded.optimizer),
+        "snapshot": new_model(strategy, optimizer, saved_weights),
+    }
+    distances = {}
+    for way, model in models.items():
+        fit(strategy, model, x[SAVED_AFTER * BATCH :])
+        distances[way] = distance(strategy, model.trainable_variables, expected)
+    return distances
+
+
+def workers(rank, addresses):
+    """The strategy of one of the workers; TensorFlow must not have started yet."""
+    task = {"type": "worker", "index": rank}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def in_worker(rank, addresses, way, names):
     """The distances, in one of the workers; with `names`, of these configurations alone."""
-    task = {"type": "worker", "index": rank}
-    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
-    return distances_with(tf.distribute.MultiWorkerMirroredStrategy(), way, names)
+    return distances_with(workers(rank, addresses), way, names)
+
+
+def in_compiled_worker(rank, addresses, names, folder):
+    """The distances of compiled steps and of `fit()`, and the collectives; and what goes on saved.
+
+    In one process, since it takes long to start one.
+    """
+    strategy = workers(rank, addresses)
+    save(strategy, rank, folder)
+    return {
+        "distances": {way: distances_with(strategy, way, names) for way in ("graph", "fit")},
+        "collectives": {name: collectives_of_a_step(strategy, name) for name in CONFIGURATIONS},
+    }
 
 
 def distances_with(strategy, way, names=None):
