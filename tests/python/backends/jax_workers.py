@@ -182,7 +182,12 @@ def apply_distance(name):
         optimizer.apply(laid_out, variables)
         reference.step([g.astype("float64") for g in step])
     require_layouts(model, optimizer)
-    return distance(model, optimizer, reference)
+    before = distance(model, optimizer, reference)
+    optimizer.swap_ema_weights()
+    pairs = zip(map(whole, variables), reference.averages, strict=True)
+    swapped = max(np.max(np.abs(np.subtract(*pair))) for pair in pairs)
+    optimizer.swap_ema_weights()
+    return max(before, float(swapped), distance(model, optimizer, reference))
 
 
 class Saving(keras.callbacks.Callback):
