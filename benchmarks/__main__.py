@@ -19,6 +19,7 @@ KINDS = {
     "memory": "what a step takes beyond the state",
     "fit": "whole fit() of small models",
     "additions": "what groups, statistics and skipping add",
+    "devices": "one update on several devices",
     "growth": "time by the number of variables and of parameters",
 }
 
