@@ -163,6 +163,14 @@ def _on_devices(number: str, case: Any) -> str:
     return f"{_number(row['ms'])} [{_number(row['low'])}, {_number(row['high'])}]"
 
 
+def devices_csv(folder: pathlib.Path) -> str:
+    """The table of `vignettes/several-devices.Rmd`."""
+    lines = ["configuration,one,two,four"]
+    for case in by_case(read_all(folder, "devices")):
+        lines.append(",".join([case.names[-1], *(_number(r["ms"]) for r in case.rows.values())]))
+    return "\n".join(lines) + "\n"
+
+
 def growing(files: Files) -> Iterator[str]:
     yield "## Growth"
     yield ""

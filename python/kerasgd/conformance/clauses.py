@@ -88,6 +88,13 @@ CLAUSES = {
     "15.4": "callbacks.Statistics keeps each measured update and fills the logs",
     "16.1": "skip_nonfinite() skips non-finite updates, which change nothing, and counts them",
     "16.2": "callbacks.StopOnNonfinite stops fit() and names batch, loss and variables",
+    "17.1": "find_learning_rate() leaves model, optimizer and generators as they were",
+    "17.2": "find_learning_rate() has a row a batch, and suggests rates near the best one",
+    "17.3": "find_learning_rate() suggests nothing where no rate makes the loss fall",
+    "18.1": "explain_step() has each stage of the next step, and changes nothing",
+    "18.2": "explain_step(check=True) says whether the real step is the documented one",
+    "18.3": "explain_step() leaves out the stages that do not happen in a window",
+    "19.1": "a training that was interrupted goes on from its backup, bit for bit",
 }
 
 # Sections beyond the documentation of Keras, each with the method by which a class claims it.

@@ -52,6 +52,9 @@ SECTIONS = (
     "variable_groups",
     "statistics",
     "nonfinite",
+    "rate_search",
+    "explained_steps",
+    "resuming",
 )
 for _section in SECTIONS:
     importlib.import_module(f"kerasgd.conformance.{_section}")

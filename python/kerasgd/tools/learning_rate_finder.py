@@ -287,8 +287,12 @@ def _steepest(
 
 
 def _at_the_beginning(losses: Sequence[float]) -> tuple[float, float]:
-    """Level and noise of the smoothed loss where the rate is too low to matter."""
+    """Level and noise of the smoothed loss where the rate is too low to matter.
+
+    A loss that is always the same has the noise of its rounding.
+    """
     first = np.array(losses[: max(5, len(losses) // 5)])
     # What is left of independent noise in the smoothed loss, and in this mean.
     left = math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING) + 1 / len(first))
-    return float(np.mean(first)), float(np.std(first, ddof=1)) * left
+    level, noise = float(np.mean(first)), float(np.std(first, ddof=1)) * left
+    return level, max(noise, float(np.finfo("float32").eps) * abs(level))
