@@ -51,7 +51,7 @@ class CurrentRate:
         if not (self.is_compiled or backend.is_eager()):
             self.is_compiled = True
         if self.is_number():
-            return keras.ops.convert_to_tensor(self.variable)
+            return backend.read_rate(self.variable)
         if isinstance(self.setting, rule.Schedule):
             return self._scheduled()
         return backend.call_each_time(RateOfRun(self))

@@ -160,7 +160,8 @@ class Group:
         """The factor of the rate at this step."""
         if self._is_scheduled():
             return rate_rule.of_schedule(self._factor, step, is_eager, FACTOR)
-        return keras.ops.convert_to_tensor(self._variable)
+        factor: Tensor = self._optimizer.backend.read_rate(self._variable)
+        return factor
 
     def factor_of_next_step(self) -> float:
         """The factor of the step that comes, as a number."""

@@ -164,6 +164,10 @@ class Backend:
         """The parameter as a step has it that has `variable` for the parameter's weights."""
         return parameter
 
+    def read_rate(self, variable: Variable) -> Tensor | float:
+        """The value of a variable that holds a learning rate, or a factor of one."""
+        return keras.ops.convert_to_tensor(variable)
+
     def read(self, variable: Variable) -> Tensor:
         """The value of a variable."""
         return variable.value

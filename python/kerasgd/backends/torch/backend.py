@@ -15,6 +15,7 @@ from kerasgd.backends.base import Backend
 from kerasgd.backends.torch import choice, kernels, pieces, shards
 from kerasgd.backends.torch.choice import Implementation, Mode
 from kerasgd.backends.torch.kernels import Batch
+from kerasgd.keras_internals import in_stateless_scope
 from kerasgd.settings import Settings
 from kerasgd.state import ParameterState, Proceed, State, Tensor, Updates, Variable
 
@@ -62,6 +63,16 @@ class TorchBackend(Backend):
         shards.check_without_shards(state)
         with torch.no_grad():
             proceed([(contextlib.nullcontext(), state, list(gradients))])
+
+    def read_rate(self, variable: Variable) -> Tensor | float:
+        # The kernels take numbers, which are faster to compute with than tensors of one element.
+        return super().read_rate(variable) if in_stateless_scope() else variable._value.item()
+
+    def all_finite(self, gradients: Sequence[Tensor]) -> Tensor:
+        # One look at a sum of norms; it may also overflow.
+        norms = [norm.float() for norm in kernels.norms(gradients)]
+        finite = torch.isfinite(torch.stack(norms).sum())
+        return finite if bool(finite) else super().all_finite(gradients)
 
     def count(self, counter: Variable) -> None:
         (count,) = self._writable([counter])
@@ -308,7 +319,10 @@ def _folded_for_each(rate: Tensor, updates: Updates, dtypes: Sequence[torch.dtyp
 
 def _folded(rate: Tensor, coefficient: Tensor | float, dtype: torch.dtype) -> float:
     """The learning rate times the coefficient, rounded as the gradient's dtype is."""
+    is_unscaled = isinstance(coefficient, float) and coefficient == 1
+    if is_unscaled and isinstance(rate, float):  # the usual case
+        return rate if dtype is torch.float64 else float(np.float32(rate))
     step = torch.as_tensor(rate, dtype=dtype)
-    if not (isinstance(coefficient, float) and coefficient == 1):  # the usual case
+    if not is_unscaled:
         step = step * torch.as_tensor(coefficient, dtype=dtype)
     return float(step)

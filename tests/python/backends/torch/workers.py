@@ -13,7 +13,7 @@ import torch
 import torch.distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.nn.parallel import DistributedDataParallel
 
@@ -175,6 +175,23 @@ def training_distance(kind, name):
     return distance(variables, optimizer, reference_after(name, weights, x, y))
 
 
+def distance_of_replicated_gradients():
+    """With gradients of which each process has the whole, as DTensors."""
+    weights = weights_and_data("plain")[0]
+    _, variables = sharded(weights)
+    optimizer, reference = subject("momentum"), judge("momentum", weights)
+    generator = np.random.default_rng(1)
+    for _ in range(2):
+        step = [generator.normal(size=shape) for shape in SHAPES]
+        gradients = [
+            distribute_tensor(torch.tensor(g, dtype=torch.float32), v.value.device_mesh)
+            for g, v in zip(step, variables, strict=True)
+        ]
+        optimizer.apply(gradients, variables)
+        reference.step(step)
+    return distance(variables, optimizer, reference)
+
+
 def save(kind, folder):
     """Trains half of the steps, to the middle of an accumulation window; every process saves."""
     weights, x, y = weights_and_data("everything")
@@ -246,6 +263,7 @@ def in_worker(rank, addresses, folder):
     kinds = {"in parallel": list(CONFIGURATIONS), "sharded": list(CONFIGURATIONS)[:-1]}
     cases = [(kind, name) for kind, names in kinds.items() for name in names]
     distances = {f"{kind}, {name}": training_distance(kind, name) for kind, name in cases}
+    distances["sharded, replicated gradients"] = distance_of_replicated_gradients()
     counts = {f"{kind}, {name}": collectives(kind, name) for kind, name in cases}
     for kind in MODELS:
         save(kind, folder)
