@@ -126,6 +126,15 @@ def test_nothing_is_skipped_unless_it_is_wanted(arguments, way):  # contract 4.5
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_finite_gradient_whose_norm_overflows_is_not_skipped(way):  # contract 16.1, 4.3
+    w = keras.Variable([1.0, 1.0])
+    optimizer = kerasgd.SGD(1e-30).skip_nonfinite()
+    step_of(way, optimizer, [w])([tensor([3e30, 1e30])])
+    assert keras.ops.convert_to_numpy(w) == pytest.approx([-2, 0], abs=1e-6)
+    assert optimizer.skipped == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_rate_function_is_called_at_skipped_updates_too(way):  # contract 2.3, 16.1
     if way == "jit":
         pytest.skip("a compiled JAX step takes no function")
