@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
 from kerasgd import groups as groups_of_variables
 from kerasgd.keras_internals import rename
 from kerasgd.rules import precision
 from kerasgd.rules.statistics import MEASURED, MEASURED_OF_UPDATE
 from kerasgd.settings import GroupSettings, Settings
-from kerasgd.state import ParameterState, Skips, State, Statistics, Tensor
+from kerasgd.state import ParameterState, Skips, State, Statistics
 from kerasgd.variables import path_of, shape_of
-
-# Not by its name, which Keras would look up for each of thousands of variables.
-ZEROS = keras.initializers.Zeros()
 
 
 def build(optimizer: Any, variables: Sequence[Any]) -> tuple[State, Settings]:
@@ -140,15 +137,10 @@ def _accumulator(optimizer: Any, variable: Any) -> Any:
 
 
 def _average(optimizer: Any, variable: Any) -> Any:
-    def first_average(shape: Any, dtype: str) -> Tensor:
-        # To exchange weights and averages before the first update must change nothing. The copy is
-        # needed: the two must not share memory.
-        value = np.array(keras.ops.convert_to_numpy(variable), dtype)
-        # TensorFlow: a variable made in the function that is being traced has no value yet.
-        return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
-
+    # To exchange weights and averages before the first update must change nothing.
     wide = precision.wide(_dtype(variable))
-    return _colocated(optimizer, variable, "average", wide, first_average)
+    create = partial(_colocated, optimizer, variable, "average", wide)
+    return optimizer.backend.create_as_copy(create, variable)
 
 
 def _dtype(variable: Any) -> str:
@@ -157,7 +149,7 @@ def _dtype(variable: Any) -> str:
 
 
 def _colocated(
-    optimizer: Any, variable: Any, role: str, dtype: str, initializer: Any = ZEROS
+    optimizer: Any, variable: Any, role: str, dtype: str, initializer: Any = None
 ) -> Any:
     """A variable for `variable`, of its shape and on its devices."""
     with optimizer.backend.colocated_with(optimizer, variable):
@@ -165,7 +157,7 @@ def _colocated(
         created = keras.optimizers.SGD.add_variable(
             optimizer,
             shape=shape_of(variable),
-            initializer=initializer,
+            initializer=initializer or optimizer.backend.initializer_for(variable),
             dtype=dtype,
             layout=getattr(variable, "_layout", None),
             # Each new name of a variable costs TensorFlow more than all else here.

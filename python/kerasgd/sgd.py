@@ -302,6 +302,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """
         self.step(grads, trainable_variables)
 
+    @backends.without_graph
     def step(
         self,
         grads: Iterable[Any],

@@ -36,7 +36,7 @@ def step(
     rates_of_this_step: RatesOfThisStep,
 ) -> None:
     """Do one step with one gradient, or None, for each variable."""
-    backend = backend.of_this_trace()
+    backend = backend.of_this_trace(gradients)
     summed = backend.prepare_gradients(
         gradients, state.parameters, partial(_rule_alone_changes, settings)
     )
@@ -116,7 +116,7 @@ class _StepOnDevice:
         state, backend = self.state, self.backend
         dynamic = state.dynamic_scale
         assert dynamic is not None
-        finite = loss_scale.all_finite([backend.values(g) for g in gradients if g is not None])
+        finite = backend.all_finite([g for g in gradients if g is not None])
 
         def step_and_count() -> None:
             scale, finite_steps = backend.read(dynamic.scale), backend.read(dynamic.finite_steps)
@@ -232,7 +232,7 @@ class _StepOnDevice:
             backend.count(skips.skipped)
             backend.count(skips.in_a_row)
 
-        finite = loss_scale.all_finite([backend.values(gradient) for gradient in updates.gradients])
+        finite = backend.all_finite(updates.gradients)
         backend.cond(finite, update_and_count, self.state.variables(), skip_and_count)
 
     def _number_of_update(self) -> Tensor:

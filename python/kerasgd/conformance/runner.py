@@ -43,6 +43,7 @@ SECTIONS = (
     "loaded_models",
     "other_classes",
     "replicas",
+    "workers",
     "sparse",
     "argument_rules",
     "keras_citizen",
