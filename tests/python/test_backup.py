@@ -71,7 +71,7 @@ class KeepsStates(keras.callbacks.Callback):
 
 
 def quick_to_compile():
-    return kerasgd.SGD(0.1, momentum=0.9, clipvalue=1.0)
+    return kerasgd.SGD(0.1, momentum=0.9).skip_nonfinite()
 
 
 def resumptions(new_backup, tmp_path):
