@@ -181,6 +181,9 @@ def refusals():
     plain = [torch.zeros(shape) for shape in SHAPES]
     left_behind = keras.Sequential([keras.Input((3,)), keras.layers.Dense(7)])
     fully_shard(left_behind.layers[0], mesh=variables[0].value.device_mesh)
+    module = linear(weights)
+    too_early = keras.Sequential([keras.Input((3,)), keras.layers.TorchModuleWrapper(module)])
+    fully_shard(module, mesh=variables[0].value.device_mesh)
     steps = {
         "measured": (subject("measured, skipping"), gradients, variables),
         "plain gradients": (subject("plain"), plain, variables),
@@ -194,6 +197,7 @@ def refusals():
             [torch.zeros((3, 7)), torch.zeros(7)],
             left_behind.trainable_variables,
         ),
+        "wrapped too early": (subject("plain"), plain, too_early.trainable_variables),
     }
     for name, (optimizer, its_gradients, its_variables) in steps.items():
         try:
