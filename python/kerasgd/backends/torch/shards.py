@@ -55,8 +55,7 @@ def are_among(tensors: Iterable[Any]) -> bool:
 def held(variable: Variable) -> DTensor | None:
     """The DTensor that a variable holds."""
     value = getattr(variable, "_value", None)
-    value = getattr(value, "data", value)
-    return value if isinstance(value, DTensor) else None
+    return value.data if isinstance(value, DTensor) else None
 
 
 # -- a step ------------------------------------------------------------------------------------
