@@ -1,7 +1,6 @@
 """Trains on JAX in one of several processes, and returns how far the weights are off.
 
-`in_worker()` runs in each of them. The gradients of the model do not depend on its weights: that of
-the kernel is the mean of the products of x and y over the batch, that of the bias the mean of y.
+`in_worker()` and `going_on()` run in each of them.
 """
 
 import math
@@ -13,34 +12,19 @@ import keras
 import numpy as np
 
 import kerasgd
-from kerasgd.reference import ReferenceGroup, ReferenceLossScale, ReferenceSGD
+from backends.training import (
+    BATCH,
+    CONFIGURATIONS,
+    SAVED_AFTER,
+    STEPS,
+    data,
+    distance,
+    judge,
+    subject,
+)
 
-BATCH, STEPS, SAVED_AFTER = 6, 6, 3
-CONFIGURATIONS = {
-    "plain": {},
-    "momentum": {"momentum": 0.9},
-    "clipnorm, nesterov, decay": {
-        "clipnorm": 0.3,
-        "nesterov": True,
-        "momentum": 0.5,
-        "weight_decay": 0.1,
-    },
-    "everything": {
-        "momentum": 0.9,
-        "global_clipnorm": 0.3,
-        "weight_decay": 0.1,
-        "use_ema": True,
-        "ema_momentum": 0.5,
-        "ema_overwrite_frequency": 2,
-        "gradient_accumulation_steps": 2,
-        "loss_scale_factor": 8.0,
-    },
-    "groups, dynamic scale": {"momentum": 0.9, "clipvalue": 0.3, "use_ema": True},
-    "measured, skipping": {"momentum": 0.9, "global_clipnorm": 0.3},
-}
 # Where each process has the whole weights.
 OF_WHOLE = ["everything", "measured, skipping"]
-OF_GROUP = {"learning_rate_factor": 0.5, "momentum": 0.5, "weight_decay": 0.1}
 
 
 def start(rank, addresses):
@@ -64,31 +48,10 @@ def distribute(kind):
     keras.distribution.set_distribution(distribution)
 
 
-def subject(name):
-    optimizer = kerasgd.SGD(0.1, **CONFIGURATIONS[name])
-    if name.startswith("groups"):
-        optimizer.set_group("bias", **OF_GROUP)
-    if name.startswith("measured"):
-        optimizer.track_statistics(per_variable=True).skip_nonfinite()
-    return kerasgd.LossScaleOptimizer(optimizer, 4.0, 3) if "dynamic" in name else optimizer
-
-
-def judge(name, weights):
-    reference = ReferenceSGD(0.1, **CONFIGURATIONS[name]).build(
-        weights,
-        groups=[ReferenceGroup({1}, **OF_GROUP)] if name.startswith("groups") else [],
-        statistics_every=1 if name.startswith("measured") else None,
-        skip_nonfinite=name.startswith("measured"),
-    )
-    return ReferenceLossScale(reference, 4.0, 3) if "dynamic" in name else reference
-
-
 def model_and_data(name):
     generator = np.random.default_rng(0)
     weights = [generator.normal(size=shape).astype("float32") for shape in ((3, 6), (6,))]
-    x, y = (generator.normal(size=(STEPS * BATCH, n)).astype("float32") for n in (3, 6))
-    if name.startswith("measured"):
-        y[BATCH + 1, 2] = np.nan
+    x, y = data(name, generator, inputs=3, outputs=6)
     layer = keras.layers.Dense(6)
     model = keras.Sequential([keras.Input((3,)), layer])
     for variable, value in zip((layer.kernel, layer.bias), weights, strict=True):
@@ -116,18 +79,8 @@ def whole(variable):
     return np.asarray(jax.jit(lambda v: v, out_shardings=on_all)(value))
 
 
-def distance(model, optimizer, reference):
-    """How far weights, averages and statistics are off."""
-    reference = getattr(reference, "inner", reference)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    pairs = list(zip(map(whole, model.trainable_variables), reference.weights, strict=True))
-    if reference.use_ema:
-        averages = [whole(p.average) for p in optimizer.state().parameters]
-        pairs += zip(averages, reference.averages, strict=True)
-    if reference.statistics:
-        pairs += [(optimizer.statistics[k], v) for k, v in reference.statistics.items()]
-        pairs += [(optimizer.skipped, 1)]
-    return float(np.max([np.max(np.abs(np.subtract(*pair))) for pair in pairs]))
+def distance_of(model, optimizer, reference):
+    return distance(whole, model.trainable_variables, optimizer, reference)
 
 
 def require_layouts(model, optimizer):
@@ -165,7 +118,9 @@ def fit_distance(kind, name):
     model.compile(optimizer, loss=loss)
     fit(kind, model, x, y)
     require_layouts(model, optimizer)
-    return distance(model, optimizer, reference_after_fit(name, weights, x, y))
+    return distance(
+        whole, model.trainable_variables, optimizer, reference_after_fit(name, weights, x, y)
+    )
 
 
 def apply_distance(name):
@@ -182,12 +137,12 @@ def apply_distance(name):
         optimizer.apply(laid_out, variables)
         reference.step([g.astype("float64") for g in step])
     require_layouts(model, optimizer)
-    before = distance(model, optimizer, reference)
+    before = distance_of(model, optimizer, reference)
     optimizer.swap_ema_weights()
     pairs = zip(map(whole, variables), reference.averages, strict=True)
     swapped = max(np.max(np.abs(np.subtract(*pair))) for pair in pairs)
     optimizer.swap_ema_weights()
-    return max(before, float(swapped), distance(model, optimizer, reference))
+    return max(before, float(swapped), distance_of(model, optimizer, reference))
 
 
 class Saving(keras.callbacks.Callback):
@@ -227,7 +182,12 @@ def continued_distance(kind, way, folder):
         model.compile(kerasgd.load_optimizer(file, model.trainable_variables), loss=loss)
     fit(kind, model, x[SAVED_AFTER * BATCH :], y[SAVED_AFTER * BATCH :])
     require_layouts(model, model.optimizer)
-    return distance(model, model.optimizer, reference_after_fit("everything", weights, x, y))
+    return distance(
+        whole,
+        model.trainable_variables,
+        model.optimizer,
+        reference_after_fit("everything", weights, x, y),
+    )
 
 
 def in_worker(rank, addresses, folder):

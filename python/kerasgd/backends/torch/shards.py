@@ -26,6 +26,8 @@ from kerasgd.variables import path_of
 
 # What of a parameter is laid out as the variable is.
 ROLES = ("variable", "velocity", "average", "accumulator")
+# Half precision must not be computed in half precision (contract 8).
+WIDE = {torch.float32, torch.float64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,8 @@ def on_shards(state: State, gradients: Sequence[Tensor | None], proceed: Proceed
     _check_is_possible(state)
     parameters = [_with_shards(parameter) for parameter in state.parameters]
     local = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
-    local = [g if g is None or g.dtype in _WIDE else g.float() for g in local]
+    local = [g if g is None or g.dtype in WIDE else g.float() for g in local]
     proceed([(contextlib.nullcontext(), replace(state, parameters=parameters), local)])
-
-
-_WIDE = {torch.float32, torch.float64}
 
 
 def _check_is_possible(state: State) -> None:
@@ -230,23 +229,25 @@ def check_without_shards(state: State) -> None:
 def _check_not_left_behind(variables: Sequence[Variable]) -> None:
     """Refuse variables that hold what `fully_shard()` has taken out of their layers.
 
-    Nothing leads from a variable to its layer: so all modules are looked at, where some can be
+    Nothing leads from a variable to its layer: so all layers are looked at, where some module is
     sharded.
     """
     fsdp = sys.modules.get("torch.distributed.fsdp")
     if fsdp is None or not torch.distributed.is_initialized():
         return
-    ours = {id(variable): variable for variable in variables if held(variable) is None}
-    sharded = [m for m in gc.get_objects() if issubclass(type(m), fsdp.FSDPModule)]
-    of_layers = [v for m in sharded for layer in m.modules() for v in _own_variables(layer)]
-    for variable in of_layers:
-        if id(variable) in ours:
-            raise StateError(old_weights(path_of(variable)))
+    everything = gc.get_objects()
+    if not any(issubclass(type(thing), fsdp.FSDPModule) for thing in everything):
+        return
+    ours = set(map(id, variables))
+    for layer in everything:
+        if issubclass(type(layer), keras.layers.Layer):
+            for variable in getattr(layer, "trainable_variables", ()):  # it may be half made
+                if id(variable) in ours and _has_left_behind(layer, variable):
+                    raise StateError(old_weights(path_of(variable)))
 
 
-def _own_variables(layer: Any) -> Sequence[Variable]:
-    """The variables of a layer of Keras, of which `fully_shard()` has taken the parameters."""
-    if not isinstance(layer, keras.layers.Layer):
-        return []
-    parameters = {id(parameter) for parameter in layer.parameters()}
-    return [v for v in layer.trainable_variables if id(v.value) not in parameters]
+def _has_left_behind(layer: Any, variable: Variable) -> bool:
+    """Whether the layer has DTensors as parameters, and not what the variable holds."""
+    parameters = list(layer.parameters())
+    is_sharded = are_among(parameter.data for parameter in parameters)
+    return is_sharded and all(parameter is not variable.value for parameter in parameters)

@@ -29,3 +29,4 @@ def test_steps_that_cannot_be_right_are_refused(trained):  # contract 10.2
         assert "is a DTensor, which this step does not work with" in said["plain gradients"]
         assert "is not what the model trains: `fully_shard()`" in said["sharded gradients"]
         assert "is not what the model trains: `fully_shard()`" in said["left behind"]
+        assert "is not what the model trains: `fully_shard()`" in said["wrapped too early"]

@@ -1,8 +1,6 @@
 """Trains on PyTorch in one of several processes, and returns how far the weights are off.
 
-`in_worker()` and `going_on()` run in each of them. The gradients of the model do not depend on its
-weights: that of the kernel is the mean of the products of x and y over the batch, that of the bias
-the mean of y.
+`in_worker()` and `going_on()` run in each of them.
 """
 
 import os
@@ -18,32 +16,17 @@ from torch.distributed.tensor.debug import CommDebugMode
 from torch.nn.parallel import DistributedDataParallel
 
 import kerasgd
-from kerasgd.reference import ReferenceGroup, ReferenceLossScale, ReferenceSGD
+from backends.training import (
+    BATCH,
+    CONFIGURATIONS,
+    SAVED_AFTER,
+    STEPS,
+    data,
+    distance,
+    judge,
+    subject,
+)
 
-BATCH, STEPS, SAVED_AFTER = 6, 6, 3
-CONFIGURATIONS = {
-    "plain": {},
-    "momentum": {"momentum": 0.9},
-    "clipnorm, nesterov, decay": {
-        "clipnorm": 0.3,
-        "nesterov": True,
-        "momentum": 0.5,
-        "weight_decay": 0.1,
-    },
-    "everything": {
-        "momentum": 0.9,
-        "global_clipnorm": 0.3,
-        "weight_decay": 0.1,
-        "use_ema": True,
-        "ema_momentum": 0.5,
-        "ema_overwrite_frequency": 2,
-        "gradient_accumulation_steps": 2,
-        "loss_scale_factor": 8.0,
-    },
-    "groups, dynamic scale": {"momentum": 0.9, "clipvalue": 0.3, "use_ema": True},
-    "measured, skipping": {"momentum": 0.9, "global_clipnorm": 0.3},
-}
-OF_GROUP = {"learning_rate_factor": 0.5, "momentum": 0.5, "weight_decay": 0.1}
 SHAPES = [(7, 3), (7,)]  # rows of which the processes have different numbers
 
 
@@ -54,33 +37,10 @@ def start(rank, addresses):
     )
 
 
-def subject(name):
-    optimizer = kerasgd.SGD(0.1, **CONFIGURATIONS[name])
-    if name.startswith("groups"):
-        optimizer.set_group(lambda variable: len(variable.shape) == 1, **OF_GROUP)
-    if name.startswith("measured"):
-        optimizer.track_statistics(per_variable=True).skip_nonfinite()
-    return kerasgd.LossScaleOptimizer(optimizer, 4.0, 3) if "dynamic" in name else optimizer
-
-
-def judge(name, weights):
-    reference = ReferenceSGD(0.1, **CONFIGURATIONS[name]).build(
-        weights,
-        groups=[ReferenceGroup({1}, **OF_GROUP)] if name.startswith("groups") else [],
-        statistics_every=1 if name.startswith("measured") else None,
-        skip_nonfinite=name.startswith("measured"),
-    )
-    return ReferenceLossScale(reference, 4.0, 3) if "dynamic" in name else reference
-
-
 def weights_and_data(name):
     generator = np.random.default_rng(0)
     weights = [generator.normal(size=shape).astype("float32") for shape in SHAPES]
-    x, y = (generator.normal(size=(STEPS * BATCH, n)).astype("float32") for n in (3, 7))
-    if name.startswith("measured"):
-        y[BATCH + 1, 2] = np.nan
-    if name.startswith("groups"):
-        y[2 * BATCH, 1] = np.inf
+    x, y = data(name, generator, inputs=3, outputs=7)
     return weights, x, y
 
 
@@ -142,20 +102,6 @@ def whole(variable):
     return (value.full_tensor() if isinstance(value, DTensor) else value).numpy()
 
 
-def distance(variables, optimizer, reference):
-    """How far weights, averages and statistics are off."""
-    reference = getattr(reference, "inner", reference)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    pairs = list(zip(map(whole, variables), reference.weights, strict=True))
-    if reference.use_ema:
-        averages = [whole(p.average) for p in optimizer.state().parameters]
-        pairs += zip(averages, reference.averages, strict=True)
-    if reference.statistics:
-        pairs += [(optimizer.statistics[k], v) for k, v in reference.statistics.items()]
-        pairs += [(optimizer.skipped, 1)]
-    return float(np.max([np.max(np.abs(np.subtract(*pair))) for pair in pairs]))
-
-
 def require_layouts(optimizer):
     """All that is kept for a variable is sharded as it is (contract 10.3)."""
     for parameter in getattr(optimizer, "inner_optimizer", optimizer).state().parameters:
@@ -172,7 +118,7 @@ def training_distance(kind, name):
     optimizer = subject(name)
     train(model, variables, optimizer, x, y, BATCHES)
     require_layouts(optimizer)
-    return distance(variables, optimizer, reference_after(name, weights, x, y))
+    return distance(whole, variables, optimizer, reference_after(name, weights, x, y))
 
 
 def distance_of_replicated_gradients():
@@ -189,7 +135,7 @@ def distance_of_replicated_gradients():
         ]
         optimizer.apply(gradients, variables)
         reference.step(step)
-    return distance(variables, optimizer, reference)
+    return distance(whole, variables, optimizer, reference)
 
 
 def save(kind, folder):
@@ -212,7 +158,7 @@ def continued_distance(kind, saved_kind, folder):
     optimizer = kerasgd.load_optimizer(f"{folder}/0/{saved_kind}.optimizer", variables)
     train(model, variables, optimizer, x, y, BATCHES[SAVED_AFTER:])
     require_layouts(optimizer)
-    return distance(variables, optimizer, reference_after("everything", weights, x, y))
+    return distance(whole, variables, optimizer, reference_after("everything", weights, x, y))
 
 
 def collectives(kind, name):
@@ -235,6 +181,9 @@ def refusals():
     plain = [torch.zeros(shape) for shape in SHAPES]
     left_behind = keras.Sequential([keras.Input((3,)), keras.layers.Dense(7)])
     fully_shard(left_behind.layers[0], mesh=variables[0].value.device_mesh)
+    module = linear(weights)
+    too_early = keras.Sequential([keras.Input((3,)), keras.layers.TorchModuleWrapper(module)])
+    fully_shard(module, mesh=variables[0].value.device_mesh)
     steps = {
         "measured": (subject("measured, skipping"), gradients, variables),
         "plain gradients": (subject("plain"), plain, variables),
@@ -248,6 +197,7 @@ def refusals():
             [torch.zeros((3, 7)), torch.zeros(7)],
             left_behind.trainable_variables,
         ),
+        "wrapped too early": (subject("plain"), plain, too_early.trainable_variables),
     }
     for name, (optimizer, its_gradients, its_variables) in steps.items():
         try:
