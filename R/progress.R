@@ -23,7 +23,7 @@ progress_bar <- function(title, frame = rlang::caller_env()) {
 
 #' The same for Python, which calls it now and then (`kerasgd.r.tools`); `NULL` where nobody watches
 #'
-#' It has no errors of its own: what reaches Python is an interrupt.
+#' It has no errors of its own.
 #' @noRd
 progress_bar_for_python <- function(title, frame = rlang::caller_env()) {
   if (!shows_progress()) {

@@ -14,8 +14,10 @@ from kerasgd.loss_scale_optimizer import without_wrapper
 from kerasgd.sgd import SGD
 from kerasgd.variables import value_of
 
-# A function of R that draws a bar. It raises nothing, except for an interrupt.
+# A function of R that draws a bar. It raises nothing.
 Progress = Callable[[int, int], object]
+# What reticulate makes of an interrupt that comes while Python calls R.
+INTERRUPT_OF_R = "(Unknown exception occurred)"
 SECONDS_BETWEEN_CALLS = 0.2
 # Which of the outcomes a step may have.
 DONE, IN_WINDOW, SKIPPED = "done", "in_window", "skipped"
@@ -30,15 +32,17 @@ def find_learning_rate(
 ) -> dict[str, Any]:
     """`find_learning_rate()`: the rows as columns, and the suggestions."""
     told = None if progress is None else _now_and_then(progress)
-    search = tools.find_learning_rate(model, x, y, progress=told, **arguments)
+    try:
+        search = tools.find_learning_rate(model, x, y, progress=told, **arguments)
+    except RuntimeError as error:
+        if str(error) == INTERRUPT_OF_R:
+            raise KeyboardInterrupt from None
+        raise
     return {"rows": _columns(search.rows), "suggestion": search.suggestion}
 
 
 def _now_and_then(progress: Progress) -> Progress:
-    """Call R seldom, since it takes a while, and make interrupts of it Python's.
-
-    An interrupt that comes while R draws is an unknown error to reticulate.
-    """
+    """Call R seldom: it takes a while."""
     last = time.monotonic()
 
     def told(done: int, steps: int) -> None:
@@ -46,10 +50,7 @@ def _now_and_then(progress: Progress) -> Progress:
         if time.monotonic() - last < SECONDS_BETWEEN_CALLS:
             return
         last = time.monotonic()
-        try:
-            progress(done, steps)
-        except Exception:
-            raise KeyboardInterrupt from None
+        progress(done, steps)
 
     return told
 

@@ -47,7 +47,17 @@ def test_progress_is_told_now_and_then_and_may_interrupt(monkeypatch):  # contra
 
     assert numbers_told(0) == [(done, 12) for done in range(1, 13)]
     assert numbers_told(1e6) == []
-    assert numbers_told(0, RuntimeError("(Unknown exception occurred)")) == [(1, 12), "interrupted"]
+    assert numbers_told(0, RuntimeError(tools.INTERRUPT_OF_R)) == [(1, 12), "interrupted"]
+
+
+def test_other_errors_stay_what_they_are(monkeypatch):
+    def fail(done, steps):
+        raise RuntimeError("no such thing")
+
+    arguments = {"steps": 12, "highest_rate": 1e-6}
+    monkeypatch.setattr(tools, "SECONDS_BETWEEN_CALLS", 0)
+    with pytest.raises(RuntimeError, match="no such thing"):
+        tools.find_learning_rate(compiled(kerasgd.SGD()), X, X, fail, arguments)
 
 
 def test_a_step_comes_as_columns():  # contract 18.3

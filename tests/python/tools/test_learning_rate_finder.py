@@ -168,6 +168,24 @@ def test_everything_is_put_back_after_an_error_in_progress():  # contract 17.1
     assert everything(model) == before
 
 
+def test_a_second_interrupt_does_not_keep_things_from_being_put_back(monkeypatch):  # contract 17.1
+    model = compiled(OPTIMIZERS["ours"]())
+    model.fit(X, Y, batch_size=16, verbose=0)
+    before = everything(model)
+    set_state, calls = np.random.set_state, []
+
+    def interrupted(state):
+        calls.append(state)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        set_state(state)
+
+    monkeypatch.setattr(np.random, "set_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        find_learning_rate(model, X, Y, batch_size=16, steps=12, highest_rate=1e-6)
+    assert everything(model) == before
+
+
 def test_suggestions_of_a_loss_that_falls():  # contract 17.2
     # Level for 30 batches, then a line down over the logarithm that is steepest in its middle.
     fall = 1 / (1 + np.exp(-(np.arange(60) - 45) / 3))
