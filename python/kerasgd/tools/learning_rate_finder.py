@@ -38,7 +38,7 @@ SMOOTHING = 0.9
 # The search ends where the smoothed loss is so many times its least value.
 DIVERGED = 4
 # By so many standard deviations the smoothed loss must fall; with fewer, noise often does.
-SURE = 4
+SURE = 3
 # A loss of float32 changes by so much, relatively, through rounding alone.
 ROUNDING = 1e-6
 
@@ -298,8 +298,10 @@ def suggestions(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         return {}
     smoothed = np.array([row["smoothed_loss"] for row in rows])
     rates = np.array([row["learning_rate"] for row in rows])
-    least = int(np.argmin(smoothed))
-    level, noise = _at_the_beginning([row["loss"] for row in rows])
+    beginning = max(5, len(rows) // 5)
+    # Before, the average is of few batches: one that is easy makes it low.
+    least = beginning + int(np.argmin(smoothed[beginning:])) if len(rows) > beginning else 0
+    level, noise = _at_the_beginning([row["loss"] for row in rows[:beginning]])
     by_chance = SURE * noise + ROUNDING * abs(level)
     not_yet = np.flatnonzero(smoothed[: least + 1] >= level - by_chance)
     begins = int(not_yet[-1]) + 1 if len(not_yet) else 0
@@ -330,7 +332,6 @@ def _steepest(
 
 def _at_the_beginning(losses: Sequence[float]) -> tuple[float, float]:
     """Level and noise of the smoothed loss where the rate is too low to matter."""
-    first = np.array(losses[: max(5, len(losses) // 5)])
     # What is left of independent noise in the smoothed loss, and in this mean.
-    left = math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING) + 1 / len(first))
-    return float(np.mean(first)), float(np.std(first, ddof=1)) * left
+    left = math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING) + 1 / len(losses))
+    return float(np.mean(losses)), float(np.std(losses, ddof=1)) * left

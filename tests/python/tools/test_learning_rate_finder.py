@@ -205,6 +205,17 @@ def test_nothing_is_suggested_where_the_loss_does_not_fall(losses):  # contract 
     assert suggestions(rows_of(losses)) == {}
 
 
+def test_an_easy_first_batch_hides_no_fall():  # contract 17.2
+    # Over its first batches the average is of few losses: one of 0 makes it low.
+    fall = 1 / (1 + np.exp(-(np.arange(60) - 45) / 3))
+    losses = 2 - fall
+    found = suggestions(rows_of(losses))
+    losses[0] = 0.0
+    rows = rows_of(losses)
+    rows[0]["loss"] = 2.0  # without noise, of which this would be
+    assert suggestions(rows) == found != {}
+
+
 @pytest.mark.parametrize("scale", [1e-20, 1, 1e20])
 def test_rounding_is_no_fall(scale):  # contract 17.3
     losses = scale * (1 - 3e-7 * np.arange(3)[np.arange(60) // 20])
@@ -219,7 +230,7 @@ def test_noise_is_no_fall():  # contract 17.3
             average = 0.9 * average + 0.1 * row["loss"]
             row["smoothed_loss"] = average / (1 - 0.9 ** (i + 1))
         wrong += suggestions(rows) != {}
-    assert wrong <= 20
+    assert wrong <= 12
 
 
 def test_no_suggestion_is_said_in_words():  # contract 17.3
