@@ -71,7 +71,7 @@
 #' keras <- reticulate::import("keras")
 #' keras$utils$set_random_seed(1L)
 #' x <- scale(as.matrix(mtcars[c("wt", "hp", "qsec")]))
-#' y <- mtcars$mpg - mean(mtcars$mpg)
+#' y <- matrix(mtcars$mpg - mean(mtcars$mpg))
 #'
 #' layers <- list(keras$Input(shape = list(3L)), keras$layers$Dense(1L))
 #' model <- keras$Sequential(layers)

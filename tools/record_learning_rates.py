@@ -17,8 +17,9 @@ from kerasgd.tools import find_learning_rate
 
 SEEDS = (1, 2, 3)
 EPOCHS = 10
+STEPS = (100, 300)
 # Two in each power of ten
-GRID = [10 ** (exponent / 2) for exponent in range(-6, 2)]
+GRID = [10 ** (exponent / 2) for exponent in range(-5, 2)]
 
 
 def linear_model(x):
@@ -53,61 +54,80 @@ PROBLEMS = {
 }
 
 
-def loss_after(problem, x, y, seed, rate):
-    """The loss on all the data after a training with this rate; infinite if it diverges."""
-    new_model, batch_size = problem
-    keras.utils.set_random_seed(seed)
-    model = new_model(x)
-    model.optimizer.learning_rate = rate
-    model.fit(x, y, batch_size=batch_size, epochs=EPOCHS, verbose=0)
-    loss = float(model.evaluate(x, y, verbose=0))
-    return loss if np.isfinite(loss) else np.inf
+class Training:
+    """Trains the model that a seed makes, from its first weights each time.
 
-
-def suggestion(problem, x, y, seed):
-    """What the search suggests for the model that this seed makes."""
-    new_model, batch_size = problem
-    keras.utils.set_random_seed(seed)
-    return find_learning_rate(new_model(x), x, y, batch_size=batch_size).suggestion
-
-
-def compare(problem, x, y):
-    """The row of a problem: over the seeds for which something is suggested.
-
-    Rates are geometric means, losses means.
+    Attributes:
+        model: the model; it is compiled once.
     """
-    suggestions = {seed: suggestion(problem, x, y, seed) for seed in SEEDS}
-    found = {seed: rates for seed, rates in suggestions.items() if rates}
 
-    def mean_loss(rate_of):
-        return np.mean([loss_after(problem, x, y, seed, rate_of(seed)) for seed in found])
+    def __init__(self, problem, x, y, seed):
+        new_model, self.batch_size = problem
+        self.x, self.y, self.seed = x, y, seed
+        keras.utils.set_random_seed(seed)
+        self.model = new_model(x)
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.weights = self.model.get_weights()
 
-    losses = [mean_loss(lambda seed, rate=rate: rate) for rate in GRID]
-    row = {
-        "found": len(found),
-        "searches": len(SEEDS),
+    def suggestion(self, steps):
+        """What the search suggests."""
+        self._begin_anew()
+        return find_learning_rate(
+            self.model, self.x, self.y, batch_size=self.batch_size, steps=steps
+        ).suggestion
+
+    def loss_after(self, rate):
+        """The loss on all the data after a training with this rate; infinite if it diverges."""
+        self._begin_anew()
+        self.model.optimizer.learning_rate = rate
+        if rate:
+            arguments = {"batch_size": self.batch_size, "epochs": EPOCHS, "verbose": 0}
+            self.model.fit(self.x, self.y, **arguments)
+        loss = float(self.model.evaluate(self.x, self.y, verbose=0))
+        return loss if np.isfinite(loss) else np.inf
+
+    def _begin_anew(self):
+        keras.utils.set_random_seed(self.seed)
+        self.model.set_weights(self.weights)
+        for variable in self.model.optimizer.variables:
+            variable.assign(np.zeros(variable.shape))
+
+
+def compare(trainings):
+    """A row for each number of steps: geometric means of rates, means of losses, over the seeds.
+
+    Suggestions are those of the seeds for which something is suggested.
+    """
+    losses = [np.mean([training.loss_after(rate) for training in trainings]) for rate in GRID]
+    grid = {
+        "loss_untrained": np.mean([training.loss_after(0.0) for training in trainings]),
         "best": GRID[int(np.argmin(losses))],
-        "loss_untrained": mean_loss(lambda seed: 0.0),
         "loss_best": min(losses),
     }
-    for name in ("steepest", "minimum"):
-        row[name] = np.exp(np.mean([np.log(rates[name]) for rates in found.values()]))
-        row[f"loss_{name}"] = mean_loss(lambda seed, name=name: found[seed][name])
-    return row
+    for steps in STEPS:
+        found = [(training, training.suggestion(steps)) for training in trainings]
+        found = [(training, rates) for training, rates in found if rates]
+        row = {"steps": steps, "searches": len(trainings), "found": len(found), **grid}
+        for name in ("steepest", "minimum"):
+            row[name] = np.exp(np.mean([np.log(rates[name]) for _, rates in found]))
+            losses = [training.loss_after(rates[name]) for training, rates in found]
+            row[f"loss_{name}"] = np.mean(losses)
+        yield row
 
 
 def main(folder):
     """Write a row for each problem."""
-    columns = ["found", "searches", "best", "steepest", "minimum"]
+    columns = ["steps", "searches", "found", "best", "steepest", "minimum"]
     columns += [f"loss_{name}" for name in ("untrained", "best", "steepest", "minimum")]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["keras", "backend", "problem", *columns])
     for name, problem in PROBLEMS.items():
         data = np.loadtxt(folder / f"{name}.csv", delimiter=",", skiprows=1)
-        row = compare(problem, data[:, :-1], data[:, -1])
-        where = [keras.__version__, keras.config.backend(), name]
-        writer.writerow([*where, *(f"{row[column]:.4g}" for column in columns)])
-        sys.stdout.flush()
+        x, y = data[:, :-1], data[:, -1]
+        for row in compare([Training(problem, x, y, seed) for seed in SEEDS]):
+            where = [keras.__version__, keras.config.backend(), name]
+            writer.writerow([*where, *(f"{row[column]:.4g}" for column in columns)])
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
