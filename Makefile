@@ -34,7 +34,7 @@ demo: install ## train a classifier on iris from R and draw its training curve
 test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, then R
 	@tools/test.sh tensorflow jax torch r
 
-test-versions: needs-test install .venv-torch .venv-oldest .venv-newest ## test with the oldest and the newest Keras, and a newer reticulate
+test-versions: needs-test install .venv-jax .venv-torch .venv-oldest .venv-newest ## test with the oldest and the newest Keras, and a newer reticulate
 	@tools/test.sh oldest-keras newest-keras new-reticulate
 
 test-long: needs-test .venv .venv-jax .venv-torch ## the tests that take minutes, and Keras' own

@@ -51,7 +51,9 @@ apply_gradients <- function(optimizer, grads, variables, ...) {
   gradients <- if (is.list(grads)) unname(grads) else list(grads)
   variables <- call_python(
     "r.methods.variables_to_train",
-    list(variables = variables, grads = Filter(is_live_python_object, gradients))
+    list(
+      variables = without_names(variables), grads = Filter(is_live_python_object, gradients)
+    )
   )
   if (length(gradients) != length(variables)) {
     requirement <- sprintf("one gradient for each variable, %d in all", length(variables))

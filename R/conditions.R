@@ -224,15 +224,15 @@ abort_state <- function(error, exception, call = rlang::caller_env()) {
 #' Gradients that were not finite, at which training stopped; `variables` is a data frame
 #' @noRd
 abort_nonfinite_gradient <- function(error, exception, call = rlang::caller_env()) {
-  facts <- call_python("r.bridge.nonfinite_gradients", list(exception = exception), call = call)
+  found <- call_python("r.bridge.nonfinite_gradients", list(exception = exception), call = call)
   problem <- first_sentence(error$message)
   abort_kerasgd(
     c(problem, i = trimws(substring(error$message, nchar(problem) + 1))),
     class = c("kerasgd_nonfinite_gradient_error", "kerasgd_state_error", "kerasgd_python_error"),
-    epoch = facts$epoch, batch = facts$batch, loss = facts$loss,
+    epoch = found$epoch, batch = found$batch, loss = found$loss,
     variables = data.frame(
-      path = as.character(facts$path),
-      nan = as.double(facts$nan), infinite = as.double(facts$infinite)
+      path = as.character(found$path),
+      nan = as.double(found$nan), infinite = as.double(found$infinite)
     ),
     type = error$type, traceback = error$traceback, exception = exception,
     call = call

@@ -63,7 +63,9 @@ NULL
 swap_ema_weights <- function(optimizer, model = NULL, ...) {
   given <- known_arguments()
   check_optimizer(given)
-  call_python("r.methods.swap_ema_weights", list(optimizer = optimizer, model = model))
+  call_python(
+    "r.methods.swap_ema_weights", list(optimizer = optimizer, model = without_names(model))
+  )
   invisible(optimizer)
 }
 
@@ -73,7 +75,8 @@ finalize_variable_values <- function(optimizer, model = NULL, ...) {
   given <- known_arguments()
   check_optimizer(given)
   call_python(
-    "r.methods.finalize_variable_values", list(optimizer = optimizer, model = model)
+    "r.methods.finalize_variable_values",
+    list(optimizer = optimizer, model = without_names(model))
   )
   invisible(optimizer)
 }

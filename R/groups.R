@@ -31,7 +31,7 @@
 #'   * a list of variables, or one variable;
 #'   * a function of a variable that returns `TRUE` or `FALSE`. It is called once for each variable,
 #'     when the optimizer is built. It can look at `variable$path`, `variable$name` and
-#'     `length(variable$shape)`, the number of dimensions.
+#'     `length(variable$shape)`, the number of dimensions. It may select no variable at all.
 #' @param ... Not used. The settings must be named; one at least is given.
 #' @param learning_rate_factor The factor \eqn{f} of the rate: a finite number >= 0, or a
 #'   [learning-rate schedule][learning_rate_schedules], which gives the factor of each step.
@@ -108,9 +108,7 @@ set_group <- function(optimizer, select, ..., learning_rate_factor, momentum, we
     given, "select",
     "a layer or model, regular expressions, a list of variables, or a function of a variable"
   )
-  if (rlang::is_bare_list(select)) {
-    given$select <- unname(select)
-  }
+  given["select"] <- list(without_names(select)) # `NULL` stays an element
   call_python("r.methods.set_group", given)
   invisible(optimizer)
 }
@@ -186,8 +184,8 @@ format_selection <- function(group) {
 # Groups in `all.equal()` and `expect_equal()` ----------------------------------------------------
 
 compare_groups <- function(target, current, tolerance, call = rlang::caller_env()) {
-  ours <- optimizer_facts(target, call = call)$groups
-  theirs <- optimizer_facts(current, call = call)$groups
+  ours <- optimizer_description(target, call = call)$groups
+  theirs <- optimizer_description(current, call = call)$groups
   if (length(ours) != length(theirs)) {
     return(sprintf("number of groups: %d is not %d", length(ours), length(theirs)))
   }

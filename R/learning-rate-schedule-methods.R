@@ -141,7 +141,7 @@ compare_argument <- function(one, other, tolerance, call = rlang::caller_env()) 
   # Schedules of Keras and of users: R would compare two functions
   if (!is_ours && is_python_object(one) && is_python_object(other)) {
     pair <- list(one = one, other = other, tolerance = tolerance)
-    are_same <- call_python("r.inspection.same", pair, call = call)
+    are_same <- call_python("r.inspection.are_equal", pair, call = call)
     return(if (are_same) TRUE else "two schedules that differ")
   }
   all.equal(one, other, tolerance = tolerance)

@@ -137,8 +137,8 @@ format_optimizer <- function(x, ...) {
     format_settings(call_python("r.inspection.changed_settings", list(optimizer = x))),
     if (!identical(x, inner)) paste0("  ", format(inner)),
     if (identical(x, inner)) {
-      facts <- optimizer_facts(inner)
-      paste0("  ", c(format_watched(facts), format_group_count(facts$groups)))
+      described <- optimizer_description(inner)
+      paste0("  ", c(format_watched(described), format_group_count(described$groups)))
     }
   )
 }
@@ -197,22 +197,25 @@ is_schedule <- function(x) {
   any(grepl("LearningRateSchedule$", class(x)))
 }
 
-format_progress <- function(facts) {
+format_progress <- function(described) {
   c(
-    if (facts$updates == facts$steps) {
-      sprintf("steps so far: %s", count(facts$steps))
+    if (described$updates == described$steps) {
+      sprintf("steps so far: %s", count(described$steps))
     } else {
-      sprintf("steps so far: %s (updates: %s)", count(facts$steps), count(facts$updates))
+      sprintf("steps so far: %s (updates: %s)", count(described$steps), count(described$updates))
     },
-    if (!is.null(facts$rate)) sprintf("learning rate now: %s", format_rate(facts$rate)),
-    if (facts$swapped) "weights and averages are exchanged"
+    if (!is.null(described$rate)) sprintf("learning rate now: %s", format_rate(described$rate)),
+    if (described$swapped) "weights and averages are exchanged"
   )
 }
 
 #' The progress, with what is measured and skipped on the way
 #' @noRd
-format_watched <- function(facts) {
-  c(format_progress(facts), format_tracking(facts$statistics), format_skipping(facts$skipping))
+format_watched <- function(described) {
+  c(
+    format_progress(described), format_tracking(described$statistics),
+    format_skipping(described$skipping)
+  )
 }
 
 format_tracking <- function(statistics) {
@@ -243,8 +246,8 @@ inner_optimizer <- function(x) {
   if (inherits(x, wrapper_classes)) py_get(x, "inner_optimizer") else x
 }
 
-optimizer_facts <- function(x, call = rlang::caller_env()) {
-  call_python("r.inspection.facts", list(optimizer = x), call = call)
+optimizer_description <- function(x, call = rlang::caller_env()) {
+  call_python("r.inspection.description", list(optimizer = x), call = call)
 }
 
 list_settings <- function(x, ...) {
@@ -259,7 +262,7 @@ summarise_optimizer <- function(object, ...) {
       class = class(object)[[1]],
       name = py_get(object, "name"),
       settings = as.list(object),
-      state = optimizer_facts(object)
+      state = optimizer_description(object)
     ),
     class = "kerasgd_optimizer_summary"
   )
@@ -425,23 +428,23 @@ proxy_of_optimizer <- function(x, path = "x") {
 }
 
 values_of_optimizer <- function(x, call = rlang::caller_env()) {
-  facts <- optimizer_facts(x, call = call)
-  exclusions <- lapply(facts[c("patterns", "excluded")], function(x) sort(as.character(x)))
-  exclusions$rank_below <- facts$rank_below
+  described <- optimizer_description(x, call = call)
+  exclusions <- lapply(described[c("patterns", "excluded")], function(x) sort(as.character(x)))
+  exclusions$rank_below <- described$rank_below
   list(
     class = class(x)[[1]],
     settings = lapply(as.list(x), plain_value, call = call),
-    groups = lapply(facts$groups, values_of_group, call = call),
-    state = c(exclusions, watched_settings(facts), state_arrays(x, call = call))
+    groups = lapply(described$groups, values_of_group, call = call),
+    state = c(exclusions, watched_settings(described), state_arrays(x, call = call))
   )
 }
 
 #' What is measured and skipped, without the counts, which are state
 #' @noRd
-watched_settings <- function(facts) {
+watched_settings <- function(described) {
   list(
-    track_statistics = facts$statistics[c("per_variable", "every")],
-    skip_nonfinite = !is.null(facts$skipping)
+    track_statistics = described$statistics[c("per_variable", "every")],
+    skip_nonfinite = !is.null(described$skipping)
   )
 }
 

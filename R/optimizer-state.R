@@ -45,7 +45,7 @@
 #'   weights and averages are exchanged), the file was not written by `save_optimizer()` or is
 #'   damaged, or its state belongs to other variables or arguments. Nothing is changed then.
 #'
-#' @seealso [optimizer_sgd()]
+#' @seealso [callback_backup()], which backs a whole `fit()` up; [optimizer_sgd()]
 #' @concept checkpoint
 #' @concept resume training
 #' @name save_optimizer
@@ -91,6 +91,7 @@ load_optimizer <- function(file, model = NULL, strict = TRUE, ...) {
   check_file(file)
   path <- normalizePath(file)
   call_python(
-    "r.methods.load_optimizer", list(file = path, model = model, strict = strict)
+    "r.methods.load_optimizer",
+    list(file = path, model = without_names(model), strict = strict)
   )
 }

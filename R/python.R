@@ -291,6 +291,14 @@ as_python <- function(x) {
   }
 }
 
+#' A list of variables without the names that the user gave them
+#'
+#' Python would get a dict of a list with names.
+#' @noRd
+without_names <- function(x) {
+  if (rlang::is_bare_list(x)) unname(x) else x
+}
+
 vector_as_python <- function(x) {
   if (is.complex(x) || is.raw(x)) {
     return(unrepresentable(x))

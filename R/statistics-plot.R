@@ -279,10 +279,7 @@ autoplot_statistics <- function(object, ...) {
   panels <- panels_of_updates(object)
   points <- rows_of_panels(panels, object)
   stacked_facets(panels, object) +
-    ggplot2::geom_line(
-      ggplot2::aes(.data$update, .data$value), points,
-      colour = "grey60", na.rm = TRUE
-    ) +
+    through(points, ggplot2::aes(.data$update, .data$value), colour = "grey60") +
     ggplot2::geom_point(
       ggplot2::aes(.data$update, .data$value), points,
       na.rm = TRUE,
@@ -301,19 +298,23 @@ autoplot_variables <- function(object, ...) {
   # the variables without a name lie behind
   points <- points[order(!is.na(points$variable)), ]
   stacked_facets(panels, object) +
-    ggplot2::geom_line(
-      ggplot2::aes(
-        .data$update, .data$value,
-        group = factor(.data$path, unique(.data$path)), colour = .data$variable
-      ),
-      points,
-      na.rm = TRUE
-    ) +
+    through(points, ggplot2::aes(
+      .data$update, .data$value,
+      group = factor(.data$path, unique(.data$path)), colour = .data$variable
+    )) +
     ggplot2::scale_colour_manual(
       values = colours_of_variables, limits = labels, na.value = "grey70"
     ) +
     ggplot2::guides(colour = ggplot2::guide_legend(ncol = 1)) +
     ggplot2::labs(colour = NULL)
+}
+
+#' A line through the points; a point for one update, of which ggplot2 would complain.
+#' @noRd
+through <- function(points, aes, ...) {
+  is_one <- length(unique(points$update)) == 1
+  geom <- if (is_one) ggplot2::geom_point else ggplot2::geom_line
+  geom(aes, points, na.rm = TRUE, ...)
 }
 
 rows_of_panels <- function(panels, x) {

@@ -59,10 +59,9 @@ variable_groups <- function(optimizer, model, ...) {
   given <- known_arguments()
   check_trained_by_ours(given)
   check_given(given, "model", "a model, a layer, or a list of variables")
-  if (rlang::is_bare_list(model)) model <- unname(model)
   records <- call_python(
     "r.methods.variable_groups",
-    list(optimizer = inner_optimizer(optimizer), model = model),
+    list(optimizer = inner_optimizer(optimizer), model = without_names(model)),
     received = given
   )
   column <- function(name) vapply(records, function(record) as.double(record[[name]]), 0)

@@ -61,7 +61,8 @@ exclude_from_weight_decay <- function(optimizer,
   call_python(
     "r.methods.exclude_from_weight_decay",
     list(
-      optimizer = optimizer, var_names = var_names, var_list = var_list, rank_below = rank_below
+      optimizer = optimizer, var_names = without_names(var_names),
+      var_list = without_names(var_list), rank_below = rank_below
     )
   )
   invisible(optimizer)

@@ -12,6 +12,7 @@ from benchmarks.results import Results, Row, environment, load
 from benchmarks.timing import Effort
 
 FOLDER = pathlib.Path(__file__).with_name("results")
+VIGNETTES = FOLDER.parents[1] / "vignettes"
 # Each a module with a function `rows()`.
 KINDS = {
     "measure": "one update: time, part of the floor, first call",
@@ -19,6 +20,7 @@ KINDS = {
     "memory": "what a step takes beyond the state",
     "fit": "whole fit() of small models",
     "additions": "what groups, statistics and skipping add",
+    "devices": "one update on several devices",
     "growth": "time by the number of variables and of parameters",
 }
 
@@ -31,6 +33,8 @@ def main() -> None:
 
         (arguments.results / "results.md").write_text(report.markdown(arguments.results))
         plots.draw(arguments.results)
+        if arguments.results == FOLDER:
+            (VIGNETTES / "devices.csv").write_text(report.devices_csv(FOLDER))
     else:
         _measure(arguments)
 

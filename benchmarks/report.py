@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from benchmarks.comparison import AGAIN, BASELINE, OURS
@@ -22,6 +23,7 @@ def markdown(folder: pathlib.Path) -> str:
         "build": [building],
         "memory": [temporary_memory],
         "additions": [adding],
+        "devices": [on_devices],
         "growth": [growing],
     }
     found = {kind: read_all(folder, kind) for kind in sections}
@@ -139,6 +141,34 @@ def adding(files: Files) -> Iterator[str]:
         "verdict": lambda case: case.rows["with"]["verdict"],
     }
     yield from _table(columns, by_case(files))
+
+
+def on_devices(files: Files) -> Iterator[str]:
+    yield "## One update on several devices"
+    yield ""
+    yield "JAX' virtual devices, each with the whole weights, on one processor: they share its"
+    yield "cores and its memory, so that four times the work takes four times the time where"
+    yield "nothing else is added. In milliseconds, with the 95 % interval."
+    yield ""
+    numbers = next(by_case(files)).rows
+    columns: Columns = {
+        **_names("mode", "workload", "configuration"),
+        **{f"devices: {number}": partial(_on_devices, number) for number in numbers},
+    }
+    yield from _table(columns, by_case(files))
+
+
+def _on_devices(number: str, case: Any) -> str:
+    row = case.rows[number]
+    return f"{_number(row['ms'])} [{_number(row['low'])}, {_number(row['high'])}]"
+
+
+def devices_csv(folder: pathlib.Path) -> str:
+    """The table of `vignettes/several-devices.Rmd`."""
+    lines = ["configuration,one,two,four"]
+    for case in by_case(read_all(folder, "devices")):
+        lines.append(",".join([case.names[-1], *(_number(r["ms"]) for r in case.rows.values())]))
+    return "\n".join(lines) + "\n"
 
 
 def growing(files: Files) -> Iterator[str]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Times an update beside Keras and its peers, and draws the results.
 # Usage: tools/bench.sh [BACKEND]... [KIND]... [option of python -m benchmarks]...
-# Backends (tensorflow jax torch) and kinds (measure build memory fit additions growth from-r) are all of them
+# Backends (tensorflow jax torch) and kinds (measure build memory fit additions devices growth from-r) are all of them
 # unless some are named. Earlier results are kept, so an interrupted run can resume. R is measured on TensorFlow.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
@@ -16,14 +16,14 @@ backends=() kinds=()
 while (($#)); do
   case $1 in
     tensorflow | jax | torch) backends+=("$1") ;;
-    measure | build | memory | fit | additions | growth | from-r) kinds+=("$1") ;;
+    measure | build | memory | fit | additions | devices | growth | from-r) kinds+=("$1") ;;
     -*) break ;;
-    *) die "\`$1\` is neither a backend (tensorflow jax torch) nor a kind (measure build memory fit additions growth from-r)" ;;
+    *) die "\`$1\` is neither a backend (tensorflow jax torch) nor a kind (measure build memory fit additions devices growth from-r)" ;;
   esac
   shift
 done
 ((${#backends[@]})) || backends=(tensorflow jax torch)
-((${#kinds[@]})) || kinds=(measure build memory fit additions growth from-r)
+((${#kinds[@]})) || kinds=(measure build memory fit additions devices growth from-r)
 results=benchmarks/results
 for ((i = 1; i < $#; i++)); do
   next=$((i + 1))
@@ -49,7 +49,10 @@ for backend in "${backends[@]}"; do
       [[ $backend != tensorflow ]] || PYTHONPATH=. Rscript benchmarks/from-r.R "$results"
       continue
     fi
-    PYTHONPATH=.:build/bench/$backend KERAS_BACKEND=$backend \
+    # What JAX takes for several devices it must be told before it starts.
+    flags=
+    [[ $kind != devices ]] || flags=--xla_force_host_platform_device_count=4
+    PYTHONPATH=.:build/bench/$backend KERAS_BACKEND=$backend XLA_FLAGS=$flags \
       "${environment[$backend]}/bin/python" -m benchmarks "$kind" "$@"
   done
 done

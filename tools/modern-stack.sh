@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the R tests with the reticulate of Debian 13, built from its source, which works with NumPy 2:
-# on PyTorch, from .venv-torch. The R package and that environment must be there.
+# on PyTorch, from .venv-torch, and the scripts for several devices on JAX, which needs NumPy 2, from
+# .venv-jax. The R package and these environments must be there.
 # Usage: tools/modern-stack.sh [FILTER]   (FILTER: as in testthat::test_dir(), e.g. optimizer-sgd)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
@@ -38,5 +39,7 @@ fi
 
 version=$(R_LIBS=$library Rscript -e 'cat(format(packageVersion("reticulate")))')
 say "R tests with reticulate $version on PyTorch"
-R_LIBS=$library${R_LIBS:+:$R_LIBS} RETICULATE_PYTHON=$root/.venv-torch/bin/python KERAS_BACKEND=torch \
-  Rscript tools/test-r.R "$@"
+export R_LIBS=$library${R_LIBS:+:$R_LIBS}
+RETICULATE_PYTHON=$root/.venv-torch/bin/python KERAS_BACKEND=torch Rscript tools/test-r.R "$@"
+say "R scripts for several devices on JAX"
+RETICULATE_PYTHON=$root/.venv-jax/bin/python KERAS_BACKEND=jax Rscript tools/test-r.R several-devices

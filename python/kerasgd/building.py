@@ -3,36 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 
+from kerasgd import groups as groups_of_variables
 from kerasgd.keras_internals import rename
 from kerasgd.rules import precision
-from kerasgd.rules.statistics import OF_UPDATE, OF_VARIABLE
-from kerasgd.settings import GroupSettings
-from kerasgd.state import ParameterState, Skips, Statistics, Tensor
+from kerasgd.rules.statistics import MEASURED, MEASURED_OF_UPDATE
+from kerasgd.settings import GroupSettings, Settings
+from kerasgd.state import ParameterState, Skips, State, Statistics
 from kerasgd.variables import path_of, shape_of
 
-# Not by its name, which Keras would look up for each of thousands of variables.
-ZEROS = keras.initializers.Zeros()
 
+def build(optimizer: Any, variables: Sequence[Any]) -> tuple[State, Settings]:
+    """What an optimizer keeps for these variables, and what its arguments say about the steps.
 
-def parameter_states(
-    optimizer: Any,
-    variables: Sequence[Any],
-    settings: Sequence[GroupSettings],
-    groups: Sequence[GroupSettings],
-) -> list[ParameterState]:
-    """The variables with what the optimizer keeps for them.
-
-    `settings` has those of each variable, `groups` the different ones among them.
+    Raises:
+        ArgumentError: a group has no variables, or a selection names none.
     """
-    return [
+    of_variables = _settings_of_variables(optimizer, variables)
+    groups = tuple(dict.fromkeys(of_variables))
+    parameters = [
         _parameter_state(optimizer, index, variable, its, groups.index(its))
-        for index, (variable, its) in enumerate(zip(variables, settings, strict=True))
+        for index, (variable, its) in enumerate(zip(variables, of_variables, strict=True))
     ]
+    return _state(optimizer, parameters), _settings(optimizer, groups)
+
+
+def _settings_of_variables(optimizer: Any, variables: Sequence[Any]) -> list[GroupSettings]:
+    """Find the variables that groups and exclusions mean, and say what holds for each one."""
+    selected, exclusions = groups_of_variables.resolve(
+        optimizer.groups, optimizer._exclusions, variables
+    )
+    for group, its_selection in zip(optimizer.groups, selected, strict=True):
+        group.selection = its_selection
+    optimizer._exclusions = exclusions
+    for group in optimizer.groups:
+        group.build()
+    return [
+        groups_of_variables.settings_of(optimizer, selected, exclusions, variable)
+        for variable in variables
+    ]
+
+
+def _state(optimizer: Any, parameters: list[ParameterState]) -> State:
+    count = len(parameters)
+    in_window = optimizer._add_numbers("in_window", (count,)) if optimizer.window > 1 else None
+    return State(
+        iterations=optimizer._iterations,
+        averaging=optimizer._add_numbers("averaging") if optimizer.use_ema else None,
+        in_window=in_window,
+        parameters=parameters,
+        skips=_skips(optimizer, count) if optimizer._skips_nonfinite else None,
+        statistics=_statistics(optimizer, parameters) if optimizer._statistics_every else None,
+        own=optimizer._own.variables(),
+    )
+
+
+def _settings(optimizer: Any, groups: tuple[GroupSettings, ...]) -> Settings:
+    return Settings(
+        groups=groups,
+        nesterov=optimizer.nesterov,
+        clipnorm=optimizer.clipnorm,
+        clipvalue=optimizer.clipvalue,
+        global_clipnorm=optimizer.global_clipnorm,
+        use_ema=optimizer.use_ema,
+        ema_momentum=optimizer.ema_momentum,
+        ema_overwrite_frequency=optimizer.ema_overwrite_frequency,
+        loss_scale_factor=optimizer.loss_scale_factor or 1.0,
+        window=optimizer.window,
+        skip_nonfinite=optimizer._skips_nonfinite,
+        statistics_every=optimizer._statistics_every,
+        own_rule=optimizer._own_rule(),
+    )
 
 
 def _parameter_state(
@@ -58,23 +103,20 @@ def _parameter_state(
     )
 
 
-def statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statistics:
-    """Where the statistics of an update of these variables are written."""
+def _statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statistics:
+    """Where what is measured of an update of these variables is written."""
     dtypes = {keras.config.floatx(), *(_dtype(parameter.variable) for parameter in parameters)}
     dtype = "float64" if "float64" in dtypes else "float32"
-    of_variables = None
-    if optimizer._statistics_per_variable:
-        shape = (len(OF_VARIABLE), len(parameters))
-        of_variables = optimizer._add_numbers("statistics_of_variables", shape, dtype)
+    of_each = (len(MEASURED), len(parameters))
     return Statistics(
-        values=optimizer._add_numbers("statistics", (len(OF_UPDATE),), dtype),
-        of_variables=of_variables,
+        of_update=optimizer._add_numbers("statistics", (len(MEASURED_OF_UPDATE),), dtype),
+        of_variables=optimizer._add_numbers("statistics_of_variables", of_each, dtype),
         updates=optimizer._add_numbers("statistics_updates"),
         measured=optimizer._add_numbers("statistics_measured"),
     )
 
 
-def skips(optimizer: Any, variables: int) -> Skips:
+def _skips(optimizer: Any, variables: int) -> Skips:
     """The counts of skipped updates, for so many variables."""
     return Skips(
         skipped=optimizer._add_numbers("skipped"),
@@ -95,15 +137,10 @@ def _accumulator(optimizer: Any, variable: Any) -> Any:
 
 
 def _average(optimizer: Any, variable: Any) -> Any:
-    def first_average(shape: Any, dtype: str) -> Tensor:
-        # To exchange weights and averages before the first update must change nothing. The copy is
-        # needed: the two must not share memory.
-        value = np.array(keras.ops.convert_to_numpy(variable), dtype)
-        # TensorFlow: a variable made in the function that is being traced has no value yet.
-        return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
-
+    # To exchange weights and averages before the first update must change nothing.
     wide = precision.wide(_dtype(variable))
-    return _colocated(optimizer, variable, "average", wide, first_average)
+    create = partial(_colocated, optimizer, variable, "average", wide)
+    return optimizer.backend.create_as_copy(create, variable)
 
 
 def _dtype(variable: Any) -> str:
@@ -112,7 +149,7 @@ def _dtype(variable: Any) -> str:
 
 
 def _colocated(
-    optimizer: Any, variable: Any, role: str, dtype: str, initializer: Any = ZEROS
+    optimizer: Any, variable: Any, role: str, dtype: str, initializer: Any = None
 ) -> Any:
     """A variable for `variable`, of its shape and on its devices."""
     with optimizer.backend.colocated_with(optimizer, variable):
@@ -120,7 +157,7 @@ def _colocated(
         created = keras.optimizers.SGD.add_variable(
             optimizer,
             shape=shape_of(variable),
-            initializer=initializer,
+            initializer=initializer or optimizer.backend.initializer_for(variable),
             dtype=dtype,
             layout=getattr(variable, "_layout", None),
             # Each new name of a variable costs TensorFlow more than all else here.

@@ -9,11 +9,14 @@ from typing import Any
 import keras
 
 from kerasgd import arguments, watching
+from kerasgd.backup import Backup
 from kerasgd.errors import NonfiniteGradientError, StateError, in_words
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer, without_wrapper
 from kerasgd.rules import learning_rate as rate_rule
 from kerasgd.sgd import SGD
 from kerasgd.trainer import Batches, LossTotal, bring_state_back
+
+__all__ = ["Backup", "LearningRateFunction", "Statistics", "StopOnNonfinite"]
 
 
 class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]

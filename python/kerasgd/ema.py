@@ -81,7 +81,7 @@ def swap(optimizer: Any) -> None:
     check_available([variable for pair in pairs for variable in pair], optimizer)
     if optimizer._swapped is None:
         # Weights in half precision cannot hold an average exactly: it is kept.
-        kept = [keras.ops.convert_to_numpy(average) for _, average in pairs]
+        kept = optimizer.backend.copies([average for _, average in pairs])
         for (variable, average), value in zip(pairs, kept, strict=True):
             average.assign(variable)
             variable.assign(value)

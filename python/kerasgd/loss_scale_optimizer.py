@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 
-from kerasgd import arguments, attributes, gradients
+from kerasgd import alignment, arguments, attributes, gradients
 from kerasgd.errors import ArgumentTypeError, StateError, UnknownArgumentError
 from kerasgd.files import state
 from kerasgd.keras_internals import no_automatic_dependency_tracking
-from kerasgd.sgd import SGD, check_number
+from kerasgd.sgd import SGD
 from kerasgd.state import DynamicScale
 from kerasgd.variables import checked_list, value_of
 
@@ -150,8 +150,8 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         """As `SGD.stateless_apply()`."""
         if not (self.built or trainable_variables):
             return [], list(optimizer_variables)
-        check_number(self, trainable_variables)
-        self.inner_optimizer.check_is_traced_model()
+        alignment.check_number(self, trainable_variables)
+        alignment.check_is_traced_model(self.inner_optimizer)
         # Keras' own wrapper takes the step apart; the general way runs `apply()`.
         return keras.optimizers.Optimizer.stateless_apply(  # type: ignore[no-any-return]
             self, optimizer_variables, grads, trainable_variables

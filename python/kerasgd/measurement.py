@@ -1,18 +1,21 @@
-"""Measures an update while it happens, and writes its statistics (contract 15)."""
+"""Measures an update while it happens (contract 15).
+
+What is measured are norms and counts of the variables; `rules/statistics.py` makes the statistics
+of them.
+"""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 
 from kerasgd.backends.base import Backend
 from kerasgd.rules import statistics
-from kerasgd.rules.precision import scalar, wide
-from kerasgd.state import ParameterState, Rates, State, Tensor, Updates, Variable
+from kerasgd.rules.precision import scalar
+from kerasgd.state import ParameterState, Rates, State, Tensor, Updates
 
 
 class Measurement:
@@ -37,74 +40,52 @@ class Measurement:
         assert state.statistics is not None
         self._backend = backend
         self._statistics = state.statistics
-        self._dtype = keras.backend.standardize_dtype(state.statistics.values.dtype)
+        self._dtype = keras.backend.standardize_dtype(state.statistics.of_update.dtype)
         self._count = len(state.parameters)
-        self._settings = {"learning_rate": rates.rate, "loss_scale": loss_scale}
+        self._of_update = {"learning_rate": rates.rate, "loss_scale": loss_scale}
         self._given = given
         self._parameters = [p for p in state.parameters if not p.overwrite_with_gradient]
-        self._weights = [backend.copy(parameter.variable) for parameter in self._parameters]
+        self._weights = backend.copies([parameter.variable for parameter in self._parameters])
 
     def write(self, clipped: Updates, updates: Tensor) -> None:
-        """Write the statistics, now that the weights have changed or the update was skipped.
+        """Write what is measured, now that the weights have changed or the update was skipped.
 
         Args:
             clipped: the gradients after the clip.
             updates: how many updates have been done.
         """
-        norms, of_given = self._norms(clipped)
-        nonfinite = self._count_nonfinite(of_given)
         kept = self._statistics
-        of_update = statistics.of_update(norms, nonfinite)
-        self._assign(kept.values, statistics.OF_UPDATE, {**of_update, **self._settings})
-        if kept.of_variables is not None:
-            of_variables = statistics.of_variables(norms, nonfinite)
-            self._assign(kept.of_variables, statistics.OF_VARIABLE, of_variables)
+        of_update = [self._cast(self._of_update[name]) for name in statistics.MEASURED_OF_UPDATE]
+        self._backend.assign_rows(kept.of_update, of_update)
+        self._backend.assign_rows(kept.of_variables, self._of_variables(clipped))
         self._backend.assign(kept.updates, keras.ops.cast(updates, "int32"))
         self._backend.count(kept.measured)
 
-    def _assign(self, variable: Variable, names: Sequence[str], values: Mapping[str, Any]) -> None:
-        rows = [self._cast(values[name]) for name in names]
-        self._backend.assign(variable, keras.ops.stack(rows))
-
-    def _norms(self, clipped: Updates) -> tuple[statistics.Norms, Tensor]:
-        """The norms of each variable; and those of the given arrays, without their coefficient.
-
-        All are computed at once, since a call costs more than the norm of a small array.
-        """
-        given = self._elements(self._given)
-        after_clip = self._elements(clipped)
-        parts = [given, self._changes(), self._weights, after_clip]
+    def _of_variables(self, clipped: Updates) -> list[Tensor]:
+        """A vector for each of `statistics.MEASURED`, with an element for each variable."""
+        given, after_clip = self._elements(self._given), self._elements(clipped)
         # Most clips leave the arrays, and change the coefficient alone.
         is_same = len(given) == len(after_clip) and all(map(operator.is_, given, after_clip))
-        if is_same:
-            parts[3] = []
-        found = self._cast(self._backend.norms([array for part in parts for array in part]))
-        ends = np.cumsum([len(part) for part in parts]).tolist()
-        of_given, of_changes, of_weights, of_clipped = (
-            found[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)
-        )
-        norms = statistics.Norms(
+        parts = [given, self._weights, [] if is_same else after_clip]
+        of_given, of_weights, of_clipped = self._norms(parts)
+        variables = [parameter.variable for parameter in self._parameters]
+        (of_changes,) = self._norms([self._backend.differences(self._weights, variables)])
+        return [
             self._of_gradients(self._given, of_given),
             self._of_gradients(clipped, of_given if is_same else of_clipped),
             self._for_each_variable(self._parameters, of_changes),
             self._for_each_variable(self._parameters, of_weights),
-        )
-        return norms, of_given
+            self._count_nonfinite(of_given),
+        ]
+
+    def _norms(self, parts: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
+        """The norms of each part, all in one call: it costs more than those of small arrays."""
+        norms = self._cast(self._backend.norms([array for part in parts for array in part]))
+        ends = np.cumsum([len(part) for part in parts]).tolist()
+        return (norms[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True))
 
     def _elements(self, updates: Updates) -> list[Tensor]:
         return [self._backend.values(gradient) for gradient in updates.gradients]
-
-    def _changes(self) -> list[Tensor]:
-        pairs = zip(self._parameters, self._weights, strict=True)
-        return [self._change(parameter, before) for parameter, before in pairs]
-
-    def _change(self, parameter: ParameterState, before: Tensor) -> Tensor:
-        # Not in the dtype of the statistics: what float64 weights change by may vanish in float32.
-        after = self._backend.read(parameter.variable)
-        dtype = wide(keras.backend.standardize_dtype(before.dtype))
-        if dtype != keras.backend.standardize_dtype(before.dtype):
-            after, before = keras.ops.cast(after, dtype), keras.ops.cast(before, dtype)
-        return after - before
 
     def _of_gradients(self, updates: Updates, norms: Tensor) -> Tensor:
         """For each variable the norm of its gradient; 0 without one, or where that is a value."""
@@ -144,6 +125,9 @@ class Measurement:
 
     def _cast(self, value: Tensor | float) -> Tensor:
         """A tensor in the dtype of the statistics."""
-        if keras.ops.is_tensor(value):
-            return keras.ops.cast(value, self._dtype)
-        return scalar(value, self._dtype)
+        if not keras.ops.is_tensor(value):
+            return scalar(value, self._dtype)
+        tensor: Tensor = value
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        is_ready = dtype == self._dtype and not isinstance(tensor, keras.Variable)
+        return tensor if is_ready else keras.ops.cast(tensor, self._dtype)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import keras
 
 from kerasgd import (
+    alignment,
     arguments,
     attributes,
     backends,
     building,
+    configuration,
     ema,
     gradients,
     selection,
@@ -24,15 +25,14 @@ from kerasgd import (
 )
 from kerasgd import groups as groups_of_variables
 from kerasgd.current_rate import CurrentRate
-from kerasgd.errors import KerasgdWarning, StateError, in_words
-from kerasgd.files import rates
+from kerasgd.errors import KerasgdWarning, StateError
+from kerasgd.files import rates, roles
 from kerasgd.files import state as saved_state
-from kerasgd.files.saved import GROUP_FACTOR
-from kerasgd.keras_internals import is_taken_away, no_automatic_dependency_tracking
+from kerasgd.keras_internals import no_automatic_dependency_tracking
 from kerasgd.selection import EXCLUDE, Selection
 from kerasgd.settings import GroupSettings, Settings
 from kerasgd.state import DynamicScale, ParameterState, Rates, State, Tensor, Updates
-from kerasgd.variables import checked_list, path_of
+from kerasgd.variables import checked_list
 
 # Arguments that are plain attributes, which are checked when they are set.
 CHECKED = {
@@ -40,9 +40,6 @@ CHECKED = {
     for argument, rule_of in arguments.RULES.items()
     if argument not in {"learning_rate", "loss_scale_factor"}
 }
-# Beyond the arguments, what a configuration holds.
-EXCLUSIONS = "weight_decay_exclusions"
-GROUPS = groups_of_variables.KEY
 
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="SGD")
@@ -210,35 +207,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         for variable in self._own.since_mark():  # a subclass adds them again
             self._untrack_variable(variable)
         saved_state.check_pending(self, variables)
-        selected, exclusions = groups_of_variables.resolve(self.groups, self._exclusions, variables)
-        for group, its_selection in zip(self.groups, selected, strict=True):
-            group.selection = its_selection
-        self._exclusions = exclusions
-        for group in self.groups:
-            group.build()
-        of_variables = [
-            groups_of_variables.settings_of(self, selected, exclusions, variable)
-            for variable in variables
-        ]
-        groups = tuple(dict.fromkeys(of_variables))
-        parameters = building.parameter_states(self, variables, of_variables, groups)
-        count = len(parameters)
-        self._state = State(
-            iterations=self._iterations,
-            averaging=self._add_numbers("averaging") if self.use_ema else None,
-            in_window=self._add_numbers("in_window", (count,)) if self.window > 1 else None,
-            parameters=parameters,
-            skips=building.skips(self, count) if self._skips_nonfinite else None,
-            statistics=building.statistics(self, parameters) if self._statistics_every else None,
-            own=self._own.variables(),
-        )
+        self._state, self._settings = building.build(self, variables)
         self._trainable_variables = variables
         self._trainable_variables_indices = {
             self._var_key(variable): i for i, variable in enumerate(variables)
         }
-        velocities = [parameter.velocity for parameter in parameters]
+        velocities = [parameter.velocity for parameter in self._state.parameters]
         self.momentums = velocities if any(v is not None for v in velocities) else []
-        self._settings = self._settings_of_steps(groups)
         self.built = True
         # `fit()` may be tracing its step: there an assignment would be done at every step.
         with self.backend.colocated_with(self, self._iterations):
@@ -300,22 +275,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """How many steps make an update."""
         return self.gradient_accumulation_steps or 1
 
-    def _settings_of_steps(self, groups: tuple[GroupSettings, ...]) -> Settings:
-        return Settings(
-            groups=groups,
-            nesterov=self.nesterov,
-            clipnorm=self.clipnorm,
-            clipvalue=self.clipvalue,
-            global_clipnorm=self.global_clipnorm,
-            use_ema=self.use_ema,
-            ema_momentum=self.ema_momentum,
-            ema_overwrite_frequency=self.ema_overwrite_frequency,
-            loss_scale_factor=self.loss_scale_factor or 1.0,
-            window=self.window,
-            skip_nonfinite=self._skips_nonfinite,
-            statistics_every=self._statistics_every,
-            own_rule=None if type(self).update_step is SGD.update_step else self.update_step,
-        )
+    def _own_rule(self) -> Callable[[Any, Any, Any], None] | None:
+        """The `update_step()` of a subclass that overrides it; None for the documented rule."""
+        return None if type(self).update_step is SGD.update_step else self.update_step
 
     @property
     def iterations(self) -> Any:
@@ -340,6 +302,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """
         self.step(grads, trainable_variables)
 
+    @backends.without_graph
     def step(
         self,
         grads: Iterable[Any],
@@ -350,7 +313,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         grads = gradients.listed_gradients(grads, trainable_variables)
         if grads:
             ema.check_not_swapped(self)
-            aligned = self._aligned(grads, trainable_variables)
+            aligned = alignment.aligned(self, grads, trainable_variables)
             state = self.state()
             if dynamic_scale is not None:
                 state = replace(state, dynamic_scale=dynamic_scale)
@@ -373,58 +336,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """
         if not (self.built or trainable_variables):
             return [], list(optimizer_variables)
-        check_number(self, trainable_variables)
-        self.check_is_traced_model()
+        alignment.check_number(self, trainable_variables)
+        alignment.check_is_traced_model(self)
         return super().stateless_apply(  # type: ignore[no-any-return]
             optimizer_variables, grads, trainable_variables
         )
-
-    def check_is_traced_model(self) -> None:
-        """Refuse a second model (13.4), of which only values reach `stateless_apply()`.
-
-        While JAX' trainer has the values of the variables, those of another model keep theirs.
-        """
-        if not is_taken_away(self._iterations):
-            return
-        strangers = [v for v in self._trainable_variables if not is_taken_away(v)]
-        if strangers:
-            raise StateError(
-                in_words(
-                    f"`{self.name}` trains another model already, the one of "
-                    f"`{path_of(strangers[0])}`. Another model needs an optimizer of its own: "
-                    "{update} makes one with the same settings."
-                )
-            )
-
-    def _aligned(self, grads: list[Any], variables: Iterable[Any] | None) -> list[Any]:
-        """The gradients in the order of `build()`, None where a variable has none."""
-        if variables is None:
-            variables = [parameter.variable for parameter in self.state().parameters]
-        variables = gradients.listed_variables(variables, grads)
-        as_built = self._is_built_with(variables)
-        if not as_built:
-            gradients.check_variables(variables, grads)
-        gradients.check(grads, variables)
-        if self.window == 1:
-            gradients.warn_of_missing(grads, variables)
-        self.build(variables)
-        if as_built or self._is_built_with(variables):
-            return grads
-        aligned: list[Any] = [None] * len(self._trainable_variables)
-        for gradient, variable in zip(grads, variables, strict=True):
-            aligned[self._index_of(variable)] = gradient
-        return aligned
-
-    def _is_built_with(self, variables: Sequence[Any]) -> bool:
-        """Whether these are the variables of `build()`, in the same order."""
-        built = self._trainable_variables
-        return len(variables) == len(built) and all(map(operator.is_, variables, built))
-
-    def _index_of(self, variable: Any) -> int:
-        try:
-            return int(self._trainable_variables_indices[self._var_key(variable)])
-        except KeyError:
-            raise StateError(_of_another_model(self, variable)) from None
 
     def settings_of(self, parameter: ParameterState) -> GroupSettings:
         """The momentum, decay and factor of a variable's group."""
@@ -447,7 +363,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             variable: the weights.
             learning_rate: the rate of this step, a number or a scalar tensor.
         """
-        kept = self.state().parameters[self._index_of(variable)]
+        kept = self.state().parameters[alignment.index_of(self, variable)]
         backend = self.backend.of_this_trace()
         parameter = backend.parameter_in_step(kept, variable)
         ready = backend.prepare_gradients([gradient], [parameter], lambda parameter: False)
@@ -617,7 +533,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             >>> optimizer.apply([keras.ops.convert_to_tensor([0.0, 2.0])], [w])
             >>> statistics = optimizer.statistics
             >>> [statistics[name] for name in ("gradient_norm", "clip_coefficient", "update_ratio")]
-            [2.0, 0.5, 0.10000000149011612]
+            [2.0, 0.5, 0.1]
         """
         self._check_not_built("track_statistics()")
         checked: Any = arguments.check_all(
@@ -727,41 +643,14 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         Raises:
             StateError: the learning rate is a function, and Keras is saving a model.
         """
-        return self._config_with(self._rate.as_argument())
-
-    def _config_with(self, rate: Any) -> dict[str, Any]:
-        config = {
-            argument: getattr(self, argument)
-            for argument in arguments.RULES
-            if argument != "learning_rate"
-        }
-        config["learning_rate"] = rate if isinstance(rate, float) else rates.to_config(rate)
-        if self._exclusions:
-            config[EXCLUSIONS] = self._exclusions.get_config(self._trainable_variables)
-        if self.groups:
-            built_with = self._trainable_variables
-            config[GROUPS] = [group.get_config(built_with) for group in self.groups]
-        return config | watching.get_config(self)
+        return configuration.of(self, self._rate.as_argument())
 
     @classmethod
     def from_config(
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> SGD:
         """An optimizer with the arguments that `get_config()` gave."""
-        config = dict(config)
-        exclusions = config.pop(EXCLUSIONS, None)
-        groups = config.pop(GROUPS, None)
-        watched = {key: config.pop(key) for key in watching.KEYS if key in config}
-        if "learning_rate" in config:
-            config["learning_rate"] = rates.from_config(config["learning_rate"], custom_objects)
-        optimizer = cls(**config)
-        if exclusions is not None:
-            optimizer._exclusions = Selection.from_config(exclusions, EXCLUDE, EXCLUSIONS)
-        if groups is not None:
-            optimizer._groups = groups_of_variables.all_from_config(
-                optimizer, groups, custom_objects
-            )
-        watching.set_from_config(optimizer, watched)
+        optimizer: SGD = configuration.to_optimizer(cls, config, custom_objects)
         return optimizer
 
     def check_can_be_saved(self) -> None:
@@ -800,28 +689,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             >>> kerasgd.SGD(0.1, momentum=0.9).update(learning_rate=0.5).get_config()["momentum"]
             0.9
         """
-        new = self._with(changes)
+        new: SGD = configuration.with_changes(self, changes)
         if keep_state:
             state = saved_state.current(self)
             if "learning_rate" in changes:
                 state = state.only(lambda role: role not in saved_state.RATE)
             saved_state.hand_over(new, state)
-        return new
-
-    def _with(self, changes: Mapping[str, Any]) -> SGD:
-        if is_taken_away(self._rate.variable) and self._rate.given is not None:
-            # A step of JAX' `fit()` failed: the number that was set last is known all the same.
-            config = self._config_with(self._rate.given)
-        else:
-            config = {**self.get_config(), "learning_rate": self._rate.as_argument()}
-        beyond = {EXCLUSIONS, GROUPS, *watching.KEYS}
-        kept = {argument: value for argument, value in config.items() if argument not in beyond}
-        new = type(self)(**{**kept, **changes})
-        new._exclusions = self._exclusions
-        if self.built and self._exclusions:
-            new._exclusions = Selection.from_config(config[EXCLUSIONS], EXCLUDE, EXCLUSIONS)
-        new._groups = tuple(group.of(new) for group in self.groups)
-        watching.set_from_config(new, watching.get_config(self))
         return new
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
@@ -845,43 +718,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def _by_role(self) -> dict[str, Any]:
         """All variables of the state, each under the name it is saved with."""
-        roles = {
-            "iterations": self._iterations,
-            "learning_rate": self._rate.variable,
-            "rate_replaced": self._rate.replaced,
-            **{GROUP_FACTOR + str(i): group.variable for i, group in enumerate(self.groups)},
-        }
-        if not self.built:
-            roles |= self._own.by_role()
-            return {role: variable for role, variable in roles.items() if variable is not None}
-        state = self.state()
-        roles |= {"averaging": state.averaging, "in_window": state.in_window}
-        if state.skips is not None:
-            roles["skipped"] = state.skips.skipped
-            roles["skipped_in_a_row"] = state.skips.in_a_row
-        for i, parameter in enumerate(state.parameters):
-            roles |= {
-                f"velocity_{i}": parameter.velocity,
-                f"average_{i}": parameter.average,
-                f"accumulator_{i}": parameter.accumulator,
-            }
-        roles |= self._own.by_role()
-        return {role: variable for role, variable in roles.items() if variable is not None}
-
-    def _has_velocities(self) -> bool:
-        """Whether there is a variable with momentum."""
-        if self.built:
-            return len(self.momentums) > 0
-        return self.momentum > 0 or any(group.momentum for group in self.groups)
+        return roles.by_role(self)
 
     def _kinds(self) -> set[str]:
         """What the arguments have kept for each variable."""
-        kept = {
-            "velocity": self._has_velocities(),
-            "average": self.use_ema,
-            "accumulator": self.window > 1,
-        }
-        return {kind for kind, is_kept in kept.items() if is_kept}
+        return roles.kinds(self)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `variables`, in their order.
@@ -906,27 +747,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._rate.was_loaded()
         for group in self.groups:
             group.was_loaded()
-
-
-def _of_another_model(optimizer: Any, variable: Any) -> str:
-    return in_words(
-        f"`{path_of(variable)}` is not among the variables that `{optimizer.name}` was built with. "
-        "A new set of variables needs a new optimizer: {update} makes one with the same settings."
-    )
-
-
-def check_number(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Refuse values of more or fewer variables than the optimizer was built with.
-
-    Raises:
-        StateError: there are more or fewer.
-    """
-    built = len(optimizer._trainable_variables) if optimizer.built else len(variables)
-    if len(variables) != built:
-        raise StateError(
-            f"`{optimizer.name}` was built with {built} trainable variables, and gets "
-            f"{len(variables)}. A new set of variables needs a new optimizer: give `compile()` one."
-        )
 
 
 # The class is known by its package: R registers its methods for `kerasgd.SGD`, and a file names

@@ -87,18 +87,17 @@ class Skips:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Where the statistics of the last measured update are written (contract 15).
+    """Where what is measured of an update is written (contract 15).
 
     Attributes:
-        values: one for each of `rules.statistics.OF_UPDATE`.
-        of_variables: a row for each of `rules.statistics.OF_VARIABLE`, with a column for each
-            variable; None unless each variable is measured.
+        of_update: one for each of `rules.statistics.MEASURED_OF_UPDATE`.
+        of_variables: a row for each of `rules.statistics.MEASURED`, a column for each variable.
         updates: how many updates had been done then.
         measured: how many updates have been measured.
     """
 
-    values: Variable
-    of_variables: Variable | None
+    of_update: Variable
+    of_variables: Variable
     updates: Variable
     measured: Variable
 

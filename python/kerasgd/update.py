@@ -11,6 +11,7 @@ scalar, the coefficient of `Updates`, that meets the gradient inside the update 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -35,7 +36,7 @@ def step(
     rates_of_this_step: RatesOfThisStep,
 ) -> None:
     """Do one step with one gradient, or None, for each variable."""
-    backend = backend.of_this_trace()
+    backend = backend.of_this_trace(gradients)
     summed = backend.prepare_gradients(
         gradients, state.parameters, partial(_rule_alone_changes, settings)
     )
@@ -81,355 +82,316 @@ def _on_device(
     gradients: Sequence[Tensor | None],
     rates: Rates,
 ) -> None:
-    """Unscale the loss; with a dynamic scale, skip the step if a gradient is not finite."""
-    go_on = partial(_accumulate_or_update, settings, backend, state, gradients, rates)
-    if state.dynamic_scale is None:
-        go_on(settings.loss_scale_factor)
-    else:
-        _if_finite(backend, state, gradients, go_on)
+    """The step on one device."""
+    _StepOnDevice(settings, state, backend, rates).unscale(gradients)
 
 
-def _if_finite(
-    backend: Backend,
-    state: State,
-    gradients: Sequence[Tensor | None],
-    go_on: Callable[[Tensor], None],
-) -> None:
-    """Do the step if all gradients are finite, else halve the dynamic scale."""
-    dynamic = state.dynamic_scale
-    assert dynamic is not None
-    finite = loss_scale.all_finite([backend.values(g) for g in gradients if g is not None])
+@dataclass(slots=True)  # not frozen: one is made at each step of eager code
+class _StepOnDevice:
+    """One step on one device: its stages in their order, and what all of them need.
 
-    def step_and_count() -> None:
-        scale, finite_steps = backend.read(dynamic.scale), backend.read(dynamic.finite_steps)
-        go_on(scale)
-        scale, finite_steps = loss_scale.after_finite_step(
-            scale, finite_steps, dynamic.growth_steps
+    Attributes:
+        settings: what the arguments say.
+        state: what the step reads and writes.
+        backend: the operations.
+        rates: the learning rate of this step.
+    """
+
+    settings: Settings
+    state: State
+    backend: Backend
+    rates: Rates
+
+    # -- loss scale ----------------------------------------------------------------------------
+
+    def unscale(self, gradients: Sequence[Tensor | None]) -> None:
+        """Unscale the loss; with a dynamic scale, skip the step if a gradient is not finite."""
+        if self.state.dynamic_scale is None:
+            self._accumulate_or_update(gradients, self.settings.loss_scale_factor)
+        else:
+            self._step_if_finite(gradients)
+
+    def _step_if_finite(self, gradients: Sequence[Tensor | None]) -> None:
+        """Do the step if all gradients are finite, else halve the dynamic scale."""
+        state, backend = self.state, self.backend
+        dynamic = state.dynamic_scale
+        assert dynamic is not None
+        finite = backend.all_finite([g for g in gradients if g is not None])
+
+        def step_and_count() -> None:
+            scale, finite_steps = backend.read(dynamic.scale), backend.read(dynamic.finite_steps)
+            self._accumulate_or_update(gradients, scale)
+            scale, finite_steps = loss_scale.after_finite_step(
+                scale, finite_steps, dynamic.growth_steps
+            )
+            backend.assign(dynamic.scale, scale)
+            backend.assign(dynamic.finite_steps, finite_steps)
+
+        def skip() -> None:
+            backend.assign(dynamic.scale, loss_scale.after_other_step(backend.read(dynamic.scale)))
+            backend.clear([dynamic.finite_steps])
+
+        own = [dynamic.scale, dynamic.finite_steps]
+        backend.cond(finite, step_and_count, [*state.variables(), state.iterations, *own])
+        backend.cond(keras.ops.logical_not(finite), skip, own)
+
+    # -- accumulation --------------------------------------------------------------------------
+
+    def _accumulate_or_update(
+        self, gradients: Sequence[Tensor | None], scale: Tensor | float
+    ) -> None:
+        """Accumulate, and update at the last step of the window; count the step."""
+        coefficient = loss_scale.unscaling(scale)
+        updates = Updates(self.state.parameters, gradients, coefficient)
+        updates = updates.where([gradient is not None for gradient in gradients])
+        update = partial(self._measure_or_not, scale)
+        if self.settings.window == 1:
+            update(updates)
+        else:
+            self._accumulate(updates)
+            self._update_if_due(updates, update)
+        self.backend.count(self.state.iterations)
+
+    def _accumulate(self, updates: Updates) -> None:
+        """Add to the sums of this window, and note which variables have had a gradient in it."""
+        state, backend = self.state, self.backend
+        in_window = backend.read(state.in_window)
+        overwriting, summed = updates.split(_overwriting(updates))
+        backend.accumulate(summed)
+        for update in overwriting:
+            accumulator = update.parameter.accumulator
+            is_first = in_window[update.parameter.index] == 0
+            so_far = backend.read(accumulator)
+            backend.assign(accumulator, accumulation.largest(so_far, update.gradient, is_first))
+        with_gradient = {parameter.index for parameter in updates.parameters}
+        present = [float(parameter.index in with_gradient) for parameter in state.parameters]
+        backend.assign(state.in_window, keras.ops.maximum(in_window, present))
+
+    def _update_if_due(self, updates: Updates, update: Callable[[Updates], None]) -> None:
+        """Close the window at its last step: update with the mean, and begin a new window."""
+        state, backend = self.state, self.backend
+
+        def close() -> None:
+            update(self._means(updates))
+            accumulators = [parameter.accumulator for parameter in state.parameters]
+            backend.clear([*accumulators, state.in_window])
+
+        due = accumulation.is_update(backend.read(state.iterations), self.settings.window)
+        backend.cond(due, close, state.variables())
+
+    def _means(self, updates: Updates) -> Updates:
+        """The means of the window, where it has gradients: this step's or earlier ones."""
+        parameters = self.state.parameters
+        in_window = self.backend.read(self.state.in_window)
+        in_this_step = {parameter.index for parameter in updates.parameters}
+        return Updates(
+            parameters,
+            [self.backend.read(parameter.accumulator) for parameter in parameters],
+            accumulation.mean_coefficient(self.settings.window),
+            [i in in_this_step or in_window[i] > 0 for i in range(len(parameters))],
         )
-        backend.assign(dynamic.scale, scale)
-        backend.assign(dynamic.finite_steps, finite_steps)
 
-    def skip() -> None:
-        backend.assign(dynamic.scale, loss_scale.after_other_step(backend.read(dynamic.scale)))
-        backend.clear([dynamic.finite_steps])
+    # -- measuring and skipping ----------------------------------------------------------------
 
-    own = [dynamic.scale, dynamic.finite_steps]
-    backend.cond(finite, step_and_count, [*state.variables(), state.iterations, *own])
-    backend.cond(keras.ops.logical_not(finite), skip, own)
+    def _measure_or_not(self, scale: Tensor | float, updates: Updates) -> None:
+        """Do an update, and measure every so many of them."""
+        state, backend = self.state, self.backend
+        every = self.settings.statistics_every
+        unmeasured = partial(self._skip_or_update, updates, None)
+        if every is None:
+            unmeasured()
+            return
 
+        def measured() -> None:
+            measurement = Measurement(backend, state, updates, self.rates, scale)
+            self._skip_or_update(updates, measurement)
 
-def _accumulate_or_update(
-    settings: Settings,
-    backend: Backend,
-    state: State,
-    gradients: Sequence[Tensor | None],
-    rates: Rates,
-    scale: Tensor | float,
-) -> None:
-    """Accumulate, and update at the last step of the window; count the step."""
-    updates = _updates(state, gradients, loss_scale.unscaling(scale))
-    update = partial(_measure_or_not, settings, backend, state, rates, scale)
-    if settings.window == 1:
-        update(updates)
-    else:
-        _accumulate(backend, state, updates)
-        _update_if_due(settings, backend, state, updates, update)
-    backend.count(state.iterations)
+        if every == 1:
+            measured()
+        else:
+            steps = backend.read(state.iterations) + 1
+            due = steps % (self.settings.window * every) == 0
+            backend.measure_if(due, measured, unmeasured, state)
 
+    def _skip_or_update(self, updates: Updates, measurement: Measurement | None) -> None:
+        """Do an update, or skip it if its gradient is not finite and the user wants that."""
+        backend, skips = self.backend, self.state.skips
+        if skips is None:
+            self._update(updates, measurement)
+            return
 
-def _updates(
-    state: State, gradients: Sequence[Tensor | None], coefficient: Tensor | float
-) -> Updates:
-    """The variables that have a gradient, with it."""
-    updates = Updates(state.parameters, gradients, coefficient)
-    return updates.where([gradient is not None for gradient in gradients])
+        def update_and_count() -> None:
+            self._update(updates, measurement)
+            backend.clear([skips.in_a_row])
 
+        def skip_and_count() -> None:
+            if measurement is not None:
+                _, clippable = updates.split(_overwriting(updates))
+                measurement.write(self._clip(clippable), self._number_of_update() - 1)
+            backend.assign(skips.nonfinite, self._count_nonfinite(updates))
+            backend.count(skips.skipped)
+            backend.count(skips.in_a_row)
 
-# -- accumulation ------------------------------------------------------------------------------
+        finite = backend.all_finite(updates.gradients)
+        backend.cond(finite, update_and_count, self.state.variables(), skip_and_count)
 
+    def _number_of_update(self) -> Tensor:
+        """k, which counts from 1 the updates that are done."""
+        state = self.state
+        attempts = self.backend.read(state.iterations) // self.settings.window + 1
+        if state.skips is None:
+            return attempts
+        return attempts - keras.ops.cast(self.backend.read(state.skips.skipped), attempts.dtype)
 
-def _accumulate(backend: Backend, state: State, updates: Updates) -> None:
-    """Add to the sums of this window, and note which variables have had a gradient in it."""
-    in_window = backend.read(state.in_window)
-    overwriting, summed = updates.split(_overwriting(updates))
-    backend.accumulate(summed)
-    for update in overwriting:
-        accumulator = update.parameter.accumulator
-        is_first = in_window[update.parameter.index] == 0
-        so_far = backend.read(accumulator)
-        backend.assign(accumulator, accumulation.largest(so_far, update.gradient, is_first))
-    with_gradient = {parameter.index for parameter in updates.parameters}
-    present = [float(parameter.index in with_gradient) for parameter in state.parameters]
-    backend.assign(state.in_window, keras.ops.maximum(in_window, present))
+    def _count_nonfinite(self, updates: Updates) -> Tensor:
+        """For each variable the number of NaN, and of infinite elements, in its gradient."""
+        counts = [(keras.ops.zeros((), "int32"),) * 2] * len(self.state.parameters)
+        for update in updates:
+            values = self.backend.values(update.gradient)
+            counts[update.parameter.index] = statistics.count_nan_and_infinite(values)
+        return keras.ops.stack([keras.ops.stack(column) for column in zip(*counts, strict=True)])
 
+    # -- an update -----------------------------------------------------------------------------
 
-def _update_if_due(
-    settings: Settings,
-    backend: Backend,
-    state: State,
-    updates: Updates,
-    update: Callable[[Updates], None],
-) -> None:
-    """Close the window at its last step: update with the mean, and begin a new window."""
-
-    def close() -> None:
-        update(_means(settings, backend, state, updates))
-        backend.clear([parameter.accumulator for parameter in state.parameters] + [state.in_window])
-
-    due = accumulation.is_update(backend.read(state.iterations), settings.window)
-    backend.cond(due, close, state.variables())
-
-
-def _means(settings: Settings, backend: Backend, state: State, updates: Updates) -> Updates:
-    """The means of the window, where it has gradients: this step's `updates` or earlier ones."""
-    in_window = backend.read(state.in_window)
-    in_this_step = {parameter.index for parameter in updates.parameters}
-    return Updates(
-        state.parameters,
-        [backend.read(parameter.accumulator) for parameter in state.parameters],
-        accumulation.mean_coefficient(settings.window),
-        [i in in_this_step or in_window[i] > 0 for i in range(len(state.parameters))],
-    )
-
-
-# -- an update ---------------------------------------------------------------------------------
-
-
-def _measure_or_not(
-    settings: Settings,
-    backend: Backend,
-    state: State,
-    rates: Rates,
-    scale: Tensor | float,
-    updates: Updates,
-) -> None:
-    """Do an update, and measure every so many of them."""
-    every = settings.statistics_every
-    unmeasured = partial(_skip_or_update, settings, backend, state, updates, rates, None)
-    if every is None:
-        unmeasured()
-        return
-
-    def measured() -> None:
-        measurement = Measurement(backend, state, updates, rates, scale)
-        _skip_or_update(settings, backend, state, updates, rates, measurement)
-
-    if every == 1:
-        measured()
-    else:
-        steps = backend.read(state.iterations) + 1
-        backend.measure_if(steps % (settings.window * every) == 0, measured, unmeasured, state)
-
-
-def _skip_or_update(
-    settings: Settings,
-    backend: Backend,
-    state: State,
-    updates: Updates,
-    rates: Rates,
-    measurement: Measurement | None,
-) -> None:
-    """Do an update, or skip it if its gradient is not finite and that is what the user wants."""
-    update = partial(_update, settings, backend, state, updates, rates, measurement)
-    skips = state.skips
-    if skips is None:
-        update()
-        return
-
-    def update_and_count() -> None:
-        update()
-        backend.clear([skips.in_a_row])
-
-    def skip_and_count() -> None:
+    def _update(self, updates: Updates, measurement: Measurement | None) -> None:
+        """Change the weights: clip, decay, rule, constraints, EMA, overwriting."""
+        settings, state, backend = self.settings, self.state, self.backend
+        updates = self._overwrite_with_gradients(updates)
+        updates = self._clip(updates)
+        backend.in_parts(self._change_part, updates, settings)
         if measurement is not None:
-            _, clippable = updates.split(_overwriting(updates))
-            clipped = _clip(settings, backend, clippable)
-            measurement.write(clipped, _number_of_update(settings, backend, state) - 1)
-        backend.assign(skips.nonfinite, _count_nonfinite(backend, state, updates))
-        backend.count(skips.skipped)
-        backend.count(skips.in_a_row)
+            measurement.write(updates, self._number_of_update())
+        if settings.use_ema:
+            updated = {parameter.index for parameter in updates.parameters}
+            self._average_weights([p for p in state.parameters if p.index not in updated])
+            backend.assign(state.averaging, keras.ops.ones((), dtype="int32"))
+            self._overwrite_weights_if_due()
 
-    finite = loss_scale.all_finite([backend.values(gradient) for gradient in updates.gradients])
-    backend.cond(finite, update_and_count, state.variables(), skip_and_count)
+    def _overwrite_with_gradients(self, updates: Updates) -> Updates:
+        """Give variables whose gradient is their new value that value; return the other updates."""
+        overwriting, others = updates.split(_overwriting(updates))
+        for update in overwriting:
+            value = keras.ops.copy(update.gradient)  # the caller's own stays the caller's
+            for condition in (update.present, self._is_active(update.parameter.group)):
+                if condition is not True:
+                    old = self.backend.read(update.parameter.variable)
+                    value = keras.ops.where(condition, value, keras.ops.cast(old, value.dtype))
+            self.backend.assign(update.parameter.variable, value)
+        return others
 
+    def _is_active(self, group: int) -> Tensor | bool:
+        """Whether the variables of a group change: not if the factor of their rate is 0 (14.3)."""
+        factor_index = self.settings.groups[group].factor_index
+        return True if factor_index is None else self.rates.factors[factor_index] > 0
 
-def _number_of_update(settings: Settings, backend: Backend, state: State) -> Tensor:
-    """k, which counts from 1 the updates that are done."""
-    attempts = backend.read(state.iterations) // settings.window + 1
-    if state.skips is None:
-        return attempts
-    return attempts - keras.ops.cast(backend.read(state.skips.skipped), attempts.dtype)
+    def _clip(self, updates: Updates) -> Updates:
+        settings, backend = self.settings, self.backend
+        if not len(updates):
+            return updates
+        if settings.clipvalue is not None:
+            return backend.clip_values(updates, settings.clipvalue)
+        if settings.clipnorm is not None:
+            return backend.clip_each_norm(updates, settings.clipnorm)
+        if settings.global_clipnorm is not None:
+            return backend.clip_global_norm(updates, settings.global_clipnorm)
+        return updates
 
+    def _change_part(self, backend: Backend, updates: Updates) -> None:
+        """Change the weights of a part of the variables, with the operations for that part."""
+        _StepOnDevice(self.settings, self.state, backend, self.rates)._change_and_average(updates)
 
-def _count_nonfinite(backend: Backend, state: State, updates: Updates) -> Tensor:
-    """For each variable the number of NaN, and of infinite elements, in its gradient."""
-    counts = [(keras.ops.zeros((), "int32"),) * 2] * len(state.parameters)
-    for update in updates:
-        values = backend.values(update.gradient)
-        counts[update.parameter.index] = statistics.count_nan_and_infinite(values)
-    return keras.ops.stack([keras.ops.stack(column) for column in zip(*counts, strict=True)])
+    def _change_and_average(self, updates: Updates) -> None:
+        """All that happens to the weights of these variables, and to their averages."""
+        certain, uncertain = updates.by_presence()
+        self._change_weights(certain)
+        for update in uncertain:
+            alone = Updates([update.parameter], [update.gradient], update.coefficient)
+            change = partial(self._change_weights, alone)
+            self.backend.cond(update.present, change, self._written_by_change(alone))
+        if self.settings.use_ema:
+            self._average_weights(updates.parameters)
 
+    def _written_by_change(self, updates: Updates) -> list[Variable]:
+        """The variables that changing these weights may write."""
+        of_each = [(parameter.variable, parameter.velocity) for parameter in updates.parameters]
+        kept = [v for of_one in of_each for v in of_one if v is not None]
+        return [*kept, *self.state.own]
 
-def _update(
-    settings: Settings,
-    backend: Backend,
-    state: State,
-    updates: Updates,
-    rates: Rates,
-    measurement: Measurement | None,
-) -> None:
-    """Change the weights: clip, decay, rule, constraints, EMA, overwriting."""
-    updates = _overwrite_with_gradients(settings, backend, updates, rates)
-    updates = _clip(settings, backend, updates)
-    backend.in_parts(partial(_change_and_average, settings, state, rates), updates, settings)
-    if measurement is not None:
-        measurement.write(updates, _number_of_update(settings, backend, state))
-    if settings.use_ema:
-        updated = {parameter.index for parameter in updates.parameters}
-        others = [p for p in state.parameters if p.index not in updated]
-        _average_weights(settings, state, backend, others)
-        backend.assign(state.averaging, keras.ops.ones((), dtype="int32"))
-        _overwrite_weights_if_due(settings, backend, state, rates)
+    def _change_weights(self, updates: Updates) -> None:
+        """Change the weights by group; those of a group whose factor is 0 stay as they are."""
+        for group, of_group in updates.by_group():
+            its = self.settings.groups[group]
+            if its.factor_index is None:
+                self._change_group(its, self.rates.rate, of_group)
+                continue
+            rate = learning_rate.of_group(self.rates.rate, self.rates.factors[its.factor_index])
+            change = partial(self._change_group, its, rate, of_group)
+            written = self._written_by_change(of_group)
+            self.backend.change_if(self._is_active(group), change, written)
 
+    def _change_group(self, its: GroupSettings, rate: Tensor | float, updates: Updates) -> None:
+        """Decay the weights, apply the rule, then the constraints."""
+        if self.settings.own_rule is not None:
+            self._apply_own_rule(self.settings.own_rule, updates, rate, its.weight_decay)
+        else:
+            self.backend.decay_and_apply_rule(
+                updates, rate, its.momentum, self.settings.nesterov, its.weight_decay
+            )
+        self._apply_constraints(updates.parameters)
 
-def _is_active(settings: Settings, rates: Rates, group: int) -> Tensor | bool:
-    """Whether the variables of a group change: not if the factor of their rate is 0 (14.3)."""
-    factor = settings.groups[group].factor_index
-    return True if factor is None else rates.factors[factor] > 0
+    def _apply_own_rule(
+        self,
+        own_rule: Callable[[Tensor, Variable, Any], None],
+        updates: Updates,
+        rate: Tensor | float,
+        weight_decay: float,
+    ) -> None:
+        """Decay the weights, and apply the `update_step()` of a subclass in place of the rule."""
+        for update in updates:
+            if weight_decay:
+                self.backend.decay_weights([update.parameter], rate, weight_decay)
+            gradient = scalar(update.coefficient, update.gradient.dtype) * update.gradient
+            own_rule(gradient, update.parameter.variable, rate)
+
+    def _apply_constraints(self, parameters: Sequence[ParameterState]) -> None:
+        try:
+            for parameter in parameters:
+                if parameter.constraint is not None:
+                    constrained = parameter.constraint(parameter.variable)
+                    self.backend.assign(parameter.variable, constrained)
+        except Exception as error:
+            raise StateError(
+                with_full_stop(f"A constraint failed with {type(error).__name__}: {error}")
+                + " It failed in the middle of a step, when weights may have changed already: go "
+                "back to a saved state."
+            ) from error
+
+    # -- averages ------------------------------------------------------------------------------
+
+    def _average_weights(self, parameters: Sequence[ParameterState]) -> None:
+        """Average the weights of these variables, with a gradient or not."""
+        averaged = [parameter for parameter in parameters if parameter.average is not None]
+        if averaged:
+            begun = self.backend.read(self.state.averaging) > 0
+            self.backend.average(averaged, self.settings.ema_momentum, begun)
+
+    def _overwrite_weights_if_due(self) -> None:
+        """Overwrite the weights with their averages; not those of a group with the factor 0."""
+        frequency = self.settings.ema_overwrite_frequency
+        if frequency is None:
+            return
+        due = ema.overwrites(self._number_of_update(), frequency)
+        alike: dict[int | None, list[ParameterState]] = {}
+        for parameter in self.state.parameters:
+            if parameter.average is not None:
+                factor_index = self.settings.groups[parameter.group].factor_index
+                alike.setdefault(factor_index, []).append(parameter)
+        for parameters in alike.values():
+            active = self._is_active(parameters[0].group)
+            condition = due if active is True else keras.ops.logical_and(due, active)
+            written = [parameter.variable for parameter in parameters]
+            self.backend.cond(condition, partial(self.backend.overwrite, parameters), written)
 
 
 def _overwriting(updates: Updates) -> list[bool]:
     return [parameter.overwrite_with_gradient for parameter in updates.parameters]
-
-
-def _overwrite_with_gradients(
-    settings: Settings, backend: Backend, updates: Updates, rates: Rates
-) -> Updates:
-    """Give the variables whose gradient is their new value that value; return the other updates."""
-    overwriting, others = updates.split(_overwriting(updates))
-    for update in overwriting:
-        value = keras.ops.copy(update.gradient)  # the caller's own stays the caller's
-        for condition in (update.present, _is_active(settings, rates, update.parameter.group)):
-            if condition is not True:
-                old = keras.ops.cast(backend.read(update.parameter.variable), value.dtype)
-                value = keras.ops.where(condition, value, old)
-        backend.assign(update.parameter.variable, value)
-    return others
-
-
-def _clip(settings: Settings, backend: Backend, updates: Updates) -> Updates:
-    if not len(updates):
-        return updates
-    if settings.clipvalue is not None:
-        return backend.clip_values(updates, settings.clipvalue)
-    if settings.clipnorm is not None:
-        return backend.clip_each_norm(updates, settings.clipnorm)
-    if settings.global_clipnorm is not None:
-        return backend.clip_global_norm(updates, settings.global_clipnorm)
-    return updates
-
-
-def _change_and_average(
-    settings: Settings, state: State, rates: Rates, backend: Backend, updates: Updates
-) -> None:
-    """All that happens to the weights of these variables, and to their averages."""
-    certain, uncertain = updates.by_presence()
-    _change_weights(settings, state, rates, backend, certain)
-    for update in uncertain:
-        alone = Updates([update.parameter], [update.gradient], update.coefficient)
-        change = partial(_change_weights, settings, state, rates, backend, alone)
-        backend.cond(update.present, change, _written(state, alone))
-    if settings.use_ema:
-        _average_weights(settings, state, backend, updates.parameters)
-
-
-def _written(state: State, updates: Updates) -> list[Variable]:
-    """The variables that changing these weights may write."""
-    of_each = [(parameter.variable, parameter.velocity) for parameter in updates.parameters]
-    kept = [v for of_one in of_each for v in of_one if v is not None]
-    return [*kept, *state.own]
-
-
-def _change_weights(
-    settings: Settings, state: State, rates: Rates, backend: Backend, updates: Updates
-) -> None:
-    """Change the weights group by group; those of a group whose factor is 0 stay as they are."""
-    for group, of_group in updates.by_group():
-        its = settings.groups[group]
-        if its.factor_index is None:
-            _change_group(settings, its, rates.rate, backend, of_group)
-            continue
-        rate = learning_rate.of_group(rates.rate, rates.factors[its.factor_index])
-        change = partial(_change_group, settings, its, rate, backend, of_group)
-        active = _is_active(settings, rates, group)
-        backend.change_if(active, change, _written(state, of_group))
-
-
-def _change_group(
-    settings: Settings,
-    its: GroupSettings,
-    rate: Tensor | float,
-    backend: Backend,
-    updates: Updates,
-) -> None:
-    """Decay the weights, apply the rule, then the constraints."""
-    if settings.own_rule is not None:
-        _apply_own_rule(settings.own_rule, backend, updates, rate, its.weight_decay)
-    else:
-        backend.decay_and_apply_rule(
-            updates, rate, its.momentum, settings.nesterov, its.weight_decay
-        )
-    _apply_constraints(backend, updates.parameters)
-
-
-def _apply_own_rule(
-    own_rule: Callable[[Tensor, Variable, Any], None],
-    backend: Backend,
-    updates: Updates,
-    rate: Tensor | float,
-    weight_decay: float,
-) -> None:
-    """Decay the weights, and apply the `update_step()` of a subclass in place of the rule."""
-    for update in updates:
-        if weight_decay:
-            backend.decay_weights([update.parameter], rate, weight_decay)
-        gradient = scalar(update.coefficient, update.gradient.dtype) * update.gradient
-        own_rule(gradient, update.parameter.variable, rate)
-
-
-def _apply_constraints(backend: Backend, parameters: Sequence[ParameterState]) -> None:
-    try:
-        for parameter in parameters:
-            if parameter.constraint is not None:
-                backend.assign(parameter.variable, parameter.constraint(parameter.variable))
-    except Exception as error:
-        raise StateError(
-            with_full_stop(f"A constraint failed with {type(error).__name__}: {error}")
-            + " It failed in the middle of a step, when weights may have changed already: go back "
-            "to a saved state."
-        ) from error
-
-
-def _average_weights(
-    settings: Settings, state: State, backend: Backend, parameters: Sequence[ParameterState]
-) -> None:
-    """Average the weights of these variables, with a gradient or not."""
-    averaged = [parameter for parameter in parameters if parameter.average is not None]
-    if averaged:
-        backend.average(averaged, settings.ema_momentum, backend.read(state.averaging) > 0)
-
-
-def _overwrite_weights_if_due(
-    settings: Settings, backend: Backend, state: State, rates: Rates
-) -> None:
-    if settings.ema_overwrite_frequency is None:
-        return
-    updates = _number_of_update(settings, backend, state)
-    due = ema.overwrites(updates, settings.ema_overwrite_frequency)
-    averaged = [parameter for parameter in state.parameters if parameter.average is not None]
-    for factor in dict.fromkeys(settings.groups[p.group].factor_index for p in averaged):
-        alike = [p for p in averaged if settings.groups[p.group].factor_index == factor]
-        is_active = True if factor is None else rates.factors[factor] > 0
-        condition = due if is_active is True else keras.ops.logical_and(due, is_active)
-        written = [parameter.variable for parameter in alike]
-        backend.cond(condition, partial(backend.overwrite, alike), written)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from kerasgd import groups
+from kerasgd.alignment import index_of
 from kerasgd.errors import ArgumentTypeError, StateError
 from kerasgd.loss_scale_optimizer import without_wrapper
 from kerasgd.selection import is_layer
@@ -119,7 +120,7 @@ def _variables_of(model: Any) -> list[Any]:
 
 
 def _settings_as_built(sgd: SGD, variable: Any) -> GroupSettings:
-    parameter = sgd.state().parameters[sgd._index_of(variable)]
+    parameter = sgd.state().parameters[index_of(sgd, variable)]
     return sgd.settings_of(parameter)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from kerasgd import arguments
 from kerasgd.errors import ArgumentValueError, StateError
-from kerasgd.rules.statistics import OF_UPDATE, OF_VARIABLE
+from kerasgd.rules import statistics as rules
 from kerasgd.variables import path_of, value_of
 
 # Where the settings are in a configuration.
@@ -26,23 +26,23 @@ def statistics(optimizer: Any) -> dict[str, Any] | None:
     if not optimizer.built or measured(optimizer) == 0:
         return None
     kept = optimizer.state().statistics
-    values = value_of(kept.values, optimizer)
-    found = _record(OF_UPDATE, values)
+    whole = value_of(kept.of_update, optimizer).tolist()
+    rows = value_of(kept.of_variables, optimizer)
+    found: dict[str, Any] = rules.of_update(
+        dict(zip(rules.MEASURED, rows, strict=True)),
+        dict(zip(rules.MEASURED_OF_UPDATE, whole, strict=True)),
+    )
     found["updates"] = int(value_of(kept.updates, optimizer))
-    if kept.of_variables is not None:
-        columns = value_of(kept.of_variables, optimizer).T
-        pairs = zip(optimizer._trainable_variables, columns, strict=True)
+    if optimizer._statistics_per_variable:
+        pairs = zip(optimizer._trainable_variables, rows.T.tolist(), strict=True)
         found["variables"] = [
-            {"path": path_of(variable), **_record(OF_VARIABLE, column)}
+            {
+                "path": path_of(variable),
+                **rules.of_variable(dict(zip(rules.MEASURED, column, strict=True))),
+            }
             for variable, column in pairs
         ]
     return found
-
-
-def _record(names: Sequence[str], values: Iterable[Any]) -> dict[str, Any]:
-    record: dict[str, Any] = dict(zip(names, map(float, values), strict=True))
-    record["nonfinite"] = int(record["nonfinite"])
-    return record
 
 
 def measured(optimizer: Any) -> int:

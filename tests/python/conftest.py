@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import os
+import pathlib
 import threading
 
 import keras
@@ -9,6 +11,10 @@ import numpy as np
 import pytest
 
 BACKEND = keras.config.backend()
+# Where processes that tests start find the modules of the tests.
+PATH_OF_TESTS = os.pathsep.join(
+    filter(None, [str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH")])
+)
 
 # The options of `compile()` under which a step runs in different ways.
 WAYS_TO_COMPILE = [{}]

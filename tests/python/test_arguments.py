@@ -33,7 +33,7 @@ from conftest import KEYWORD_ONLY, SIGNATURE, floatx
 
 import kerasgd
 from kerasgd import arguments, schedules
-from kerasgd.callbacks import LearningRateFunction, StopOnNonfinite
+from kerasgd.callbacks import Backup, LearningRateFunction, StopOnNonfinite
 from kerasgd.functions import ForeignFunction
 from kerasgd.selection import SELECT
 
@@ -289,6 +289,12 @@ SUBJECTS = {
         LearningRateFunction,
         {"learning_rate": arguments.RATE_FUNCTION.requirement},
         {"learning_rate": {"function"}},
+    ),
+    "Backup": Subject(
+        Backup,
+        {"backup_dir": "the path of a folder", "delete_checkpoint": arguments.flag().requirement},
+        {"backup_dir": NAMES | {"path"}, "delete_checkpoint": FLAGS},
+        others={"backup_dir": "backup"},
     ),
     "StopOnNonfinite": Subject(
         StopOnNonfinite,

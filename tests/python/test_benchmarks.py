@@ -228,6 +228,19 @@ def test_report_shows_what_an_addition_costs(tmp_path):
     assert line in page
 
 
+def test_report_shows_the_time_on_several_devices(tmp_path):
+    Results(tmp_path / "devices-jax.json", {"versions": "jax 1"}).add(
+        [
+            {"case": ["jit", "resnet", "plain"], "contender": str(number), "load": 0.5}
+            | {"ms": 2.0 * number, "low": 1.5 * number, "high": 2.5 * number}
+            for number in (1, 2)
+        ]
+    )
+    page = report.markdown(tmp_path)
+    assert "| devices: 1 | devices: 2 |" in page
+    assert "| jax | jit | resnet | plain | 2 [1.5, 2.5] | 4 [3, 5] |" in page
+
+
 @pytest.mark.parametrize("addition", ADDITIONS.values(), ids=ADDITIONS)
 def test_an_addition_can_be_measured(addition):
     workload = Workload([(3,), (2, 2), (4,)])

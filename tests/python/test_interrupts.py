@@ -57,7 +57,7 @@ READERS = {
     "deepcopy": copy.deepcopy,
     "snapshot": lambda optimizer: snapshot.save(optimizer, "never-written.npz"),
     "get_config": lambda optimizer: optimizer.get_config(),
-    "print": inspection.facts,
+    "print": inspection.description,
     "compare": lambda optimizer: inspection.differing_state(optimizer, optimizer, 0.0),
     "swap_ema_weights": lambda optimizer: optimizer.swap_ema_weights(),
 }

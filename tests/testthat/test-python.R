@@ -164,3 +164,33 @@ test_that("the installed backend is used, also if Keras is imported before our f
   )
   expect_equal(tail(output, 1), installed[[1]])
 })
+
+test_that("the names of a list of variables have no meaning", {
+  skip_if_no_keras()
+  new <- function(...) optimizer_sgd(0.5, weight_decay = 0.5, ...)
+  keras <- reticulate::import("keras")
+  w <- keras$Variable(1, name = "w")
+  named <- list(a = w)
+  row_of <- function(optimizer) variable_groups(optimizer, named)
+
+  expect_identical(row_of(set_group(new(), named, momentum = 0.5))$momentum, 0.5)
+  expect_identical(row_of(set_group(new(), list(a = "w"), momentum = 0.5))$momentum, 0.5)
+  excluded <- exclude_from_weight_decay(new(), var_list = named)
+  expect_identical(row_of(excluded)$weight_decay, 0)
+  excluded <- exclude_from_weight_decay(new(), var_names = list(a = "w"))
+  expect_identical(row_of(excluded)$weight_decay, 0)
+
+  averaging <- new(use_ema = TRUE, ema_momentum = 0.5)
+  for (i in 1:2) apply_gradients(averaging, list(b = 0), named)
+  expect_close(as.double(w), 0.75^2) # the decay of two steps
+  average <- (0.75 + 0.75^2) / 2
+  swap_ema_weights(averaging, named)
+  expect_close(as.double(w), average)
+  swap_ema_weights(averaging, named)
+  finalize_variable_values(averaging, named)
+  expect_close(as.double(w), average)
+
+  file <- withr::local_tempfile()
+  save_optimizer(averaging, file)
+  expect_true(all.equal(load_optimizer(file, named), averaging))
+})

@@ -74,6 +74,19 @@ test_that("the pictures of a training show what the text says", {
   expect_match(seen$message, "not finite in 1 update, the last one at epoch 1, batch [0-9]+, ")
 })
 
+test_that("trainings that were stopped end where one that was not does", {
+  skip_on_cran()
+  skip_if_not_installed("knitr")
+  skip_if_no_keras()
+  withr::local_pdf(NULL)
+  seen <- run_vignette("kerasgd.Rmd")
+  # contract 19.1
+  expect_equal(seen$resumed$epochs, 13:20)
+  expect_identical(seen$resumed$weights, seen$uninterrupted$weights)
+  # contract 9.1
+  expect_identical(seen$by_hand, seen$train_by_hand(withr::local_tempfile(), 20))
+})
+
 test_that("fine-tuning freezes exactly, and both ways to unfreeze are one training", {
   skip_on_cran()
   skip_if_not_installed("knitr")

@@ -13,23 +13,28 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
-from kerasgd.rules import accumulation, clipping
+from kerasgd.rules import accumulation, clipping, loss_scale
 from kerasgd.rules import momentum as momentum_rule
 from kerasgd.rules.ema import averaged
-from kerasgd.rules.precision import scalar
+from kerasgd.rules.precision import scalar, wide
 from kerasgd.rules.weight_decay import decay_factor, decayed
 from kerasgd.settings import Settings
 from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Updates, Variable
+from kerasgd.variables import shape_of
 
 # Sums of squares, one for each norm, of gradients that are measured in units (None: in 1).
 SquaresIn = Callable[[Tensor | None], Tensor]
+
+# Not by its name, which Keras would look up for each of thousands of variables.
+ZEROS = keras.initializers.Zeros()
 
 
 class Backend:
     """The operations of a step."""
 
-    def of_this_trace(self) -> Backend:
+    def of_this_trace(self, gradients: Sequence[Tensor | None] = ()) -> Backend:
         """The operations for the code that runs now, or that is being traced.
 
         Where a backend has several ways to do one thing, this is where their choice begins: a step
@@ -131,6 +136,30 @@ class Backend:
         """Where new variables are created on the devices of `variable`."""
         return contextlib.nullcontext()  # on the device that Keras uses, where its variables are
 
+    def initializer_for(self, variable: Variable) -> Any:
+        """What makes zeros that are laid out as the variable is."""
+        return ZEROS
+
+    def assign_array(self, variable: Variable, array: np.ndarray[Any, Any]) -> None:
+        """Set a variable's value, from a file."""
+        variable.assign(array)
+
+    def create_as_copy(self, create: Callable[..., Variable], variable: Variable) -> Variable:
+        """A new variable with the values of `variable`, which `create(initializer)` makes."""
+
+        def initializer(shape: Any, dtype: str) -> Tensor:
+            # The copy is needed: the two must not share memory.
+            value = np.array(keras.ops.convert_to_numpy(variable), dtype)
+            # TensorFlow: a variable made in the function that is being traced has no value yet.
+            return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
+
+        return create(initializer)
+
+    def as_numpy(self, variable: Variable) -> np.ndarray[Any, Any]:
+        """The whole value; where it is sharded over processes, all of them must ask for it."""
+        value: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(variable)
+        return value
+
     def parameter_in_step(self, parameter: ParameterState, variable: Variable) -> ParameterState:
         """The parameter as a step has it that has `variable` for the parameter's weights."""
         return parameter
@@ -161,12 +190,22 @@ class Backend:
         widest = "float64" if "float64" in dtypes else "float32"
         return ops.stack([ops.cast(s, widest) for s in sums])
 
+    def squares_of(self, updates: Updates, units: Tensor | None) -> Tensor:
+        """`squared_norms()` of the whole gradients, where they are sharded too."""
+        return self.squared_norms(updates.gradients, units)
+
+    def all_finite(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Whether no element of any gradient is infinite or NaN."""
+        return loss_scale.all_finite([self.values(gradient) for gradient in gradients])
+
     def norms(self, arrays: Sequence[Tensor]) -> Tensor:
-        """A vector with each array's L2 norm, safe against overflow of the squares (4.3)."""
+        """A vector with each array's L2 norm, safe against overflow of the squares (4.3).
+
+        The arrays are of at least float32.
+        """
         ops = keras.ops
         if not arrays:
             return ops.zeros((0,), dtype="float32")
-        arrays = [_widened(array) for array in arrays]
         squares = self.squared_norms(arrays)
 
         def measured_in_units() -> Tensor:
@@ -176,9 +215,18 @@ class Backend:
         in_units = clipping.needs_units(squares)
         return self.cond_value(in_units, measured_in_units, lambda: ops.sqrt(squares))
 
-    def copy(self, variable: Variable) -> Tensor:
-        """The value of a variable, which stays the same when the variable is written."""
-        return keras.ops.copy(self.read(variable))
+    def copies(self, variables: Sequence[Variable]) -> list[Tensor]:
+        """The values in at least float32, which stay the same when the variables are written."""
+        return [_widened(keras.ops.copy(self.read(variable))) for variable in variables]
+
+    def differences(self, copies: Sequence[Tensor], variables: Sequence[Variable]) -> list[Tensor]:
+        """The `copies` less the values of these variables now; the copies may be written into."""
+        values = [_widened(self.read(variable)) for variable in variables]
+        return [copy - value for copy, value in zip(copies, values, strict=True)]
+
+    def assign_rows(self, variable: Variable, rows: Sequence[Tensor]) -> None:
+        """Set a variable to these rows, which have its dtype."""
+        self.assign(variable, keras.ops.stack(rows))
 
     def values(self, gradient: Tensor) -> Tensor:
         """The gradient's elements; of a sparse one those of the rows that it has."""
@@ -202,7 +250,7 @@ class Backend:
 
     def clip_each_norm(self, updates: Updates, limit: float) -> Updates:
         """`clipnorm` (contract 4.1)."""
-        squares_in = partial(self.squared_norms, updates.gradients)
+        squares_in = partial(self.squares_of, updates)
         clip, in_units = self._clip_norms(squares_in, updates.coefficient, limit)
         count = len(updates)
         scales, coefficients = (list(keras.ops.unstack(part, count)) for part in clip)
@@ -216,7 +264,7 @@ class Backend:
         def squares_in(units: Tensor | None) -> Tensor:
             if units is not None:
                 units = keras.ops.broadcast_to(units, (count,))
-            squares = self.squared_norms(updates.gradients, units)
+            squares = self.squares_of(updates, units)
             return keras.ops.reshape(keras.ops.sum(squares), (1,))
 
         clip, in_units = self._clip_norms(squares_in, updates.coefficient, limit)
@@ -343,5 +391,5 @@ class Backend:
 
 def _widened(gradient: Tensor) -> Tensor:
     gradient = keras.ops.convert_to_tensor(gradient)
-    is_wide = keras.backend.standardize_dtype(gradient.dtype) in ("float32", "float64")
-    return gradient if is_wide else keras.ops.cast(gradient, "float32")
+    dtype = keras.backend.standardize_dtype(gradient.dtype)
+    return gradient if wide(dtype) == dtype else keras.ops.cast(gradient, wide(dtype))

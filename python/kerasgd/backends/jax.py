@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
+from jax.experimental import multihost_utils
 
 from kerasgd.backends import grouped_norms
 from kerasgd.backends.base import Backend
@@ -67,7 +70,7 @@ class JaxBackend(Backend):
         # XLA copies all that a conditional may write. So this one writes the statistics alone, of
         # an update that is dropped, and the update itself stays outside.
         assert state.statistics is not None
-        statistics = [v for v in vars(state.statistics).values() if v is not None]
+        statistics = list(vars(state.statistics).values())
         self.cond(condition, measured, statistics)
         # It would also copy what the conditional reads and the update writes, unless it knows that
         # the update comes second: since it needs this number. (The number is never negative.)
@@ -106,7 +109,24 @@ class JaxBackend(Backend):
     def is_eager(self) -> bool:
         return not isinstance(jnp.zeros(()), jax.core.Tracer)
 
+    def create_as_copy(self, create: Callable[..., Variable], variable: Variable) -> Variable:
+        # Not through NumPy, since no process has the whole of what is sharded over several; nor by
+        # an initializer, which must not close over such an array where Keras compiles it.
+        created = create()
+        created.assign(jnp.array(variable.value, created.dtype, copy=True))
+        return created
+
+    def as_numpy(self, variable: Variable) -> np.ndarray[Any, Any]:
+        value = variable.value
+        if value.is_fully_addressable or value.is_fully_replicated:
+            return super().as_numpy(variable)
+        gathered: np.ndarray[Any, Any] = multihost_utils.process_allgather(value, tiled=True)
+        return gathered
+
     def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
+        if isinstance(keras.distribution.distribution(), keras.distribution.ModelParallel):
+            # Side by side in one array, sharded gradients would be gathered on each device.
+            return super().squared_norms(gradients, units)
         return grouped_norms.squared_norms(gradients, units)
 
     def rescale(

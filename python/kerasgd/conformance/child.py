@@ -1,20 +1,25 @@
-"""Work that needs a process of its own: another backend, or devices set up before it starts."""
+"""Work that needs other processes: another backend, several workers, devices set up first."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kerasgd.conformance.files import folder
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+# So many seconds workers may take. A worker that has lost the others waits for them for minutes.
+LONGEST = 120
 
 
 class ChildError(RuntimeError):
@@ -44,6 +49,64 @@ def call(
         if done.returncode != 0:
             raise ChildError((done.stderr.strip() or "it said nothing").splitlines()[-1])
         return json.loads(result.read_text())
+
+
+def call_in_workers(
+    workers: int, function: Callable[..., Any], *arguments: Any, **environment: str
+) -> list[Any]:
+    """`function(rank, addresses, *arguments)` in new processes at once; the answer of each.
+
+    `addresses` has one of this machine, with a free port, for each of them.
+
+    Raises:
+        ChildError: one of them fails, or they take too long. None goes on then.
+    """
+    addresses = _free_addresses(workers)
+    with folder() as path, contextlib.ExitStack() as stack:
+        processes = []
+        for rank in range(workers):
+            request = [function.__module__, function.__name__, [rank, addresses, *arguments]]
+            (path / f"{rank}.request").write_text(json.dumps(request))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "kerasgd.conformance.child", str(path / f"{rank}.json")],
+                stdin=stack.enter_context(open(path / f"{rank}.request")),
+                stdout=subprocess.DEVNULL,
+                stderr=stack.enter_context(open(path / f"{rank}.errors", "w")),
+                env={**os.environ, **QUIET, **environment},
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes.append(process)
+        _wait_for(processes, path)
+        return [json.loads((path / f"{rank}.json").read_text()) for rank in range(workers)]
+
+
+def _free_addresses(number: int) -> list[str]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+
+
+def _wait_for(processes: Sequence[subprocess.Popen[bytes]], path: pathlib.Path) -> None:
+    """Wait until all have ended well.
+
+    Raises:
+        ChildError: one fails, which is the cause of what the others say then; or time is up.
+    """
+    end = time.monotonic() + LONGEST
+    while any(process.poll() is None for process in processes):
+        failed = [rank for rank, process in enumerate(processes) if process.poll()]
+        if failed or time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    for rank, process in enumerate(processes):
+        if process.poll():
+            said = (path / f"{rank}.errors").read_text().strip() or "it said nothing"
+            raise ChildError(f"Worker {rank}: " + "\n".join(said.splitlines()[-5:]))
+    if any(process.poll() is None for process in processes):
+        raise ChildError(f"The workers did not end within {LONGEST} seconds.")
 
 
 def main() -> None:

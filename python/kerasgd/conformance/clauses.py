@@ -53,6 +53,9 @@ CLAUSES = {
     "9.4d": "skip_mismatch leaves out weights, never state that fits",
     "9.5": "pickle works",
     "10.1": "with one replica or two the result is that of one device on the whole batch",
+    "10.2a": "the same on two workers of TensorFlow's MultiWorkerMirroredStrategy",
+    "10.2b": "the same under keras.distribution on JAX, on two devices and in two processes",
+    "10.2c": "the same in two processes of PyTorch's DistributedDataParallel",
     "10.4": "a gradient that is the same tensor on all replicas counts once per replica",
     "11.1": "a sparse gradient gives the same as the dense one",
     "11.2": "plain descent writes only the touched rows",
@@ -85,6 +88,13 @@ CLAUSES = {
     "15.4": "callbacks.Statistics keeps each measured update and fills the logs",
     "16.1": "skip_nonfinite() skips non-finite updates, which change nothing, and counts them",
     "16.2": "callbacks.StopOnNonfinite stops fit() and names batch, loss and variables",
+    "17.1": "find_learning_rate() leaves model, optimizer and generators as they were",
+    "17.2": "find_learning_rate() has a row a batch, and suggests rates near the best one",
+    "17.3": "find_learning_rate() suggests nothing where no rate makes the loss fall",
+    "18.1": "explain_step() has each stage of the next step, and changes nothing",
+    "18.2": "explain_step(check=True) says whether the real step is the documented one",
+    "18.3": "explain_step() leaves out the stages that do not happen in a window",
+    "19.1": "a training that was interrupted goes on from its backup, bit for bit",
 }
 
 # Sections beyond the documentation of Keras, each with the method by which a class claims it.

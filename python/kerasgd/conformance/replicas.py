@@ -258,10 +258,10 @@ def compare_eager(name: str, replicas: int) -> dict[str, list[dict[str, Any]]]:
     subject, strategy = subjects.find(name), strategy_of(replicas)
     comparer, where = Comparer(), f"apply() on {replicas} replica{'s' * (replicas > 1)}"
     made = partial(Case.optimizer, subject=subject)
-    comparer.compare_all(where, replicas, partial(_eager_run, strategy, made))
+    comparer.compare_all(where, replicas, partial(run_eagerly, strategy, made))
     comparer.compare("sparse", where, partial(_eager_sparse, where, strategy, subject))
     comparer.compare("same", where, partial(_same_tensor, where, strategy, subject, _as_it_is))
-    run = partial(_eager_run, strategy)
+    run = partial(run_eagerly, strategy)
     comparer.compare("statistics", where, partial(_statistics, where, replicas, subject, run))
     return comparer.as_records()
 
@@ -298,7 +298,8 @@ def _each(strategy: Any, of_replica: Sequence[Any]) -> Any:
     )
 
 
-def _eager_run(strategy: Any, made: Callable[[Case], Any], case: Case) -> Run:
+def run_eagerly(strategy: Any, made: Callable[[Case], Any], case: Case) -> Run:
+    """By `apply()` in the replicas of a strategy, each of which has its gradients."""
     with strategy.scope():
         variables = variables_of(case.problem())
         optimizer = made(case)

@@ -43,6 +43,7 @@ SECTIONS = (
     "loaded_models",
     "other_classes",
     "replicas",
+    "workers",
     "sparse",
     "argument_rules",
     "keras_citizen",
@@ -51,6 +52,9 @@ SECTIONS = (
     "variable_groups",
     "statistics",
     "nonfinite",
+    "rate_search",
+    "explained_steps",
+    "resuming",
 )
 for _section in SECTIONS:
     importlib.import_module(f"kerasgd.conformance.{_section}")

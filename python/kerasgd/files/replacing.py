@@ -37,7 +37,7 @@ def write(file: str, write_content: Callable[[BinaryIO], None]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _flush_folder(target.parent)
+    flush_folder(target.parent)
 
 
 def _prefix(target: pathlib.Path) -> str:
@@ -72,7 +72,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _flush_folder(folder: pathlib.Path) -> None:
+def flush_folder(folder: pathlib.Path) -> None:
     """Have the new name on the disk too, where folders can be flushed."""
     if os.name != "posix":
         return

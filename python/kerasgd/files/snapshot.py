@@ -29,7 +29,9 @@ Load = Callable[[Any, Mapping[str, Any]], None]
 def save(optimizer: Optimizer, file: str) -> None:
     """Write the optimizer to the file, or leave what is there as it is.
 
-    The file is complete, and on the disk, before it takes the place of an earlier one.
+    The file is complete, and on the disk, before it takes the place of an earlier one. Where
+    variables are sharded over several processes, all of these must call this: each gathers all of
+    the state, and writes it.
 
     Args:
         optimizer: a `kerasgd.SGD` or `kerasgd.LossScaleOptimizer`.

@@ -16,12 +16,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasgd import backends
 from kerasgd.errors import KerasgdWarning, StateError, in_words, number_of
 from kerasgd.files import matching, saved
 from kerasgd.files.matching import Described, Pairing
 from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
 from kerasgd.keras_internals import entry_around, vars_of_wrapper
-from kerasgd.variables import find_path, path_of, shape_of, value_of
+from kerasgd.variables import check_available, find_path, path_of, shape_of
 
 # Set as soon as a file is read, built or not.
 RATE = ("learning_rate", "rate_replaced")
@@ -53,7 +54,10 @@ def current(optimizer: Any) -> SavedState:
         StateError: JAX's trainer holds the values, or JAX has deleted them.
     """
     pending = optimizer._pending
-    values = {role: value_of(v, optimizer) for role, v in optimizer._by_role().items()}
+    by_role = optimizer._by_role()
+    check_available(by_role.values(), optimizer)
+    backend = backends.current()
+    values = {role: backend.as_numpy(variable) for role, variable in by_role.items()}
     if pending is not None:
         waiting: SavedState = pending.state
         return replace(
@@ -302,8 +306,9 @@ def _reordered(flags: Array, pairing: Pairing) -> Array:
 
 
 def _assign(optimizer: Any, roles: Mapping[str, Any], values: Mapping[str, Array]) -> None:
+    backend = backends.current()
     for role, value in values.items():
-        roles[role].assign(value)
+        backend.assign_array(roles[role], value)
     if "rate_replaced" in values or "learning_rate" in values:
         optimizer._rate.was_loaded()
     if any(role.startswith(saved.GROUP_FACTOR) for role in values):
@@ -337,7 +342,7 @@ def _described_with_checksums(variables: Sequence[Any]) -> list[Described]:
 
 
 def _checksum(variable: Any) -> int:
-    return zlib.crc32(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
+    return zlib.crc32(np.ascontiguousarray(backends.current().as_numpy(variable)).tobytes())
 
 
 # -- what is left out --------------------------------------------------------------------------

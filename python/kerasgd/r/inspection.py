@@ -48,14 +48,14 @@ def changed_settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
     return {
         name: value
         for name, value in settings(optimizer).items()
-        if name != "inner_optimizer" and not same(value, defaults[name])
+        if name != "inner_optimizer" and not are_equal(value, defaults[name])
     }
 
 
-def facts(optimizer: SGD | Wrapper) -> dict[str, Any]:
+def description(optimizer: SGD | Wrapper) -> dict[str, Any]:
     """How far the optimizer is, and what it holds. Counts are floats, exact above 2^31 in R."""
     if isinstance(optimizer, Wrapper):
-        return facts(optimizer.inner_optimizer) | _scale(optimizer)
+        return description(optimizer.inner_optimizer) | _scale(optimizer)
     parameters = optimizer._state.parameters if optimizer._state is not None else []
     beside_weights = [
         v for s in parameters for v in (s.velocity, s.average, s.accumulator) if v is not None
@@ -181,7 +181,7 @@ def differing_settings(one: SGD | Wrapper, other: SGD | Wrapper, tolerance: floa
     names = [
         name
         for name, value in settings(one).items()
-        if name != "inner_optimizer" and not same(value, others[name], tolerance)
+        if name != "inner_optimizer" and not are_equal(value, others[name], tolerance)
     ]
     if isinstance(one, SGD) and isinstance(other, SGD):
         if _exclusions(one) != _exclusions(other):
@@ -200,13 +200,13 @@ def _exclusions(optimizer: SGD) -> tuple[list[str], list[str], int | None]:
     return sorted(exclusions.patterns), exclusions.paths(), exclusions.rank_below
 
 
-def same(one: Any, other: Any, tolerance: float = 0.0) -> bool:
-    """Whether two values of a setting are the same; schedules are if class and arguments are."""
+def are_equal(one: Any, other: Any, tolerance: float = 0.0) -> bool:
+    """Whether two values of a setting are equal; schedules are if class and arguments are."""
     if isinstance(one, Schedule) and type(one) is type(other):
-        return same(one.get_config(), other.get_config(), tolerance)
+        return are_equal(one.get_config(), other.get_config(), tolerance)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         keys_are = one.keys() == other.keys()
-        return keys_are and all(same(one[key], other[key], tolerance) for key in one)
+        return keys_are and all(are_equal(one[key], other[key], tolerance) for key in one)
     if _is_number(one) and _is_number(other):
         return bool(abs(one - other) <= tolerance * abs(one))
     return type(one) is type(other) and bool(one == other)

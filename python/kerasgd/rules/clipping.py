@@ -10,6 +10,7 @@ The functions for norms take vectors with one element for each norm: one for eac
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -56,8 +57,8 @@ def clip_norm(squares: Tensor, unclipped: Tensor, limit: float) -> Tensor:
 
 def needs_units(squares: Tensor) -> Tensor:
     """Whether a sum of squares overflows, or is so small that elements may have vanished (4.3)."""
-    ops = keras.ops
-    return ops.any(ops.logical_or(ops.logical_not(ops.isfinite(squares)), squares < TINY))
+    # NaN is in neither range.
+    return ~keras.ops.all((squares >= TINY) & (squares < math.inf))
 
 
 def units_for(squares: Tensor) -> Tensor:

@@ -1,14 +1,20 @@
-"""The statistics of an update (contract 15.2)."""
+"""The statistics of an update (contract 15.2).
+
+A measured update writes norms and counts of its variables, no more; the fields are computed from
+these in NumPy when somebody reads them.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import keras
+import numpy as np
 
 from kerasgd.state import Tensor
 
-# The fields that are kept of a measured update, in this order,
+# What an update is told of, in this order,
 OF_UPDATE = (
     "learning_rate",
     "gradient_norm",
@@ -19,76 +25,76 @@ OF_UPDATE = (
     "nonfinite",
     "loss_scale",
 )
-# and of each of its variables.
+# and each of its variables.
 OF_VARIABLE = ("gradient_norm", "update_norm", "weight_norm", "update_ratio", "nonfinite")
 
+# What is measured of each variable: L2 norms of the gradient before the clip and after it, of the
+# change of the weights, and of the weights before it; and elements of the gradient that are not
+# finite.
+MEASURED = ("gradient_norm", "clipped_norm", "update_norm", "weight_norm", "nonfinite")
+# What is measured of an update as a whole.
+MEASURED_OF_UPDATE = ("learning_rate", "loss_scale")
 
-class Norms(NamedTuple):
-    """The L2 norms of an update: vectors with an element for each variable, or scalars.
-
-    Attributes:
-        gradient: of the gradient before the clip.
-        clipped: of the gradient after the clip.
-        update: of the change of the weights.
-        weights: of the weights before the update.
-    """
-
-    gradient: Tensor
-    clipped: Tensor
-    update: Tensor
-    weights: Tensor
+Array = np.ndarray[Any, Any]
 
 
-def of_update(norms: Norms, nonfinite: Tensor) -> dict[str, Tensor]:
-    """The fields of an update, from the norms and counts of its variables."""
-    joint = Norms(*keras.ops.unstack(joint_norms(keras.ops.stack(norms)), len(norms)))
+def of_update(measured: Mapping[str, Array], whole: Mapping[str, float]) -> dict[str, float]:
+    """The fields of an update, from what is measured of its variables and of it as a whole."""
+    norms = {name: joint_norm(measured[name]) for name in MEASURED if name != "nonfinite"}
+    fields = {
+        **_fields(norms),
+        "learning_rate": whole["learning_rate"],
+        "loss_scale": whole["loss_scale"],
+        "clip_coefficient": clip_coefficient(norms["gradient_norm"], norms["clipped_norm"]),
+        "nonfinite": int(np.sum(measured["nonfinite"])),
+    }
+    return {name: fields[name] for name in OF_UPDATE}
+
+
+def of_variable(measured: Mapping[str, float]) -> dict[str, float]:
+    """The fields of a variable, from what is measured of it."""
+    fields = {**_fields(measured), "nonfinite": int(measured["nonfinite"])}
+    return {name: fields[name] for name in OF_VARIABLE}
+
+
+def _fields(norms: Mapping[str, float]) -> dict[str, float]:
     return {
-        **of_variables(joint, keras.ops.sum(nonfinite)),
-        "clip_coefficient": clip_coefficient(joint.gradient, joint.clipped),
+        "gradient_norm": float(norms["gradient_norm"]),
+        "update_norm": float(norms["update_norm"]),
+        "weight_norm": float(norms["weight_norm"]),
+        "update_ratio": update_ratio(float(norms["update_norm"]), float(norms["weight_norm"])),
     }
 
 
-def of_variables(norms: Norms, nonfinite: Tensor) -> dict[str, Tensor]:
-    """The fields of each variable, or of one update by its joint norms."""
-    return {
-        "gradient_norm": norms.gradient,
-        "update_norm": norms.update,
-        "weight_norm": norms.weights,
-        "update_ratio": update_ratio(norms.update, norms.weights),
-        "nonfinite": nonfinite,
-    }
-
-
-def joint_norms(norms: Tensor) -> Tensor:
-    """For each row of norms the L2 norm of all elements of those arrays, safe against overflow."""
-    ops = keras.ops
-    largest = ops.max(norms, axis=1, keepdims=True)
-    unit = ops.where(ops.logical_and(largest > 0, ops.isfinite(largest)), largest, 1.0)
-    return unit[:, 0] * ops.sqrt(ops.sum(ops.square(norms / unit), axis=1))
+def joint_norm(norms: Array) -> float:
+    """The L2 norm of all elements of the arrays that have these norms."""
+    # In float64, where squares of float32 cannot overflow; those of float64 can.
+    norms = norms.astype("float64")
+    largest = np.max(norms, initial=0.0)
+    unit = largest if 0 < largest < np.inf else 1.0
+    return float(unit * np.sqrt(np.sum(np.square(norms / unit))))
 
 
 # The bound for float32 (contract 8.2).
 ROUNDING = 2e-6
 
 
-def clip_coefficient(norm: Tensor, clipped_norm: Tensor) -> Tensor:
+def clip_coefficient(norm: float, clipped_norm: float) -> float:
     """The norm after the clip by that before: 1 for a norm of 0, NaN for one that is not finite.
 
     XLA may add up the two norms in different orders: a difference of that size is not a clip.
     """
-    ops = keras.ops
-    ratio = clipped_norm / ops.where(norm > 0, norm, 1.0)
-    ratio = ops.where(ops.abs(ratio - 1) < ROUNDING, 1.0, ratio)
-    return ops.where(ops.isfinite(norm), ops.where(norm > 0, ratio, 1.0), float("nan"))
+    if not np.isfinite(norm):
+        return float("nan")
+    ratio = clipped_norm / norm if norm > 0 else 1.0
+    return 1.0 if abs(ratio - 1) < ROUNDING else ratio
 
 
-def update_ratio(update_norm: Tensor, weight_norm: Tensor) -> Tensor:
+def update_ratio(update_norm: float, weight_norm: float) -> float:
     """The norm of the change by that of the weights; 0 for weights of norm 0, as biases have."""
-    ops = keras.ops
-    has_weights = weight_norm > 0
-    ratio = update_norm / ops.where(has_weights, weight_norm, 1.0)
-    ratio = ops.where(has_weights, ratio, ops.zeros_like(ratio))
-    return ops.where(ops.isnan(weight_norm), weight_norm, ratio)
+    if np.isnan(weight_norm):
+        return weight_norm
+    return update_norm / weight_norm if weight_norm > 0 else 0.0
 
 
 def count_nonfinite(gradient: Tensor) -> Tensor:

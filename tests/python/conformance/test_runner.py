@@ -36,7 +36,7 @@ OURS = subjects.find("kerasgd:SGD", OTHERS)
 STOCK = subjects.find("keras.optimizers:SGD")
 
 # They start other processes.
-SLOW = ("9.2", "10.1", "10.4")
+SLOW = ("9.2", "10.1", "10.2a", "10.2b", "10.2c", "10.4")
 
 
 def cases(names, slow):

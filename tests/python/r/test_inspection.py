@@ -34,18 +34,20 @@ def test_changed_settings_are_those_given():
     assert inspection.changed_settings(scaled) == {"initial_scale": 2.0}
 
 
-def test_facts_count_steps_updates_and_bytes():
+def test_the_description_counts_steps_updates_and_bytes():
     # contract 7.2
-    facts = inspection.facts(stepped(momentum=0.5, gradient_accumulation_steps=2, use_ema=True))
-    assert (facts["steps"], facts["updates"], facts["rate"]) == (3.0, 1.0, 0.5)
-    assert facts["bytes"] == 3 * 2 * 4  # velocity, average and sum of two float32 weights
+    described = inspection.description(
+        stepped(momentum=0.5, gradient_accumulation_steps=2, use_ema=True)
+    )
+    assert (described["steps"], described["updates"], described["rate"]) == (3.0, 1.0, 0.5)
+    assert described["bytes"] == 3 * 2 * 4  # velocity, average and sum of two float32 weights
 
 
-def test_facts_do_not_call_a_rate():
+def test_the_description_does_not_call_a_rate():
     def rate():
         raise AssertionError
 
-    assert inspection.facts(kerasgd.SGD(rate))["rate"] is None
+    assert inspection.description(kerasgd.SGD(rate))["rate"] is None
 
 
 def test_update_returns_a_new_checked_optimizer():
@@ -84,50 +86,50 @@ def test_differing_state_is_named():
     assert inspection.differing_state(one, kerasgd.SGD(), 0)["velocity_0"] is None
 
 
-def test_facts_include_the_loss_scale():
+def test_the_description_includes_the_loss_scale():
     # contract 6.3
     weights = keras.Variable([1.0, 2.0])
     optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.5), 8, dynamic_growth_steps=3)
-    facts = inspection.facts(optimizer)
-    assert (facts["scale"], facts["steps_to_growth"], facts["steps"]) == (8.0, 3.0, 0.0)
+    described = inspection.description(optimizer)
+    assert (described["scale"], described["steps_to_growth"], described["steps"]) == (8.0, 3.0, 0.0)
     for gradient in (1.0, float("inf"), 1.0, 1.0):
         optimizer.apply([keras.ops.full((2,), gradient)], [weights])
-    facts = inspection.facts(optimizer)
-    assert (facts["scale"], facts["steps_to_growth"], facts["steps"]) == (4.0, 1.0, 3.0)
-    assert "scale" not in inspection.facts(optimizer.inner_optimizer)
+    described = inspection.description(optimizer)
+    assert (described["scale"], described["steps_to_growth"], described["steps"]) == (4.0, 1.0, 3.0)
+    assert "scale" not in inspection.description(optimizer.inner_optimizer)
 
     # read from a file, and not built yet
     again = pickle.loads(pickle.dumps(optimizer))
-    facts = inspection.facts(again)
-    assert (facts["scale"], facts["steps_to_growth"]) == (4.0, 1.0)
+    described = inspection.description(again)
+    assert (described["scale"], described["steps_to_growth"]) == (4.0, 1.0)
 
 
-def test_facts_name_the_variables_that_do_not_decay():
+def test_the_description_names_the_variables_that_do_not_decay():
     # contract 3.2
     weights = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma")]
     optimizer = kerasgd.SGD(1.0, weight_decay=0.5)
     optimizer.exclude_from_weight_decay([weights[2]], ["bias"])
-    facts = inspection.facts(optimizer)
-    assert (facts["patterns"], facts["excluded"]) == (["bias"], ["gamma"])
+    described = inspection.description(optimizer)
+    assert (described["patterns"], described["excluded"]) == (["bias"], ["gamma"])
     optimizer.build(weights)
-    assert inspection.facts(optimizer)["excluded"] == ["bias", "gamma"]
+    assert inspection.description(optimizer)["excluded"] == ["bias", "gamma"]
 
 
-def test_facts_name_what_a_rank_and_a_layer_exclude():
+def test_the_description_names_what_a_rank_and_a_layer_exclude():
     # contract 14.1, 14.11
     layer = keras.layers.Dense(1, name="dense")
     layer.build((None, 1))
     by_layer, by_rank = kerasgd.SGD(), kerasgd.SGD()
     by_layer.exclude_from_weight_decay(layer)
-    assert inspection.facts(by_layer)["excluded"] == [layer.bias.path, layer.kernel.path]
+    assert inspection.description(by_layer)["excluded"] == [layer.bias.path, layer.kernel.path]
     by_rank.exclude_from_weight_decay(rank_below=2)
-    assert inspection.facts(by_rank)["rank_below"] == 2
+    assert inspection.description(by_rank)["rank_below"] == 2
     assert inspection.differing_settings(by_rank, kerasgd.SGD(), 0) == ["weight decay exclusions"]
     by_rank.build([layer.kernel, layer.bias])
-    assert inspection.facts(by_rank)["excluded"] == [layer.bias.path]
+    assert inspection.description(by_rank)["excluded"] == [layer.bias.path]
 
 
-def test_facts_have_the_groups():
+def test_the_description_has_the_groups():
     # contract 14.8
     weights = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma")]
     layer = keras.layers.Dense(1, name="dense")
@@ -137,7 +139,7 @@ def test_facts_have_the_groups():
 
     optimizer = kerasgd.SGD().set_group(["bias", "gam"], learning_rate_factor=0.1, weight_decay=0)
     optimizer.set_group(predicate, momentum=0.5).set_group(weights[:2], momentum=0.9)
-    before = inspection.facts(kerasgd.SGD().set_group(layer, momentum=0.5))["groups"]
+    before = inspection.description(kerasgd.SGD().set_group(layer, momentum=0.5))["groups"]
     assert before == [
         {
             "patterns": [],
@@ -148,9 +150,9 @@ def test_facts_have_the_groups():
             "settings": {"momentum": 0.5},
         }
     ]
-    assert inspection.facts(optimizer)["groups"][1]["function"] is predicate
+    assert inspection.description(optimizer)["groups"][1]["function"] is predicate
     optimizer.build(weights)
-    groups = inspection.facts(kerasgd.LossScaleOptimizer(optimizer))["groups"]
+    groups = inspection.description(kerasgd.LossScaleOptimizer(optimizer))["groups"]
     assert [group["size"] for group in groups] == [2.0, 3.0, 2.0]
     assert groups[0]["patterns"] == ["bias", "gam"]
     assert groups[0]["settings"] == {"learning_rate_factor": 0.1, "weight_decay": 0.0}
@@ -166,11 +168,11 @@ def test_a_factor_is_no_state_to_compare():
     assert inspection.differing_state(*built, tolerance=0) == {}
 
 
-def test_facts_show_a_rate_that_float32_turned_into_0():
+def test_the_description_shows_a_rate_that_float32_turned_into_0():
     # contract 2.7
     with pytest.warns(kerasgd.KerasgdWarning, match="rounds to 0"):
         optimizer = kerasgd.SGD(1e-60)
-    assert inspection.facts(optimizer)["rate"] == 0.0
+    assert inspection.description(optimizer)["rate"] == 0.0
 
 
 def test_the_loss_scale_wrapper_of_keras_is_inspected_as_ours():
@@ -183,8 +185,9 @@ def test_the_loss_scale_wrapper_of_keras_is_inspected_as_ours():
     # Keras' own `apply()` does not work outside of fit() on JAX.
     wrapper.inner_optimizer.apply([keras.ops.ones(1)], [weights])
     wrapper.step_counter.assign(1)
-    facts = inspection.facts(wrapper)
-    assert (facts["steps"], facts["scale"], facts["steps_to_growth"]) == (1.0, 2.0**15, 1999.0)
+    described = inspection.description(wrapper)
+    assert (described["steps"], described["scale"]) == (1.0, 2.0**15)
+    assert described["steps_to_growth"] == 1999.0
     assert inspection.differing_state(wrapper, wrapper, 0) == {}
 
     new = inspection.updated(wrapper, {"momentum": 0.25, "initial_scale": 4})
@@ -210,18 +213,18 @@ def test_state_goes_to_r_as_doubles():
     assert (np.frombuffer(data, "<f8").tolist(), shape) == ([-0.875, -0.875], [2.0])
 
 
-def test_facts_say_what_is_measured_and_skipped():
+def test_the_description_says_what_is_measured_and_skipped():
     # contract 15.1, 16.1
     optimizer = kerasgd.SGD(0.5).track_statistics(every=2).skip_nonfinite()
     weights = keras.Variable([1.0])
     for gradient in (1.0, float("nan"), float("inf")):
         optimizer.apply([keras.ops.convert_to_tensor([gradient])], [weights])
-    facts = inspection.facts(optimizer)
-    assert facts["statistics"] == {"per_variable": False, "every": 2.0, "measured": 1.0}
-    assert facts["skipping"] == {"skipped": 2.0, "in_a_row": 2.0}
-    assert (facts["steps"], facts["updates"]) == (3.0, 1.0)
+    described = inspection.description(optimizer)
+    assert described["statistics"] == {"per_variable": False, "every": 2.0, "measured": 1.0}
+    assert described["skipping"] == {"skipped": 2.0, "in_a_row": 2.0}
+    assert (described["steps"], described["updates"]) == (3.0, 1.0)
 
-    plain = inspection.facts(kerasgd.SGD())
+    plain = inspection.description(kerasgd.SGD())
     assert plain["statistics"] is None
     assert plain["skipping"] is None
 

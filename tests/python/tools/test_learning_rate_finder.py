@@ -304,3 +304,12 @@ def test_what_cannot_be_searched_is_refused():  # contract 17.1
     unbuilt.compile(kerasgd.SGD(), loss="mse")
     with pytest.raises(kerasgd.StateError, match="has no weights yet"):
         find_learning_rate(unbuilt, X, Y)
+
+
+@pytest.mark.parametrize("loss", [0.0, 1.0, 1 / 3, -1e20])
+def test_a_loss_that_stays_suggests_nothing(loss):  # contract 17.3
+    model = compiled(kerasgd.SGD())
+    model.compile(kerasgd.SGD(), loss=lambda y, output: 0 * output + loss)
+    search = find_learning_rate(model, X, Y, batch_size=16, steps=40)
+    assert [row["loss"] for row in search.rows] == pytest.approx([loss] * 40)
+    assert search.suggestion == {}

@@ -31,7 +31,7 @@ class TensorFlowBackend(Backend):
     def __init__(self, mode: Mode = Mode.EAGER) -> None:
         self.mode = mode
 
-    def of_this_trace(self) -> Backend:
+    def of_this_trace(self, gradients: Sequence[Tensor | None] = ()) -> Backend:
         return TensorFlowBackend(choice.current_mode())
 
     def without_autograph(self, function: Callable[..., None]) -> Callable[..., None]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
+from typing import Any
 
 import keras
+import numpy as np
 import torch
 
 from kerasgd.backends.base import Backend
-from kerasgd.backends.torch import choice, kernels, pieces
+from kerasgd.backends.torch import choice, kernels, pieces, shards
 from kerasgd.backends.torch.choice import Implementation, Mode
 from kerasgd.backends.torch.kernels import Batch
 from kerasgd.settings import Settings
@@ -32,8 +34,10 @@ class TorchBackend(Backend):
     def __init__(self, mode: Mode = Mode.IN_PLACE) -> None:
         self.mode = mode
 
-    def of_this_trace(self) -> Backend:
+    def of_this_trace(self, gradients: Sequence[Tensor | None] = ()) -> Backend:
         mode = choice.current_mode()
+        if mode is Mode.IN_PLACE and shards.are_among(gradients):
+            return ShardedTorchBackend(mode)
         return self if mode is self.mode else TorchBackend(mode)
 
     def prepare_gradients(
@@ -44,18 +48,18 @@ class TorchBackend(Backend):
     ) -> list[Tensor | None]:
         """PyTorch's sparse gradients are made dense."""
         weights = self._values([parameter.variable for parameter in parameters])
-        have_memory = self.mode is not Mode.TRACED
         present = [gradient for gradient in gradients if gradient is not None]
-        if have_memory and _are_ready(present, weights):
+        if _are_ready(present, weights):
             return list(gradients)
         pairs = zip(gradients, weights, strict=True)
         ready = [g if g is None else _made_ready(g, its_weights) for g, its_weights in pairs]
-        return _apart_from_weights(ready, weights) if have_memory else ready
+        return _apart_from_weights(ready, weights)
 
     def across_replicas(
         self, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
     ) -> None:
-        """There is one replica."""
+        """Gradients are summed already: DistributedDataParallel does it in `backward()`."""
+        shards.check_without_shards(state)
         with torch.no_grad():
             proceed([(contextlib.nullcontext(), state, list(gradients))])
 
@@ -71,6 +75,19 @@ class TorchBackend(Backend):
         if len({norm.dtype for norm in norms}) > 1:
             norms = [norm.double() for norm in norms]
         return torch.stack(norms).square_()
+
+    def copies(self, variables: Sequence[Variable]) -> list[Tensor]:
+        values = [value.detach() for value in self._values(variables)]
+        return [value.clone() if value.dtype in WIDE else value.float() for value in values]
+
+    def differences(self, copies: Sequence[Tensor], variables: Sequence[Variable]) -> list[Tensor]:
+        # In place: to fill new memory takes longer than to subtract.
+        torch._foreach_sub_(copies, self._values(variables))
+        return list(copies)
+
+    def assign_rows(self, variable: Variable, rows: Sequence[Tensor]) -> None:
+        (held,) = self._writable([variable])
+        torch.stack(tuple(rows), out=held)
 
     def rescale(
         self, condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
@@ -112,7 +129,7 @@ class TorchBackend(Backend):
                 nesterov,
                 decay,
             )
-            implementation = choice.implementation(self.mode, batch)
+            implementation = choice.implementation(batch)
             if implementation is Implementation.FUSED:
                 kernels.update_fused(batch)
             elif implementation is Implementation.FOREACH:
@@ -139,6 +156,30 @@ class TorchBackend(Backend):
                 w.to(dtype) for w, a in zip(weights, averages, strict=True) if a.dtype == dtype
             ]
             kernels.average(alike, of_alike, momentum)
+
+    def initializer_for(self, variable: Variable) -> Any:
+        whole = shards.held(variable)
+        return super().initializer_for(variable) if whole is None else shards.zeros_like(whole)
+
+    def create_as_copy(self, create: Callable[..., Variable], variable: Variable) -> Variable:
+        whole = shards.held(variable)
+        if whole is None:
+            return super().create_as_copy(create, variable)
+        return create(shards.copy_of(whole))
+
+    def as_numpy(self, variable: Variable) -> np.ndarray[Any, Any]:
+        whole = shards.held(variable)
+        if whole is None:
+            return super().as_numpy(variable)
+        gathered: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(whole.full_tensor())
+        return gathered
+
+    def assign_array(self, variable: Variable, array: np.ndarray[Any, Any]) -> None:
+        whole = shards.held(variable)
+        if whole is None:
+            super().assign_array(variable, array)
+        else:
+            shards.assign(whole, array)
 
     def in_parts(
         self,
@@ -181,6 +222,30 @@ class TorchBackend(Backend):
         if parameters[0].velocity is None:
             return []
         return self._writable([parameter.velocity for parameter in parameters])
+
+
+class ShardedTorchBackend(TorchBackend):
+    """The operations for DTensors: those of `TorchBackend`, on the shards of this process."""
+
+    def prepare_gradients(
+        self,
+        gradients: Sequence[Tensor | None],
+        parameters: Sequence[ParameterState],
+        may_stay_sparse: Callable[[ParameterState], bool],
+    ) -> list[Tensor | None]:
+        return shards.aligned(gradients, parameters)
+
+    def across_replicas(
+        self, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
+    ) -> None:
+        with torch.no_grad():
+            shards.on_shards(state, gradients, proceed)
+
+    def squares_of(self, updates: Updates, units: Tensor | None) -> Tensor:
+        return shards.summed_over_shards(super().squares_of(updates, units), updates)
+
+    def all_finite(self, gradients: Sequence[Tensor]) -> Tensor:
+        return shards.on_all(super().all_finite(gradients))
 
 
 def _are_ready(gradients: Sequence[Tensor], weights: Sequence[torch.Tensor]) -> bool:

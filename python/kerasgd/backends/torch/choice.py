@@ -25,7 +25,6 @@ class Mode(enum.Enum):
 
     IN_PLACE = "they are written in place"
     COPIES = "they belong to the caller: a `keras.StatelessScope` holds copies that are written"
-    TRACED = "they have no memory: `torch.compile()` is tracing the step"
 
 
 class Implementation(enum.Enum):
@@ -38,12 +37,10 @@ class Implementation(enum.Enum):
 
 def current_mode() -> Mode:
     """The mode of the step that begins."""
-    if in_stateless_scope():
-        return Mode.COPIES
-    return Mode.TRACED if torch.compiler.is_compiling() else Mode.IN_PLACE
+    return Mode.COPIES if in_stateless_scope() else Mode.IN_PLACE
 
 
-def implementation(mode: Mode, batch: Batch) -> Implementation:
+def implementation(batch: Batch) -> Implementation:
     """How to decay the weights and apply the rule; all tensors of a batch are alike."""
     gradient, weights = batch.gradients[0], batch.weights[0]
     if gradient.dtype != weights.dtype:
@@ -54,7 +51,6 @@ def implementation(mode: Mode, batch: Batch) -> Implementation:
     takes_velocities = not batch.velocities or batch.momentum > 0
     can_fuse = (
         has_fused_kernel()
-        and mode is not Mode.TRACED  # the kernel asks where the tensors are
         and takes_velocities
         and weights.dtype == torch.float32
         and weights.is_cpu

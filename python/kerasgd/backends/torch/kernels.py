@@ -67,14 +67,14 @@ def update_foreach(batch: Batch) -> None:
 def update_fused(batch: Batch) -> None:
     """Rules 3.1 and 1.1 to 1.3 in place, by the fused kernel."""
     if not batch.velocities:
-        _decay_and_descend(batch)
+        _decay_and_subtract_gradient(batch)
     elif batch.nesterov:
         # The decay comes with the second pass: what is added before must outlast it.
-        _move_by_velocity(batch, ahead=batch.momentum / (1 - batch.decay))
-        _decay_and_descend(batch)
+        _apply_velocity(batch, ahead=batch.momentum / (1 - batch.decay))
+        _decay_and_subtract_gradient(batch)
     else:
         _decay(batch)
-        _move_by_velocity(batch, ahead=1.0)
+        _apply_velocity(batch, ahead=1.0)
 
 
 def _decay(batch: Batch) -> None:
@@ -83,13 +83,13 @@ def _decay(batch: Batch) -> None:
         torch._foreach_add_(batch.weights, batch.weights, alpha=-batch.decay)
 
 
-def _decay_and_descend(batch: Batch) -> None:
+def _decay_and_subtract_gradient(batch: Batch) -> None:
     """w <- w - decay * w - step * g."""
     # The kernel: w <- w - lr * (g + weight_decay * w).
     _call_fused(batch, [], lr=batch.step, weight_decay=batch.decay / batch.step)
 
 
-def _move_by_velocity(batch: Batch, ahead: float) -> None:
+def _apply_velocity(batch: Batch, ahead: float) -> None:
     """velocity <- momentum * velocity - step * g; w <- w + ahead * velocity."""
     # The kernel: velocity <- momentum * velocity + (1 - dampening) * g; w <- w - lr * velocity.
     # Its own nesterov has another scale of velocity.
@@ -134,8 +134,11 @@ def norms(tensors: Tensors) -> list[torch.Tensor]:
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:
     # PyTorch's own norm adds up the squares in one float32: of 16 million equal ones it loses 2 %.
-    squares = [torch.dot(piece, piece) for piece in tensor.reshape(-1).split(LONGEST_SUM)]
-    return torch.stack(squares).sum().sqrt()
+    flat = tensor.reshape(-1)
+    if flat.numel() <= LONGEST_SUM:
+        return torch.dot(flat, flat).sqrt_()
+    squares = [torch.dot(piece, piece) for piece in flat.split(LONGEST_SUM)]
+    return torch.stack(squares).sum().sqrt_()
 
 
 def average(averages: Tensors, weights: Tensors, momentum: float) -> None:

@@ -3,25 +3,27 @@
 Usage: python replicas.py STRATEGY eager|graph|fit, where STRATEGY is a key of `STRATEGIES`.
 TensorFlow takes its devices before it starts, and an eager MirroredStrategy does not work after a
 compiled one: each way has its process. Prints one JSON object: how far each configuration is off at
-most, over steps and replicas.
+most, over steps and replicas. `in_worker()` does the same for several workers, each a process.
 """
 
+import contextlib
 import json
+import os
 import sys
 import threading
 
 import numpy as np
 import tensorflow as tf
 
-REPLICAS = 2 if sys.argv[1] == "two replicas" else 1
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * REPLICAS
-)
+if "two replicas" in sys.argv:
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
 
-import keras  # noqa: E402
+import keras
 
-import kerasgd  # noqa: E402
-from kerasgd.reference import (  # noqa: E402
+import kerasgd
+from kerasgd.reference import (
     ReferenceGroup,
     ReferenceLossScale,
     ReferenceSGD,
@@ -34,6 +36,7 @@ STRATEGIES = {
     "one worker": tf.distribute.MultiWorkerMirroredStrategy,
 }
 STEPS = 8
+BATCH = 12  # of `fit()`: for one, two and three replicas
 CONFIGURATIONS = {
     "plain": {},
     "momentum, global_clipnorm": {"momentum": 0.9, "global_clipnorm": 0.5},
@@ -53,6 +56,16 @@ CONFIGURATIONS = {
         "ema_overwrite_frequency": 2,
         "gradient_accumulation_steps": 2,
     },
+    "everything": {
+        "momentum": 0.9,
+        "global_clipnorm": 0.3,
+        "weight_decay": 0.1,
+        "use_ema": True,
+        "ema_momentum": 0.5,
+        "ema_overwrite_frequency": 2,
+        "gradient_accumulation_steps": 2,
+        "loss_scale_factor": 8.0,
+    },
     "function": {"learning_rate": "function"},
     "groups": {"momentum": 0.9, "use_ema": True, "ema_overwrite_frequency": 3},
     "frozen group": {"momentum": 0.9, "weight_decay": 0.1, "global_clipnorm": 0.5},
@@ -68,6 +81,21 @@ GROUPS = {
 }
 SAME = ["plain", "momentum, global_clipnorm", "average under accumulation"]
 DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function", "groups", "measured"]
+
+
+@keras.saving.register_keras_serializable("tests")
+class ModelOnWorkers(keras.Model):
+    """A model whose `fit()` works on several workers.
+
+    Keras 3.15 takes the mean of a step's metrics over the workers along axis 0, which a number does
+    not have.
+    """
+
+    def train_step(self, data):
+        return {name: tf.reshape(v, (1,)) for name, v in super().train_step(data).items()}
+
+    def test_step(self, data):
+        return {name: tf.reshape(v, (1,)) for name, v in super().test_step(data).items()}
 
 
 class Rates:
@@ -167,6 +195,7 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
         variables = [keras.Variable(w) for w in weights]
         optimizer = subject(name, dynamic)
     reference = judge(name, dynamic, weights)
+    replicas = strategy.num_replicas_in_sync
 
     def on_replica(dense, rows, indices):
         i = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -183,9 +212,9 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
     worst = 0.0
     for t in range(STEPS):
         scale = float(optimizer.scale_loss(1.0))
-        dense = (scale * generator.normal(size=(REPLICAS, 3))).astype("float32")
-        rows = (scale * generator.normal(size=(REPLICAS, 2, 2))).astype("float32")
-        indices = generator.integers(0, 5, size=(REPLICAS, 2))
+        dense = (scale * generator.normal(size=(replicas, 3))).astype("float32")
+        rows = (scale * generator.normal(size=(replicas, 2, 2))).astype("float32")
+        indices = generator.integers(0, 5, size=(replicas, 2))
         if (dynamic or name.startswith("skipping")) and t in (2, 5):
             dense[-1, 0] = np.inf  # on one replica only
         if same:
@@ -194,7 +223,7 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
         reference.step_replicas(
             [
                 [dense[i].astype("float64"), SparseRows(rows[i].astype("float64"), indices[i])]
-                for i in range(REPLICAS)
+                for i in range(replicas)
             ]
         )
         sgd = reference.inner if dynamic else reference
@@ -203,47 +232,188 @@ def apply_distance(strategy, name, dynamic, compiled, same=False):
     return worst
 
 
-def fit_distance(strategy, name, dynamic):
-    """By `fit()`; the loss is the mean over the batch, which is split in two."""
+@keras.saving.register_keras_serializable("tests")
+def loss(y, output):
+    return output[..., 0]
+
+
+def is_on_one_worker(strategy):
+    replicas = strategy.num_replicas_in_sync
+    return replicas == 1 or replicas == len(strategy.extended.worker_devices)
+
+
+def model_on(strategy, inputs, outputs, optimizer):
+    """A model of layers that were made in the scope, compiled so that its `fit()` works.
+
+    On several workers it must be made outside of the scope: a model that is made inside takes the
+    mean of a batch over the workers to build itself, which TensorFlow cannot compute.
+    """
+    is_usual = is_on_one_worker(strategy)
+    with strategy.scope() if is_usual else contextlib.nullcontext():
+        model = (keras.Model if is_usual else ModelOnWorkers)(inputs, outputs)
+    with strategy.scope():
+        model.compile(optimizer, loss=loss, jit_compile=False)
+        optimizer.build(model.trainable_variables)
+    return model
+
+
+def fit(strategy, model, x):
+    """One epoch on rows that are split among the replicas."""
+    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x), "float32"))).batch(BATCH)
+    with strategy.scope():
+        model.fit(data, verbose=0)
+
+
+def weights_and_rows():
     generator = np.random.default_rng(0)
     weights = [generator.normal(size=(3, 1)).astype("float32")]
-    x = generator.normal(size=(STEPS * 4, 3)).astype("float32")
-    if name.startswith("skipping"):
-        x[5, 1] = np.nan
-    with strategy.scope():
-        layer = keras.layers.Dense(1, use_bias=False)
-        model = keras.Sequential([keras.Input((3,)), layer])
-        optimizer = subject(name, dynamic)
-        model.compile(optimizer, loss=lambda y, output: output[..., 0], jit_compile=False)
-        layer.kernel.assign(weights[0])
-    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x), "float32"))).batch(4)
-    model.fit(data, verbose=0)
+    return weights, generator.normal(size=(STEPS * BATCH, 3)).astype("float32")
 
-    reference = judge(name, dynamic, weights)
-    for batch in x.reshape(STEPS, 4, 3):
-        reference.step([reference.scale_loss(1.0) * batch.mean(axis=0, dtype="float64")[:, None]])
-    reference = reference.inner if dynamic else reference
-    reference.finalize_variable_values()
-    of_weights = distance(strategy, [layer.kernel], reference.weights)
+
+def new_model(strategy, optimizer, weights):
+    with strategy.scope():
+        inputs = keras.Input((3,))
+        layer = keras.layers.Dense(1, use_bias=False)
+        outputs = layer(inputs)
+        layer.kernel.assign(weights[0])
+    return model_on(strategy, inputs, outputs, optimizer)
+
+
+def fit_distance(strategy, name, dynamic):
+    """By `fit()`; the loss is the mean over the batch, which is split among the replicas."""
+    weights, x = weights_and_rows()
+    if name.startswith("skipping"):
+        x[BATCH + 1, 1] = np.nan
+    with strategy.scope():
+        optimizer = subject(name, dynamic)
+    model = new_model(strategy, optimizer, weights)
+    fit(strategy, model, x)
+    reference = reference_after_fit(name, dynamic, weights, x)
+    of_weights = distance(strategy, model.trainable_variables, reference.weights)
     return largest([of_weights, distance_of_told(strategy, optimizer, reference)])
 
 
-def main(kind, way):
-    strategy = STRATEGIES[kind]()
-    distances = {}
-    for name in CONFIGURATIONS:
-        for dynamic in [False, True] if name in DYNAMIC else [False]:
-            key = f"{name}, dynamic scale" if dynamic else name
-            if way == "fit":
-                distances[key] = fit_distance(strategy, name, dynamic)
-            else:
-                distances[key] = apply_distance(strategy, name, dynamic, way == "graph")
-    for name in SAME if way != "fit" else []:
-        distances[f"{name}, same tensors"] = apply_distance(
-            strategy, name, False, way == "graph", same=True
+def reference_after_fit(name, dynamic, weights, x):
+    reference = judge(name, dynamic, weights)
+    for batch in x.reshape(STEPS, BATCH, 3):
+        reference.step([reference.scale_loss(1.0) * batch.mean(axis=0, dtype="float64")[:, None]])
+    reference = reference.inner if dynamic else reference
+    reference.finalize_variable_values()
+    return reference
+
+
+# Of a training that other workers go on with: an odd number of steps, in the middle of a window.
+SAVED_NAME, SAVED_AFTER = "everything", 5
+
+
+def save(strategy, rank, folder):
+    """Trains by a part of the steps; every worker saves, as TensorFlow wants it."""
+    weights, x = weights_and_rows()
+    with strategy.scope():
+        optimizer = subject(SAVED_NAME, False)
+    model = new_model(strategy, optimizer, weights)
+    saving = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: (
+            save_files(model, f"{folder}/{rank}") if batch == SAVED_AFTER - 1 else None
         )
-    print(json.dumps(distances))
+    )
+    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x), "float32"))).batch(BATCH)
+    with strategy.scope():
+        model.fit(data, verbose=0, callbacks=[saving])
+
+
+def save_files(model, folder):
+    os.makedirs(folder)
+    model.save(f"{folder}/model.keras")
+    np.savez(f"{folder}/weights.npz", *[v.numpy() for v in model.trainable_variables])
+    kerasgd.save_optimizer(model.optimizer, f"{folder}/optimizer")
+
+
+def collectives_of_a_step(strategy, name):
+    """For each collective of a compiled step the number of elements that it sums."""
+    weights = first_weights(np.random.default_rng(0))
+    with strategy.scope():
+        variables = [keras.Variable(w) for w in weights]
+        optimizer = subject(name, name in DYNAMIC)
+        optimizer.build(variables)
+
+    @tf.function
+    def step():
+        strategy.run(lambda: optimizer.apply([tf.ones_like(w) for w in weights], variables))
+
+    graph = step.get_concrete_function().graph.as_graph_def(add_shapes=True)
+    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
+    collectives = [node for node in nodes if node.op.startswith("Collective")]
+    shapes = [node.attr["_output_shapes"].list.shape[0] for node in collectives]
+    return [int(np.prod([dim.size for dim in shape.dim])) for shape in shapes]
+
+
+def going_on(rank, addresses, folder):
+    """How far off the weights are where other workers continue from the first one's files."""
+    strategy = tf.distribute.get_strategy() if len(addresses) == 1 else workers(rank, addresses)
+    weights, x = weights_and_rows()
+    expected = reference_after_fit(SAVED_NAME, False, weights, x).weights
+    with strategy.scope():
+        loaded = keras.saving.load_model(f"{folder}/0/model.keras")
+        optimizer = kerasgd.load_optimizer(f"{folder}/0/optimizer")
+        with np.load(f"{folder}/0/weights.npz") as saved:
+            saved_weights = list(saved.values())
+    models = {
+        "keras": model_on(strategy, loaded.inputs, loaded.outputs, loaded.optimizer),
+        "snapshot": new_model(strategy, optimizer, saved_weights),
+    }
+    distances = {}
+    for way, model in models.items():
+        fit(strategy, model, x[SAVED_AFTER * BATCH :])
+        distances[way] = distance(strategy, model.trainable_variables, expected)
+    return distances
+
+
+def workers(rank, addresses):
+    """The strategy of one of the workers; TensorFlow must not have started yet."""
+    task = {"type": "worker", "index": rank}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def in_worker(rank, addresses, way, names):
+    """The distances, in one of the workers; with `names`, of these configurations alone."""
+    return distances_with(workers(rank, addresses), way, names)
+
+
+def in_compiled_worker(rank, addresses, names, folder):
+    """The distances of compiled steps and of `fit()`, and the collectives; and what goes on saved.
+
+    In one process, since it takes long to start one.
+    """
+    strategy = workers(rank, addresses)
+    save(strategy, rank, folder)
+    return {
+        "distances": {way: distances_with(strategy, way, names) for way in ("graph", "fit")},
+        "collectives": {name: collectives_of_a_step(strategy, name) for name in CONFIGURATIONS},
+    }
+
+
+def distances_with(strategy, way, names=None):
+    """How far each configuration is off."""
+    cases = {
+        f"{name}, dynamic scale" if dynamic else name: (name, dynamic)
+        for name in CONFIGURATIONS
+        for dynamic in ([False, True] if name in DYNAMIC else [False])
+    }
+    if way == "fit":
+        return {
+            key: fit_distance(strategy, *case)
+            for key, case in cases.items()
+            if names is None or key in names
+        }
+    cases |= {f"{name}, same tensors": (name, False) for name in SAME}
+    return {
+        key: apply_distance(strategy, *case, way == "graph", same=key.endswith("same tensors"))
+        for key, case in cases.items()
+        if names is None or key in names
+    }
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(json.dumps(distances_with(STRATEGIES[sys.argv[1]](), sys.argv[2])))

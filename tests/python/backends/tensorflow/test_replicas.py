@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import BACKEND
+from conftest import BACKEND, PATH_OF_TESTS
+
+from kerasgd.conformance import child
 
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
 
@@ -52,9 +54,81 @@ def lines_of(*arguments):
 def test_replicas_follow_the_reference(strategy, way):  # contract 10.1, 6.3, 11.1, 14.3, 15.3
     script = Path(__file__).with_name("replicas.py")
     distances = json.loads(lines_of(script, strategy, way)[-1])
-    assert len(distances) == (21 if way == "fit" else 24)
+    assert len(distances) == (22 if way == "fit" else 25)
     # Weights are of size 1 to 2, and float32 rounds them at each of 8 steps.
-    assert {name: d for name, d in distances.items() if not d <= 1e-6} == {}
+    assert too_far(distances) == {}
+
+
+def in_workers(number, function, *arguments):
+    """What a function of `replicas.py` returns in so many processes, in each of them."""
+    return child.call_in_workers(number, function, *arguments, PYTHONPATH=PATH_OF_TESTS)
+
+
+@pytest.fixture(scope="module")
+def replicas():
+    from backends.tensorflow import replicas  # which imports TensorFlow
+
+    return replicas
+
+
+# Each has a step with several parts, and what one worker knows and another does not.
+FOR_WORKERS = [
+    "clipnorm, nesterov, decay",
+    "average under accumulation, dynamic scale",
+    "groups",
+    "measured",
+    "skipping",
+]
+
+
+def too_far(distances):
+    return {name: distance for name, distance in distances.items() if not distance <= 1e-6}
+
+
+@pytest.fixture(scope="module")
+def compiled(replicas, tmp_path_factory):
+    """What two workers return, and the folder of what they saved."""
+    folder = str(tmp_path_factory.mktemp("workers"))
+    return in_workers(2, replicas.in_compiled_worker, FOR_WORKERS, folder), folder
+
+
+@pytest.mark.parametrize("way", ["graph", "fit"])
+def test_two_workers_follow_the_reference(compiled, way):  # contract 10.2
+    for of_worker in compiled[0]:
+        distances = of_worker["distances"][way]
+        assert sorted(distances) == sorted(FOR_WORKERS)
+        assert too_far(distances) == {}
+
+
+def test_a_step_has_one_collective(compiled):  # contract 10.2
+    for of_worker in compiled[0]:
+        counted = of_worker["collectives"]
+        # The gradients of all variables, side by side.
+        assert {tuple(moved) for moved in counted.values()} == {(3 + 5 * 2,)}
+        assert len(counted) == 16
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_other_numbers_of_workers_continue(number, compiled, replicas):  # contract 10.5
+    for distances in in_workers(number, replicas.going_on, compiled[1]):
+        assert sorted(distances) == ["keras", "snapshot"]
+        assert too_far(distances) == {}
+
+
+def test_three_workers_follow_the_reference_in_eager_code(replicas):  # contract 10.2
+    for distances in in_workers(3, replicas.in_worker, "eager", FOR_WORKERS):
+        assert sorted(distances) == sorted(FOR_WORKERS)
+        assert too_far(distances) == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("number", "way"), [(2, "graph"), (2, "eager"), (2, "fit"), (3, "graph"), (1, "graph")]
+)
+def test_workers_follow_the_reference_in_all_configurations(number, way, replicas):  # 10.2
+    for distances in in_workers(number, replicas.in_worker, way, None):
+        assert len(distances) == (22 if way == "fit" else 25)
+        assert too_far(distances) == {}
 
 
 def test_unsupported_steps_on_replicas_are_refused():  # contract 10.1

@@ -3,7 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from conftest import PATH_OF_TESTS
 
+from kerasgd.conformance import child
 from kerasgd.state import ParameterState, Updates
 
 
@@ -27,3 +29,22 @@ def updates_of(*shapes, **roles):
         variable = keras.Variable(np.ones(shape), dtype="float32")
         parameters.append(ParameterState(index, variable, **kept))
     return Updates(parameters, [torch.ones(shape) for shape in shapes], 1.0)
+
+
+def in_workers(number, function, *arguments):
+    """What a function of `workers.py` returns in so many processes, in each of them."""
+    return child.call_in_workers(number, function, *arguments, PYTHONPATH=PATH_OF_TESTS)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """What two workers return that train in all ways, and the folder of what they saved."""
+    from backends.torch import workers
+
+    folder = str(tmp_path_factory.mktemp("workers"))
+    return in_workers(2, workers.in_worker, folder), folder
+
+
+def too_far(distances):
+    """Those of the distances that rounding does not explain."""
+    return {name: distance for name, distance in distances.items() if not distance <= 1e-6}

@@ -6,6 +6,7 @@ import pytest
 from conftest import BACKEND
 
 import kerasgd
+from backends.torch.conftest import in_workers, too_far
 
 if BACKEND != "torch":
     pytest.skip("gradients of PyTorch", allow_module_level=True)
@@ -44,3 +45,48 @@ def test_a_wider_gradient_is_scaled_before_it_is_cast():  # contract 1.4
     for _ in range(2):
         optimizer.apply([torch.tensor([1e39], dtype=torch.float64)], [w])
     np.testing.assert_allclose(keras.ops.convert_to_numpy(w), [-1e36], rtol=1e-6)
+
+
+def test_workers_in_parallel_follow_the_reference(trained):  # contract 10.2
+    for distances, counts, _ in trained[0]:
+        of_kind = {name: d for name, d in distances.items() if name.startswith("in parallel")}
+        assert len(of_kind) == 6
+        assert too_far(of_kind) == {}
+        # The gradients are summed in `backward()`; the step moves nothing.
+        assert {counts[name] for name in of_kind} == {0}
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_other_numbers_of_workers_continue(number, trained):  # contract 10.5
+    from backends.torch import workers
+
+    for distances in in_workers(number, workers.going_on, trained[1]):
+        assert len(distances) == 4
+        assert too_far(distances) == {}
+
+
+def test_a_compiled_function_leaves_the_step_to_eager_code():  # contract 13.1
+    graphs = []
+
+    def compiler(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    w = keras.Variable(np.ones(3), dtype="float32")
+    rate = keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.5)
+    optimizer = kerasgd.SGD(rate, momentum=0.5, global_clipnorm=100, use_ema=True)
+    optimizer.build([w])
+
+    @torch.compile(backend=compiler)
+    def train(x):
+        optimizer.apply([torch.cos(x) ** 2 + torch.sin(x) ** 2], [w])
+        return torch.sum(x * w.value)
+
+    expected, velocity = 1.0, 0.0
+    for t in range(20):  # a graph for each rate would be more than PyTorch compiles of one function
+        loss = train(torch.full((3,), float(t)))
+        velocity = 0.5 * velocity - 0.5**t * 0.5
+        expected += velocity
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(w), [expected] * 3, rtol=1e-6)
+        np.testing.assert_allclose(loss.item(), 3 * t * expected, rtol=1e-6)
+    assert len(graphs) == 2  # before the step, and after it

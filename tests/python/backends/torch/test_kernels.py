@@ -14,7 +14,7 @@ if BACKEND != "torch":
 import torch
 
 from kerasgd.backends.torch import choice, kernels
-from kerasgd.backends.torch.choice import Implementation, Mode
+from kerasgd.backends.torch.choice import Implementation
 from kerasgd.backends.torch.kernels import Batch
 from kerasgd.reference import ReferenceGroup, ReferenceSGD
 
@@ -80,7 +80,7 @@ def test_results_are_the_same_without_the_fused_kernel(monkeypatch, nesterov):
 def update(*tensors_and_numbers):
     """Do a batch without decay by the implementation that is chosen for it."""
     batch = Batch(*tensors_and_numbers, decay=0.0)
-    is_fused = choice.implementation(Mode.IN_PLACE, batch) is Implementation.FUSED
+    is_fused = choice.implementation(batch) is Implementation.FUSED
     (kernels.update_fused if is_fused else kernels.update_foreach)(batch)
 
 

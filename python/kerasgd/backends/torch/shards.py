@@ -1,0 +1,252 @@
+"""PyTorch's DTensors: each process updates its shards of the variables.
+
+Such are the weights of a module after `fully_shard()`, which `keras.layers.TorchModuleWrapper`
+makes variables of. All that a step does to a variable it does element by element, so that shards
+are updated like variables; only norms, and whether all is finite, take all processes together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+import torch.distributed
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from kerasgd.errors import StateError
+from kerasgd.state import ParameterState, Proceed, State, Tensor, Updates, Variable
+from kerasgd.variables import path_of
+
+# What of a parameter is laid out as the variable is.
+ROLES = ("variable", "velocity", "average", "accumulator")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """This process's elements of a variable, to be read and written as a variable is."""
+
+    _value: torch.Tensor
+    whole: DTensor
+
+    @property
+    def value(self) -> torch.Tensor:
+        """The elements themselves."""
+        return self._value
+
+    def assign(self, value: torch.Tensor) -> None:
+        """Set them."""
+        self._value.copy_(value)
+
+
+def are_among(tensors: Iterable[Any]) -> bool:
+    """Whether one of them is a DTensor."""
+    return DTensor in set(map(type, tensors))
+
+
+def held(variable: Variable) -> DTensor | None:
+    """The DTensor that a variable holds."""
+    value = getattr(variable, "_value", None)
+    return value.data if isinstance(value, DTensor) else None
+
+
+# -- a step ------------------------------------------------------------------------------------
+
+
+def aligned(
+    gradients: Sequence[Tensor | None], parameters: Sequence[ParameterState]
+) -> list[Tensor | None]:
+    """The gradients, sharded as their variables are.
+
+    Raises:
+        StateError: a variable is sharded and its gradient is not, or the other way round.
+    """
+    return [
+        gradient if gradient is None else _aligned(gradient, parameter.variable)
+        for gradient, parameter in zip(gradients, parameters, strict=True)
+    ]
+
+
+def _aligned(gradient: Tensor, variable: Variable) -> Tensor:
+    whole = held(variable)
+    if whole is None and isinstance(gradient, DTensor):
+        raise StateError(old_weights(path_of(variable)))
+    if whole is None:
+        return gradient
+    if not isinstance(gradient, DTensor):
+        raise StateError(
+            f"`{path_of(variable)}` is a DTensor and its gradient is not. Pass the gradient that "
+            "`backward()` has left in `variable.value.grad`."
+        )
+    return gradient.redistribute(whole.device_mesh, whole.placements)
+
+
+def old_weights(path: str) -> str:
+    """The message about a variable that `fully_shard()` has left behind."""
+    return (
+        f"`{path}` is not what the model trains: `fully_shard()` has put DTensors in the place of "
+        "its layers' parameters, and Keras' variables still hold the old ones, which no process "
+        "shares with another. Shard a PyTorch module, and make a layer of it with "
+        "`keras.layers.TorchModuleWrapper` then; or use DistributedDataParallel."
+    )
+
+
+def on_shards(state: State, gradients: Sequence[Tensor | None], proceed: Proceed) -> None:
+    """`proceed` with this process's shards."""
+    _check_is_possible(state)
+    parameters = [_with_shards(parameter) for parameter in state.parameters]
+    local = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
+    local = [g if g is None or g.dtype in _WIDE else g.float() for g in local]
+    proceed([(contextlib.nullcontext(), replace(state, parameters=parameters), local)])
+
+
+_WIDE = {torch.float32, torch.float64}
+
+
+def _check_is_possible(state: State) -> None:
+    refused = None
+    if state.statistics is not None:
+        refused = "`track_statistics()`"
+    elif state.skips is not None:
+        refused = "`skip_nonfinite()`"
+    elif state.own:
+        refused = "An `update_step()` with variables of its own"
+    elif any(_needs_whole(parameter) for parameter in state.parameters):
+        refused = "A constraint"
+    if refused is not None:
+        raise StateError(
+            f"{refused} does not work where variables are DTensors: it would see this process's "
+            "shards alone. Leave it out, or use DistributedDataParallel."
+        )
+
+
+def _needs_whole(parameter: ParameterState) -> bool:
+    """Whether it has a constraint that is not of each element by itself."""
+    by_element = (type(None), keras.constraints.NonNeg)
+    return not isinstance(parameter.constraint, by_element) and held(parameter.variable) is not None
+
+
+def _with_shards(parameter: ParameterState) -> ParameterState:
+    kept = {role: held(getattr(parameter, role)) for role in ROLES}
+    shards: dict[str, Any] = {
+        role: Shard(whole.to_local(), whole) for role, whole in kept.items() if whole is not None
+    }
+    return replace(parameter, **shards) if shards else parameter
+
+
+def summed_over_shards(squares: torch.Tensor, updates: Updates) -> torch.Tensor:
+    """Sums of squares of whole gradients, from those of this process's shards.
+
+    Each element of a mesh takes part once: what it holds copies of is summed over its shards only.
+    One call moves the sums of all variables that are sharded alike.
+    """
+    alike: dict[Any, list[int]] = {}
+    for i, parameter in enumerate(updates.parameters):
+        if isinstance(parameter.variable, Shard):
+            whole = parameter.variable.whole
+            alike.setdefault((whole.device_mesh, _sharded_dimensions(whole)), []).append(i)
+    for (mesh, dimensions), places in alike.items():
+        sums = squares[places]
+        for dimension in dimensions:
+            torch.distributed.all_reduce(sums, group=mesh.get_group(dimension))
+        squares[places] = sums
+    return squares
+
+
+def _sharded_dimensions(whole: DTensor) -> tuple[int, ...]:
+    return tuple(i for i, placement in enumerate(whole.placements) if placement.is_shard())
+
+
+def on_all(condition: torch.Tensor) -> torch.Tensor:
+    """Whether a condition holds in every process."""
+    holds = condition.to(torch.int32)
+    torch.distributed.all_reduce(holds, torch.distributed.ReduceOp.MIN)
+    return holds.bool()
+
+
+# -- state -------------------------------------------------------------------------------------
+
+
+def zeros_like(whole: DTensor) -> Callable[..., torch.nn.Parameter]:
+    """An initializer of zeros that are sharded as the DTensor is."""
+
+    def initializer(shape: Any, dtype: str) -> torch.nn.Parameter:
+        zeros = torch.zeros_like(whole.detach(), dtype=_torch_dtype(dtype))
+        return torch.nn.Parameter(zeros, requires_grad=False)
+
+    return initializer
+
+
+def copy_of(whole: DTensor) -> Callable[..., torch.nn.Parameter]:
+    """An initializer with the values of the DTensor, sharded as it is."""
+
+    def initializer(shape: Any, dtype: str) -> torch.nn.Parameter:
+        copy = whole.detach().clone().to(_torch_dtype(dtype))
+        return torch.nn.Parameter(copy, requires_grad=False)
+
+    return initializer
+
+
+def assign(whole: DTensor, array: np.ndarray[Any, Any]) -> None:
+    """Set each process's shards to those of the array."""
+    values = keras.ops.convert_to_tensor(array, keras.backend.standardize_dtype(whole.dtype))
+    with torch.no_grad():
+        whole.copy_(distribute_tensor(values, whole.device_mesh, whole.placements))
+
+
+def _torch_dtype(dtype: str) -> torch.dtype:
+    found: torch.dtype = getattr(torch, dtype)
+    return found
+
+
+def check_without_shards(state: State) -> None:
+    """Refuse a step with whole gradients where variables are sharded, or should be.
+
+    This is looked at once for an optimizer.
+
+    Raises:
+        StateError: a variable is a DTensor, or `fully_shard()` has left it behind.
+    """
+    if "is without shards" in state.memo:
+        return
+    variables = [parameter.variable for parameter in state.parameters]
+    for variable in variables:
+        if held(variable) is not None:
+            raise StateError(
+                f"`{path_of(variable)}` is a DTensor, which this step does not work with: pass "
+                "`apply()` DTensors as gradients, outside of `torch.compile()` and of stateless "
+                "functions."
+            )
+    _check_not_left_behind(variables)
+    state.memo["is without shards"] = True
+
+
+def _check_not_left_behind(variables: Sequence[Variable]) -> None:
+    """Refuse variables that hold what `fully_shard()` has taken out of their layers.
+
+    Nothing leads from a variable to its layer: so all modules are looked at, where some can be
+    sharded.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None or not torch.distributed.is_initialized():
+        return
+    ours = {id(variable): variable for variable in variables if held(variable) is None}
+    sharded = [m for m in gc.get_objects() if issubclass(type(m), fsdp.FSDPModule)]
+    of_layers = [v for m in sharded for layer in m.modules() for v in _own_variables(layer)]
+    for variable in of_layers:
+        if id(variable) in ours:
+            raise StateError(old_weights(path_of(variable)))
+
+
+def _own_variables(layer: Any) -> Sequence[Variable]:
+    """The variables of a layer of Keras, of which `fully_shard()` has taken the parameters."""
+    if not isinstance(layer, keras.layers.Layer):
+        return []
+    parameters = {id(parameter) for parameter in layer.parameters()}
+    return [v for v in layer.trainable_variables if id(v.value) not in parameters]

@@ -1,0 +1,151 @@
+"""A callback that backs `fit()` up, and is itself safe against being killed (contract 19.1)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kerasgd import arguments
+from kerasgd.files.replacing import flush_folder
+
+# Names of backups: those that are complete have a number after this.
+_COMPLETE = "backup-"
+_INCOMPLETE = "incomplete"
+
+
+class Backup(keras.callbacks.Callback):  # type: ignore[misc]
+    """Backs the training up after each epoch, so that a killed `fit()` goes on from there.
+
+    Start the program again as it was: `fit()` restores the weights and the optimizer, and begins
+    with the epoch that was interrupted. If the order of the data does not depend on the past, the
+    weights at the end are those of a training that was never interrupted, bit for bit.
+
+    This uses `keras.callbacks.BackupAndRestore`, which writes each backup over the last one. Killed
+    while it writes, that leaves a file that cannot be read, or weights of one epoch that count as
+    those of another. Here each backup is written beside the last one and takes its place when it
+    is complete. There is no `save_freq` either, with which Keras goes on at the beginning of an
+    epoch with weights from its middle.
+
+    Args:
+        backup_dir: the path of a folder, for the backups of this training only; it need not exist.
+        delete_checkpoint: whether the backups are deleted when `fit()` comes to its end, and the
+            folder with them if it is empty then.
+
+    Raises:
+        ArgumentError: an argument is something else.
+        ValueError: at the beginning of training, by Keras, if the model is not built.
+
+    Example:
+        >>> import tempfile
+        >>> import keras, kerasgd
+        >>> from kerasgd.callbacks import Backup
+        >>> def fail(epoch, logs):
+        ...     if epoch == 2:
+        ...         raise InterruptedError
+        >>> failing = keras.callbacks.LambdaCallback(on_epoch_begin=fail)
+        >>> x, y = keras.ops.ones((4, 1)), keras.ops.zeros((4, 1))
+        >>> def train(folder, *others):
+        ...     layer = keras.layers.Dense(1, kernel_initializer="ones")
+        ...     model = keras.Sequential([keras.Input((1,)), layer])
+        ...     model.compile(kerasgd.SGD(0.1, momentum=0.5), loss="mse")
+        ...     history = model.fit(x, y, epochs=4, callbacks=[Backup(folder), *others], verbose=0)
+        ...     print("trained epochs", history.epoch)
+        ...     return layer.get_weights()
+        >>> folder = tempfile.mkdtemp()
+        >>> try:
+        ...     train(folder, failing)
+        ... except InterruptedError:
+        ...     resumed = train(folder)
+        trained epochs [2, 3]
+        >>> resumed == train(folder)
+        trained epochs [0, 1, 2, 3]
+        True
+    """
+
+    def __init__(self, backup_dir: Any, delete_checkpoint: Any = True) -> None:
+        super().__init__()
+        self.backup_dir: Any = arguments.check("backup_dir", backup_dir, _folder())
+        self.delete_checkpoint: Any = arguments.check(
+            "delete_checkpoint", delete_checkpoint, arguments.flag()
+        )
+
+    @property
+    def _incomplete(self) -> pathlib.Path:
+        return pathlib.Path(self.backup_dir, _INCOMPLETE)
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Restore the last complete backup."""
+        shutil.rmtree(self._incomplete, ignore_errors=True)
+        complete = self._complete()
+        # Without a backup Keras only makes sure that the model is built.
+        self._callback_of_keras(complete[-1] if complete else self._incomplete).on_train_begin()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Write a backup, then put it in the place of the last one."""
+        before = self._complete()
+        number = _number(before[-1]) + 1 if before else 1
+        self._callback_of_keras(self._incomplete).on_epoch_end(epoch)
+        _flush(self._incomplete)
+        os.rename(self._incomplete, self._incomplete.with_name(f"{_COMPLETE}{number}"))
+        flush_folder(pathlib.Path(self.backup_dir))
+        for folder in before:
+            shutil.rmtree(folder)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Delete the backups."""
+        if self.delete_checkpoint:
+            # The last one last, and under another name: half of it would not count as a backup.
+            for folder in self._complete():
+                os.rename(folder, self._incomplete)
+                shutil.rmtree(self._incomplete)
+            with contextlib.suppress(OSError):  # there are other files in it
+                os.rmdir(self.backup_dir)
+
+    def _complete(self) -> list[pathlib.Path]:
+        """The complete backups; more than one if the process was killed before it deleted one."""
+        folders = pathlib.Path(self.backup_dir).glob(f"{_COMPLETE}*")
+        return sorted((f for f in folders if re.fullmatch(r"\d+", _suffix(f))), key=_number)
+
+    def _callback_of_keras(self, folder: pathlib.Path) -> Any:
+        callback = keras.callbacks.BackupAndRestore(str(folder))
+        callback.set_model(self.model)
+        return callback
+
+
+def _flush(folder: pathlib.Path) -> None:
+    """Have the files on the disk: a power cut may keep a new name and lose what it stands for."""
+    for file in folder.iterdir():
+        with open(file, "r+b") as opened:
+            os.fsync(opened.fileno())
+    flush_folder(folder)
+
+
+def _suffix(backup: pathlib.Path) -> str:
+    return backup.name.removeprefix(_COMPLETE)
+
+
+def _number(backup: pathlib.Path) -> int:
+    return int(_suffix(backup))
+
+
+def _folder() -> arguments.ArgumentRule[str]:
+    def convert(value: object) -> str:
+        if not isinstance(value, str | os.PathLike):
+            raise TypeError
+        path = os.fspath(value)
+        if not isinstance(path, str):
+            raise TypeError
+        if not path:
+            raise ValueError
+        if os.path.exists(path) and not os.path.isdir(path):
+            raise ValueError("It is a file.")
+        return path
+
+    return arguments.ArgumentRule("the path of a folder", convert)

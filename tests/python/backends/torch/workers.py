@@ -1,0 +1,262 @@
+"""Trains on PyTorch in one of several processes, and returns how far the weights are off.
+
+`in_worker()` and `going_on()` run in each of them. The gradients of the model do not depend on its
+weights: that of the kernel is the mean of the products of x and y over the batch, that of the bias
+the mean of y.
+"""
+
+import os
+
+import keras
+import numpy as np
+import torch
+import torch.distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.debug import CommDebugMode
+from torch.nn.parallel import DistributedDataParallel
+
+import kerasgd
+from kerasgd.reference import ReferenceGroup, ReferenceLossScale, ReferenceSGD
+
+BATCH, STEPS, SAVED_AFTER = 6, 6, 3
+CONFIGURATIONS = {
+    "plain": {},
+    "momentum": {"momentum": 0.9},
+    "clipnorm, nesterov, decay": {
+        "clipnorm": 0.3,
+        "nesterov": True,
+        "momentum": 0.5,
+        "weight_decay": 0.1,
+    },
+    "everything": {
+        "momentum": 0.9,
+        "global_clipnorm": 0.3,
+        "weight_decay": 0.1,
+        "use_ema": True,
+        "ema_momentum": 0.5,
+        "ema_overwrite_frequency": 2,
+        "gradient_accumulation_steps": 2,
+        "loss_scale_factor": 8.0,
+    },
+    "groups, dynamic scale": {"momentum": 0.9, "clipvalue": 0.3, "use_ema": True},
+    "measured, skipping": {"momentum": 0.9, "global_clipnorm": 0.3},
+}
+OF_GROUP = {"learning_rate_factor": 0.5, "momentum": 0.5, "weight_decay": 0.1}
+SHAPES = [(7, 3), (7,)]  # rows of which the processes have different numbers
+
+
+def start(rank, addresses):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://{addresses[0]}", rank=rank, world_size=len(addresses)
+    )
+
+
+def subject(name):
+    optimizer = kerasgd.SGD(0.1, **CONFIGURATIONS[name])
+    if name.startswith("groups"):
+        optimizer.set_group(lambda variable: len(variable.shape) == 1, **OF_GROUP)
+    if name.startswith("measured"):
+        optimizer.track_statistics(per_variable=True).skip_nonfinite()
+    return kerasgd.LossScaleOptimizer(optimizer, 4.0, 3) if "dynamic" in name else optimizer
+
+
+def judge(name, weights):
+    reference = ReferenceSGD(0.1, **CONFIGURATIONS[name]).build(
+        weights,
+        groups=[ReferenceGroup({1}, **OF_GROUP)] if name.startswith("groups") else [],
+        statistics_every=1 if name.startswith("measured") else None,
+        skip_nonfinite=name.startswith("measured"),
+    )
+    return ReferenceLossScale(reference, 4.0, 3) if "dynamic" in name else reference
+
+
+def weights_and_data(name):
+    generator = np.random.default_rng(0)
+    weights = [generator.normal(size=shape).astype("float32") for shape in SHAPES]
+    x, y = (generator.normal(size=(STEPS * BATCH, n)).astype("float32") for n in (3, 7))
+    if name.startswith("measured"):
+        y[BATCH + 1, 2] = np.nan
+    if name.startswith("groups"):
+        y[2 * BATCH, 1] = np.inf
+    return weights, x, y
+
+
+def linear(weights):
+    layer = torch.nn.Linear(3, 7)
+    with torch.no_grad():
+        for parameter, value in zip(layer.parameters(), weights, strict=True):
+            parameter.copy_(torch.as_tensor(value))
+    return layer
+
+
+def in_parallel(weights):
+    """A Keras model in DistributedDataParallel, and its variables in the order of the weights."""
+    layer = keras.layers.TorchModuleWrapper(linear(weights))
+    model = keras.Sequential([keras.Input((3,)), layer])
+    return DistributedDataParallel(model), model.trainable_variables
+
+
+def sharded(weights):
+    """A module of PyTorch whose parameters are DTensors, in a layer of Keras."""
+    module = linear(weights)
+    fully_shard(module, mesh=init_device_mesh("cpu", (torch.distributed.get_world_size(),)))
+    layer = keras.layers.TorchModuleWrapper(module)
+    assert all(isinstance(v.value, DTensor) for v in layer.trainable_variables)
+    return layer, layer.trainable_variables
+
+
+MODELS = {"in parallel": in_parallel, "sharded": sharded}
+
+
+# The rows of each step.
+BATCHES = np.split(np.arange(STEPS * BATCH), STEPS)
+
+
+def train(model, variables, optimizer, x, y, steps):
+    """The loop that Keras' guide has, on this process's part of each batch."""
+    for rows in steps:
+        its_rows = np.array_split(rows, torch.distributed.get_world_size())
+        its_x, its_y = (torch.tensor(a[its_rows[torch.distributed.get_rank()]]) for a in (x, y))
+        for variable in variables:
+            variable.value.grad = None
+        loss = (its_y * model(its_x)).sum(dim=-1).mean()
+        optimizer.scale_loss(loss).backward()
+        optimizer.apply([variable.value.grad for variable in variables], variables)
+
+
+def reference_after(name, weights, x, y):
+    reference = judge(name, weights)
+    for rows in BATCHES:
+        scale = reference.scale_loss(1.0)
+        x_of_step, y_of_step = x[rows].astype("float64"), y[rows]
+        kernel = y_of_step.T @ x_of_step / BATCH
+        reference.step([scale * kernel, scale * y_of_step.mean(axis=0, dtype="float64")])
+    return reference
+
+
+def whole(variable):
+    value = variable.value.detach()
+    return (value.full_tensor() if isinstance(value, DTensor) else value).numpy()
+
+
+def distance(variables, optimizer, reference):
+    """How far weights, averages and statistics are off."""
+    reference = getattr(reference, "inner", reference)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    pairs = list(zip(map(whole, variables), reference.weights, strict=True))
+    if reference.use_ema:
+        averages = [whole(p.average) for p in optimizer.state().parameters]
+        pairs += zip(averages, reference.averages, strict=True)
+    if reference.statistics:
+        pairs += [(optimizer.statistics[k], v) for k, v in reference.statistics.items()]
+        pairs += [(optimizer.skipped, 1)]
+    return float(np.max([np.max(np.abs(np.subtract(*pair))) for pair in pairs]))
+
+
+def require_layouts(optimizer):
+    """All that is kept for a variable is sharded as it is (contract 10.3)."""
+    for parameter in getattr(optimizer, "inner_optimizer", optimizer).state().parameters:
+        ours = parameter.variable.value
+        for kept in (parameter.velocity, parameter.average, parameter.accumulator):
+            if kept is not None and isinstance(ours, DTensor):
+                assert kept.value.placements == ours.placements
+                assert kept.value.to_local().shape == ours.to_local().shape
+
+
+def training_distance(kind, name):
+    weights, x, y = weights_and_data(name)
+    model, variables = MODELS[kind](weights)
+    optimizer = subject(name)
+    train(model, variables, optimizer, x, y, BATCHES)
+    require_layouts(optimizer)
+    return distance(variables, optimizer, reference_after(name, weights, x, y))
+
+
+def save(kind, folder):
+    """Trains half of the steps, to the middle of an accumulation window; every process saves."""
+    weights, x, y = weights_and_data("everything")
+    model, variables = MODELS[kind](weights)
+    optimizer = subject("everything")
+    train(model, variables, optimizer, x, y, BATCHES[:SAVED_AFTER])
+    folder = f"{folder}/{torch.distributed.get_rank()}"
+    os.makedirs(folder, exist_ok=True)
+    np.savez(f"{folder}/{kind}-weights.npz", *map(whole, variables))
+    kerasgd.save_optimizer(optimizer, f"{folder}/{kind}.optimizer")
+
+
+def continued_distance(kind, saved_kind, folder):
+    """Goes on from the first worker's files with the other half of the steps."""
+    weights, x, y = weights_and_data("everything")
+    with np.load(f"{folder}/0/{saved_kind}-weights.npz") as saved:
+        model, variables = MODELS[kind](list(saved.values()))
+    optimizer = kerasgd.load_optimizer(f"{folder}/0/{saved_kind}.optimizer", variables)
+    train(model, variables, optimizer, x, y, BATCHES[SAVED_AFTER:])
+    require_layouts(optimizer)
+    return distance(variables, optimizer, reference_after("everything", weights, x, y))
+
+
+def collectives(kind, name):
+    """How many collectives a step does, beside those of `backward()`."""
+    _, variables = MODELS[kind](weights_and_data(name)[0])
+    optimizer = subject(name)
+    gradients = [torch.ones_like(variable.value) for variable in variables]
+    optimizer.apply(gradients, variables)
+    with CommDebugMode() as counted:
+        optimizer.apply(gradients, variables)
+    return counted.get_total_counts()
+
+
+def refusals():
+    """What steps say that cannot be right."""
+    said = {}
+    weights = weights_and_data("plain")[0]
+    _, variables = sharded(weights)
+    gradients = [torch.zeros_like(variable.value) for variable in variables]
+    plain = [torch.zeros(shape) for shape in SHAPES]
+    left_behind = keras.Sequential([keras.Input((3,)), keras.layers.Dense(7)])
+    fully_shard(left_behind.layers[0], mesh=variables[0].value.device_mesh)
+    steps = {
+        "measured": (subject("measured, skipping"), gradients, variables),
+        "plain gradients": (subject("plain"), plain, variables),
+        "sharded gradients": (
+            subject("plain"),
+            gradients,
+            [keras.Variable(w) for w in weights],
+        ),
+        "left behind": (
+            subject("plain"),
+            [torch.zeros((3, 7)), torch.zeros(7)],
+            left_behind.trainable_variables,
+        ),
+    }
+    for name, (optimizer, its_gradients, its_variables) in steps.items():
+        try:
+            optimizer.apply(its_gradients, its_variables)
+        except kerasgd.StateError as error:
+            said[name] = str(error)
+    return said
+
+
+def in_worker(rank, addresses, folder):
+    """How far each configuration is off, how many collectives its step does, and refusals."""
+    start(rank, addresses)
+    kinds = {"in parallel": list(CONFIGURATIONS), "sharded": list(CONFIGURATIONS)[:-1]}
+    cases = [(kind, name) for kind, names in kinds.items() for name in names]
+    distances = {f"{kind}, {name}": training_distance(kind, name) for kind, name in cases}
+    counts = {f"{kind}, {name}": collectives(kind, name) for kind, name in cases}
+    for kind in MODELS:
+        save(kind, folder)
+    return [distances, counts, refusals()]
+
+
+def going_on(rank, addresses, folder):
+    """How far weights and averages are off where other workers continue from the files."""
+    start(rank, addresses)
+    return {
+        f"{saved_kind}, then {kind}": continued_distance(kind, saved_kind, folder)
+        for saved_kind in MODELS
+        for kind in MODELS
+    }
