@@ -40,6 +40,8 @@
 #'   that you will train with: the rate to take depends on it.
 #' @param lowest_rate,highest_rate The first and the last rate: finite numbers > 0.
 #' @param steps The number of batches, a whole number >= 10. Data with fewer batches are repeated.
+#'   With momentum take more than 100: a gradient acts for many batches then, and the rate must not
+#'   grow much meanwhile.
 #'
 #' @return An object of class `kerasgd_rate_search`, a list of
 #'   * `suggestion`: a numeric vector with the names `steepest` and `minimum`, or an empty one where

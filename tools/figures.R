@@ -4,18 +4,19 @@ library(kerasgd)
 
 keras <- reticulate::import("keras")
 keras$utils$set_random_seed(3L)
-x <- scale(model.matrix(~ Time + Diet, ChickWeight)[, -1])
-y <- as.vector(scale(ChickWeight$weight))
+x <- unname(scale(as.matrix(iris[1:4])))
+y <- matrix(as.integer(iris$Species) - 1)
 
+# As in vignettes/choosing-a-learning-rate.Rmd
 layers <- list(
-  keras$Input(shape = list(ncol(x))),
+  keras$Input(shape = list(4L)),
   keras$layers$Dense(16L, activation = "relu"),
-  keras$layers$Dense(16L, activation = "relu"),
-  keras$layers$Dense(1L)
+  keras$layers$Dense(3L)
 )
 model <- keras$Sequential(layers)
-model$compile(optimizer = optimizer_sgd(momentum = 0.9), loss = "mse")
-search <- find_learning_rate(model, x, y, batch_size = 32)
+loss <- keras$losses$SparseCategoricalCrossentropy(from_logits = TRUE)
+model$compile(optimizer = optimizer_sgd(momentum = 0.9), loss = loss)
+search <- find_learning_rate(model, x, y, batch_size = 16, steps = 300)
 print(search)
 
 dir.create("man/figures", showWarnings = FALSE)

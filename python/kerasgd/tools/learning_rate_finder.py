@@ -120,6 +120,8 @@ def find_learning_rate(
         lowest_rate: the first rate, a finite number > 0.
         highest_rate: the last rate, a larger number.
         steps: the number of batches, a whole number >= 10; data with fewer batches are repeated.
+            With momentum take more than 100: a gradient acts for many batches then, and the rate
+            must not grow much meanwhile.
         progress: a function that is called after each batch, with the number of batches so far and
             `steps`; or None.
         **fit: what else `fit()` takes: `batch_size`, `sample_weight`, `class_weight`, `shuffle`,
