@@ -18,7 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export LC_ALL := C.UTF-8
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test bench check docs site lint install clean distclean \
+.PHONY: help demo test bench check docs figures site lint install clean distclean \
   test-tensorflow test-jax test-torch test-r test-versions test-long check-package check-docs \
   needs-run needs-test needs-check needs-site .venv .venv-jax .venv-torch .venv-oldest \
   .venv-newest
@@ -72,6 +72,9 @@ lint: needs-check .venv ## ruff, mypy --strict, lintr and shellcheck
 
 site: needs-site install ## build the pages of the R package in build/site
 	@Rscript tools/site.R
+
+figures: install ## draw the picture of README.md
+	@Rscript tools/figures.R
 
 install: needs-run .venv ## install the R package into R's first writable library
 	@tools/install-package.sh

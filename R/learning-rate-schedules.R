@@ -422,7 +422,8 @@ class(learning_rate_schedule_one_cycle) <- c("kerasgd_constructor", "function")
 #' The function is called now, once for each of the steps `0`, `1`, ..., `steps - 1`, and never
 #' again: what it returns is kept in a table. So the schedule is right in compiled training, where R
 #' cannot be called, and it can be saved with the model. Beyond the last step the rate stays at the
-#' last value. While the function is called for many steps, a progress bar is shown.
+#' last value. While the function is called for many steps, an interactive session shows a progress
+#' bar.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param fn A function of the step that returns a finite number >= 0. It is called with one step at
@@ -464,13 +465,12 @@ class(learning_rate_schedule_function) <- c("kerasgd_constructor", "function")
 #' @noRd
 rates_of_function <- function(fn, steps, call = rlang::caller_env()) {
   rates <- double(steps)
-  bar <- cli::cli_progress_bar("Calling `fn`", total = steps, clear = TRUE)
+  show <- progress_bar("Calling `fn`")
   for (first in seq(1, steps, by = 1000)) {
     chunk <- first:min(first + 999, steps)
     rates[chunk] <- rates_at_some_steps(fn, chunk - 1, call = call)
-    cli::cli_progress_update(id = bar, set = chunk[[length(chunk)]])
+    show(chunk[[length(chunk)]], steps)
   }
-  cli::cli_progress_done(id = bar)
   rates
 }
 

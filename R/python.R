@@ -62,7 +62,8 @@ import_package <- function(call = rlang::caller_env()) {
   tryCatch(
     {
       # modules become attributes of the package once they are imported
-      for (module in c("r.bridge", "r.inspection", "r.methods", "r.statistics", "r.transfer")) {
+      modules <- c("bridge", "inspection", "methods", "statistics", "tools", "transfer")
+      for (module in paste0("r.", modules)) {
         reticulate::import_from_path(
           paste0("kerasgd.", module),
           path = path, delay_load = FALSE

@@ -11,7 +11,8 @@
 #' fails, and does not count.
 #'
 #' The checks run in a Python process of their own, since those of several devices must set them up
-#' before TensorFlow starts. They take some minutes.
+#' before TensorFlow starts. They take some minutes; an interactive session shows how many clauses
+#' are done, and can be interrupted.
 #'
 #' @param subject The class to judge, as `"module:Class"`. `"keras.optimizers:SGD"` is Keras' own.
 #' @param clause A section such as `"5"`, one clause such as `"5.2"`, or `NULL` for all.
@@ -93,21 +94,41 @@ run_conformance <- function(facts, subject, clause, python_for, call = rlang::ca
       paste("--python-for", shQuote(paste0(name, "=", python_for[[name]])))
     }, "")
   )
-  environment <- c(
-    paste0("PYTHONPATH=", shQuote(system.file("python", package = "kerasgd"))),
-    paste0("KERAS_BACKEND=", facts$backend),
-    "TF_CPP_MIN_LOG_LEVEL=3"
+  command <- paste(c(shQuote(facts$python), arguments, "2>", shQuote(said)), collapse = " ")
+  variables <- c(
+    PYTHONPATH = system.file("python", package = "kerasgd"),
+    KERAS_BACKEND = facts$backend, TF_CPP_MIN_LOG_LEVEL = "3"
   )
-  cli::cli_progress_step("Running the contract against {subject}")
-  without_libraries_of_r(
-    suppressWarnings(
-      system2(facts$python, arguments, stdout = FALSE, stderr = said, env = environment)
-    )
-  )
+  show <- progress_bar(sprintf("Running the contract against %s", subject))
+  without_libraries_of_r(with_variables(variables, count_lines(command, show)))
   if (!file.exists(written)) {
     abort_conformance(readLines(said, warn = FALSE), call = call)
   }
   jsonlite::read_json(written)
+}
+
+#' Run a command, which writes a line for each piece of its work; it ends where R is interrupted
+#' @noRd
+count_lines <- function(command, show) {
+  connection <- pipe(command, "r")
+  on.exit(suppressWarnings(close(connection))) # it warns of a status that is not 0
+  done <- 0
+  while (length(readLines(connection, 1)) > 0) {
+    done <- done + 1
+    show(done, NA)
+  }
+}
+
+#' Run `code` with these environment variables
+#' @noRd
+with_variables <- function(variables, code) {
+  old <- Sys.getenv(names(variables), NA, names = TRUE)
+  on.exit({
+    Sys.unsetenv(names(old)[is.na(old)])
+    if (any(!is.na(old))) do.call(Sys.setenv, as.list(old[!is.na(old)]))
+  })
+  do.call(Sys.setenv, as.list(variables))
+  code
 }
 
 new_sgd_conformance <- function(records, subject, backend) {

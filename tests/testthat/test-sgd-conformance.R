@@ -15,7 +15,7 @@ test_that("it validates its inputs", {
 test_that("it says which class or clause there is not", {
   skip_if_no_keras()
   expect_refused <- function(message, ...) {
-    error <- expect_error(suppressMessages(sgd_conformance(...)))
+    error <- expect_error(sgd_conformance(...))
     expect_s3_class(error, c("kerasgd_conformance_error", "kerasgd_error"))
     expect_equal(as.character(error$call[[1]]), "sgd_conformance")
     expect_match(conditionMessage(error), message)
@@ -27,12 +27,12 @@ test_that("it says which class or clause there is not", {
 # contract 4.1, D19: Keras' own class takes a limit of 0 without a word
 test_that("ours holds what Keras' own does not", {
   skip_if_no_keras()
-  ours <- suppressMessages(sgd_conformance(clause = 4.1))
+  ours <- sgd_conformance(clause = 4.1)
   expect_s3_class(ours, c("sgd_conformance", "data.frame"), exact = TRUE)
   expect_equal(ours$clause, "4.1")
   expect_equal(ours$status, "holds")
 
-  stock <- suppressMessages(sgd_conformance("keras.optimizers:SGD", clause = "4.1"))
+  stock <- sgd_conformance("keras.optimizers:SGD", clause = "4.1")
   expect_equal(stock$status, "fails")
   expect_equal(stock$deviations, "D19")
   expect_equal(stock$where, "clipnorm=0")
@@ -41,12 +41,27 @@ test_that("ours holds what Keras' own does not", {
 # Keras' own class has no such method, and its documentation promises none
 test_that("a section that goes beyond the documentation of Keras is not claimed by its class", {
   skip_if_no_keras()
-  stock <- suppressMessages(sgd_conformance("keras.optimizers:SGD", clause = "16"))
+  stock <- sgd_conformance("keras.optimizers:SGD", clause = "16")
   expect_setequal(stock$status, "not claimed")
   expect_setequal(stock$actual, "it has no `skip_nonfinite()`")
   expect_output(print(stock), sprintf("0 of 0 clauses hold (%d not claimed)", nrow(stock)),
     fixed = TRUE
   )
+})
+
+test_that("the lines of a command are counted, and its environment is for it alone", {
+  withr::local_envvar(KERASGD_ONE = "old", KERASGD_OTHER = NA)
+  script <- withr::local_tempfile(
+    lines = "for (i in 1:3) writeLines(Sys.getenv(c('KERASGD_ONE', 'KERASGD_OTHER')))"
+  )
+  command <- paste(shQuote(file.path(R.home("bin"), "Rscript")), shQuote(script))
+  counted <- NULL
+  show <- function(done, total) counted <<- c(counted, done)
+  with_variables(c(KERASGD_ONE = "new", KERASGD_OTHER = "new"), count_lines(command, show))
+  expect_equal(counted, 1:6)
+  expect_equal(Sys.getenv(c("KERASGD_ONE", "KERASGD_OTHER"), NA, names = FALSE), c("old", NA))
+  seen <- with_variables(c(KERASGD_OTHER = "new"), Sys.getenv("KERASGD_OTHER"))
+  expect_equal(seen, "new")
 })
 
 record <- function(clause, status, ...) {

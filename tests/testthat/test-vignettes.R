@@ -14,7 +14,9 @@ run_vignette <- function(name) {
   code <- withr::local_tempfile(fileext = ".R")
   session <- new.env(parent = globalenv())
   session$available <- TRUE
-  knitr::purl(vignette_file(name), code, quiet = TRUE, documentation = 0, envir = session)
+  file <- normalizePath(vignette_file(name))
+  withr::local_dir(dirname(file)) # where the tables are that it reads
+  knitr::purl(file, code, quiet = TRUE, documentation = 0, envir = session)
   withr::local_output_sink(withr::local_tempfile())
   sys.source(code, session)
   session
@@ -110,4 +112,30 @@ test_that("the record of the contract has every clause, and ours holds them all"
   expect_setequal(recorded$backend, names(backends))
   ours <- recorded[recorded$subject == "kerasgd:SGD", ]
   expect_equal(unique(ours$status[ours$status != "not tested here"]), "holds")
+})
+
+test_that("the suggested rate trains, and rates far from it do not", {
+  # contract 17.3
+  skip_on_cran()
+  skip_if_not_installed("knitr")
+  skip_if_no_keras()
+  backend <- reticulate::import("keras")$backend$backend()
+  skip_if(backend != "tensorflow", "the page shows the numbers of TensorFlow")
+  withr::local_pdf(NULL)
+  found <- run_vignette("choosing-a-learning-rate.Rmd")
+  expect_lt(found$losses[["suggested"]], found$losses[["too_low"]] / 3)
+  expect_lt(found$losses[["suggested"]], found$losses[["too_high"]] / 3)
+  expect_lt(found$scheduled, found$losses[["too_low"]] / 3)
+})
+
+test_that("the recorded suggestions are of all problems and backends, and are rates that train", {
+  # contract 17.3
+  recorded <- utils::read.csv(vignette_file("learning-rates.csv"))
+  expected <- expand.grid(
+    backend = c("tensorflow", "jax", "torch"), problem = c("mtcars", "iris", "ChickWeight"),
+    steps = c(100, 300)
+  )
+  expect_setequal(do.call(paste, recorded[names(expected)]), do.call(paste, expected))
+  expect_true(all(recorded$loss_steepest < recorded$loss_untrained))
+  expect_true(all(recorded$loss_minimum < recorded$loss_untrained))
 })

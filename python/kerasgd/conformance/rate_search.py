@@ -32,8 +32,9 @@ def quadratic(optimizer: Any, **options: Any) -> Any:
 def search(model: Any, highest_rate: float = BEST_RATE) -> Any:
     """The search on `quadratic()`."""
     x, y = np.ones((4, 1)), np.full((4, 1), TARGET)
-    rates = {"lowest_rate": LOWEST, "highest_rate": highest_rate}
-    return kerasgd.tools.find_learning_rate(model, x, y, batch_size=1, steps=STEPS, **rates)
+    return kerasgd.tools.find_learning_rate(
+        model, x, y, batch_size=1, steps=STEPS, lowest_rate=LOWEST, highest_rate=highest_rate
+    )
 
 
 def expected_rows() -> list[dict[str, float]]:

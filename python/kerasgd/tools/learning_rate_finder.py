@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +27,20 @@ RULES: Mapping[str, ArgumentRule[Any]] = {
     "highest_rate": _POSITIVE,
     "steps": arguments.whole_number(at_least=10),
 }
+# The arguments of `fit()` that may be given. Keras checks the last ones.
+OF_FIT_RULES: Mapping[str, ArgumentRule[Any]] = {
+    "batch_size": arguments.optional(arguments.whole_number(at_least=1)),
+    "shuffle": arguments.flag(),
+}
+OF_FIT = (*OF_FIT_RULES, "sample_weight", "class_weight", "verbose")
 # The share of the smoothed loss that stays at a batch.
 SMOOTHING = 0.9
 # The search ends where the smoothed loss is so many times its least value.
 DIVERGED = 4
 # By so many standard deviations the smoothed loss must fall; with fewer, noise often does.
-SURE = 4
+SURE = 3
+# A loss of float32 changes by so much, relatively, through rounding alone.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,8 @@ class RateSearch:
         smoothed = [row["smoothed_loss"] for row in self.rows]
         axes.plot(rates, smoothed, color="C0", label="smoothed loss")
         for name, rate in self.suggestion.items():
-            axes.plot(rate, np.interp(rate, rates, smoothed), "o", label=f"{name}: {rate:.2g}")
+            loss = np.interp(np.log(rate), np.log(rates), smoothed)
+            axes.plot(rate, loss, "o", label=f"{name}: {rate:.2g}")
         axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
         axes.legend()
         return axes
@@ -90,6 +100,7 @@ def find_learning_rate(
     lowest_rate: Any = 1e-7,
     highest_rate: Any = 10,
     steps: Any = 100,
+    progress: Callable[[int, int], object] | None = None,
     **fit: Any,
 ) -> RateSearch:
     """Train with a rate that grows from batch to batch, and see where the loss falls.
@@ -109,7 +120,12 @@ def find_learning_rate(
         lowest_rate: the first rate, a finite number > 0.
         highest_rate: the last rate, a larger number.
         steps: the number of batches, a whole number >= 10; data with fewer batches are repeated.
-        **fit: what else `fit()` takes: `batch_size`, `sample_weight`, `class_weight`, ...
+            With momentum take more than 100: a gradient acts for many batches then, and the rate
+            must not grow much meanwhile.
+        progress: a function that is called after each batch, with the number of batches so far and
+            `steps`; or None.
+        **fit: what else `fit()` takes: `batch_size`, `sample_weight`, `class_weight`, `shuffle`,
+            `verbose`.
 
     Returns:
         A `RateSearch`.
@@ -140,14 +156,16 @@ def find_learning_rate(
     if not lowest < highest:
         requirement = f"larger than `lowest_rate`, which is {lowest:g}"
         raise ArgumentValueError("highest_rate", requirement, highest_rate)
-    _check(model, x, fit)
-    recorder = _Recorder(np.geomspace(lowest, highest, checked["steps"]).tolist())
+    _check(model, x)
+    fit = _checked_for_fit(fit)
+    _check_progress(progress)
+    recorder = _Recorder(np.geomspace(lowest, highest, checked["steps"]).tolist(), progress)
     with preserved(model):
         _train(model, x, y, recorder, fit)
     return RateSearch(recorder.rows, suggestions(recorder.rows))
 
 
-def _check(model: Any, x: Any, fit: Mapping[str, Any]) -> None:
+def _check(model: Any, x: Any) -> None:
     if not isinstance(model, keras.Model):
         raise ArgumentTypeError("model", "a compiled model", model)
     if getattr(model, "optimizer", None) is None:
@@ -158,10 +176,27 @@ def _check(model: Any, x: Any, fit: Mapping[str, Any]) -> None:
         requirement = "arrays, a `tf.data.Dataset` or a `PyDataset`"
         hint = "What a generator has given cannot be put back."
         raise ArgumentTypeError("x", requirement, x, hint)
-    for name in ("epochs", "callbacks", "initial_epoch", "steps_per_epoch"):
-        if name in fit:
+
+
+def _checked_for_fit(fit: Mapping[str, Any]) -> dict[str, Any]:
+    """What `fit()` gets; what would train longer or validate, or is no argument, is refused."""
+    for name, value in fit.items():
+        if name in ("epochs", "callbacks", "initial_epoch", "steps_per_epoch"):
             requirement = "left out: the search decides how long it trains"
-            raise ArgumentTypeError(name, requirement, fit[name])
+            raise ArgumentTypeError(name, requirement, value)
+        if name.startswith("validation_"):
+            raise ArgumentTypeError(name, "left out: the search does not validate", value)
+    unknown = {name: value for name, value in fit.items() if name not in OF_FIT}
+    arguments.check_no_unknown(unknown, "find_learning_rate()", OF_FIT)
+    rules = {name: rule for name, rule in OF_FIT_RULES.items() if name in fit}
+    checked = arguments.check_all({name: fit[name] for name in rules}, rules)
+    return {**fit, **checked}
+
+
+def _check_progress(progress: object) -> None:
+    if progress is not None and not callable(progress):
+        requirement = "a function of two numbers, or {null}"
+        raise ArgumentTypeError("progress", requirement, progress)
 
 
 def _train(model: Any, x: Any, y: Any, recorder: _Recorder, fit: Mapping[str, Any]) -> None:
@@ -169,7 +204,10 @@ def _train(model: Any, x: Any, y: Any, recorder: _Recorder, fit: Mapping[str, An
     model.train_function = None
     model.steps_per_execution = 1
     epochs = len(recorder.rates)  # there is at least one batch in each
-    model.fit(x, y, epochs=epochs, callbacks=[recorder], **{"verbose": 0, **fit})
+    with warnings.catch_warnings():
+        # Keras' own default, of which it warns with a `tf.data.Dataset`
+        warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
+        model.fit(x, y, epochs=epochs, callbacks=[recorder], **{"verbose": 0, **fit})
 
 
 def _new_optimizer(optimizer: Any, rate: float) -> Any:
@@ -207,10 +245,13 @@ def _wrapped(wrapper: Any, inner: SGD) -> Any:
 class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
     """Sets the rate of each batch and records the loss."""
 
-    def __init__(self, rates: Sequence[float]) -> None:
+    def __init__(
+        self, rates: Sequence[float], progress: Callable[[int, int], object] | None
+    ) -> None:
         super().__init__()
         self.rows: list[dict[str, Any]] = []
         self.rates = rates
+        self._progress = progress
         self._losses = LossTotal()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -241,6 +282,8 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         diverged = not math.isfinite(smoothed) or smoothed > least + (DIVERGED - 1) * abs(least)
         if diverged or len(self.rows) == len(self.rates):
             self.model.stop_training = True
+        if self._progress is not None:
+            self._progress(len(self.rows), len(self.rates))
 
     def _average(self) -> float:
         """The smoothed loss so far, without its correction."""
@@ -257,9 +300,12 @@ def suggestions(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         return {}
     smoothed = np.array([row["smoothed_loss"] for row in rows])
     rates = np.array([row["learning_rate"] for row in rows])
-    least = int(np.argmin(smoothed))
-    level, noise = _at_the_beginning([row["loss"] for row in rows])
-    not_yet = np.flatnonzero(smoothed[: least + 1] >= level - SURE * noise)
+    beginning = max(5, len(rows) // 5)
+    # Before, the average is of few batches: one that is easy makes it low.
+    least = beginning + int(np.argmin(smoothed[beginning:])) if len(rows) > beginning else 0
+    level, noise = _at_the_beginning([row["loss"] for row in rows[:beginning]])
+    by_chance = SURE * noise + ROUNDING * abs(level)
+    not_yet = np.flatnonzero(smoothed[: least + 1] >= level - by_chance)
     begins = int(not_yet[-1]) + 1 if len(not_yet) else 0
     if begins == 0 or begins > least:
         return {}
@@ -287,12 +333,7 @@ def _steepest(
 
 
 def _at_the_beginning(losses: Sequence[float]) -> tuple[float, float]:
-    """Level and noise of the smoothed loss where the rate is too low to matter.
-
-    A loss that is always the same has the noise of its rounding.
-    """
-    first = np.array(losses[: max(5, len(losses) // 5)])
+    """Level and noise of the smoothed loss where the rate is too low to matter."""
     # What is left of independent noise in the smoothed loss, and in this mean.
-    left = math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING) + 1 / len(first))
-    level, noise = float(np.mean(first)), float(np.std(first, ddof=1)) * left
-    return level, max(noise, float(np.finfo("float32").eps) * abs(level))
+    left = math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING) + 1 / len(losses))
+    return float(np.mean(losses)), float(np.std(losses, ddof=1)) * left

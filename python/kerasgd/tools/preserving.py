@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -39,8 +39,20 @@ def preserved(model: Any) -> Iterator[None]:
         if hasattr(model, "_jax_state"):
             # An interrupt leaves the values with JAX' trainer, which would write them back.
             model._jax_state = None
-        for restore in restores:
+        _do_all(restores)
+
+
+def _do_all(restores: Iterable[Restore]) -> None:
+    """Put everything back, also if the user interrupts once more meanwhile."""
+    interrupt = None
+    for restore in restores:
+        try:
             restore()
+        except KeyboardInterrupt as again:
+            interrupt = again
+            restore()
+    if interrupt is not None:
+        raise interrupt
 
 
 def _reset_metrics(model: Any) -> Restore:

@@ -64,11 +64,10 @@ def explain_step(
         part), `average_distance` (between weights and their average after the step) and
         `overwritten` (whether the average overwrites the weights). None stands where a stage does
         not happen, as after `unscaled_norm` in the middle of a window or where the step is skipped.
-        With `check` there are also
-        `largest_difference`, `bound` and `holds`.
+        With `check` there are also `largest_difference`, `bound` and `holds`.
 
     Raises:
-        ArgumentTypeError: `model` is not a compiled model.
+        ArgumentTypeError: `model` is not a compiled model, or `check` is something else.
         StateError: its optimizer is another one, or the model has a `train_step()` of its own.
 
     Example:
@@ -85,6 +84,7 @@ def explain_step(
         True
     """
     _check(model)
+    arguments.check("check", check, arguments.flag())
     optimizer = model.optimizer
     gradients = _gradients(model, x, y, sample_weight)
     copies = [_copied(variable) for variable in model.trainable_variables]

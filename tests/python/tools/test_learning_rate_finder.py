@@ -142,6 +142,50 @@ def rows_of(losses, lowest=1e-4):
     ]
 
 
+def test_progress_is_told_after_each_batch():  # contract 17.2
+    told = []
+    search = find_learning_rate(
+        compiled(kerasgd.SGD()),
+        X,
+        Y,
+        batch_size=16,
+        steps=12,
+        progress=lambda *numbers: told.append(numbers),
+    )
+    assert told == [(i + 1, 12) for i in range(len(search.rows))]
+
+
+def test_everything_is_put_back_after_an_error_in_progress():  # contract 17.1
+    def stop(done, steps):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    model = compiled(OPTIMIZERS["ours"]())
+    model.fit(X, Y, batch_size=16, verbose=0)
+    before = everything(model)
+    with pytest.raises(KeyboardInterrupt):
+        find_learning_rate(model, X, Y, batch_size=16, progress=stop)
+    assert everything(model) == before
+
+
+def test_a_second_interrupt_does_not_keep_things_from_being_put_back(monkeypatch):  # contract 17.1
+    model = compiled(OPTIMIZERS["ours"]())
+    model.fit(X, Y, batch_size=16, verbose=0)
+    before = everything(model)
+    set_state, calls = np.random.set_state, []
+
+    def interrupted(state):
+        calls.append(state)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        set_state(state)
+
+    monkeypatch.setattr(np.random, "set_state", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        find_learning_rate(model, X, Y, batch_size=16, steps=12, highest_rate=1e-6)
+    assert everything(model) == before
+
+
 def test_suggestions_of_a_loss_that_falls():  # contract 17.2
     # Level for 30 batches, then a line down over the logarithm that is steepest in its middle.
     fall = 1 / (1 + np.exp(-(np.arange(60) - 45) / 3))
@@ -161,6 +205,23 @@ def test_nothing_is_suggested_where_the_loss_does_not_fall(losses):  # contract 
     assert suggestions(rows_of(losses)) == {}
 
 
+def test_an_easy_first_batch_hides_no_fall():  # contract 17.2
+    # Over its first batches the average is of few losses: one of 0 makes it low.
+    fall = 1 / (1 + np.exp(-(np.arange(60) - 45) / 3))
+    losses = 2 - fall
+    found = suggestions(rows_of(losses))
+    losses[0] = 0.0
+    rows = rows_of(losses)
+    rows[0]["loss"] = 2.0  # without noise, of which this would be
+    assert suggestions(rows) == found != {}
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1, 1e20])
+def test_rounding_is_no_fall(scale):  # contract 17.3
+    losses = scale * (1 - 3e-7 * np.arange(3)[np.arange(60) // 20])
+    assert suggestions(rows_of(losses)) == {}
+
+
 def test_noise_is_no_fall():  # contract 17.3
     wrong = 0
     for seed in range(200):
@@ -169,7 +230,7 @@ def test_noise_is_no_fall():  # contract 17.3
             average = 0.9 * average + 0.1 * row["loss"]
             row["smoothed_loss"] = average / (1 - 0.9 ** (i + 1))
         wrong += suggestions(rows) != {}
-    assert wrong <= 20
+    assert wrong <= 12
 
 
 def test_no_suggestion_is_said_in_words():  # contract 17.3
@@ -200,6 +261,23 @@ REFUSED = {
     "epochs": (
         {"epochs": 2},
         "`epochs` must be left out: the search decides how long it trains, not 2.",
+    ),
+    "validation": (
+        {"validation_split": 0.5},
+        "`validation_split` must be left out: the search does not validate, not 0.5.",
+    ),
+    "batch size": (
+        {"batch_size": 2.5},
+        "`batch_size` must be a whole number from 1 to 2147483647, or None, not 2.5. "
+        "Round it up with `math.ceil()`.",
+    ),
+    "unknown": (
+        {"batchsize": 16},
+        "`batchsize` is not an argument of find_learning_rate(). Did you mean `batch_size`?",
+    ),
+    "progress": (
+        {"progress": True},
+        "`progress` must be a function of two numbers, or None, not True.",
     ),
 }
 

@@ -1,0 +1,111 @@
+# What a model is trained on, as `fit()` takes it: R's arrays and vectors become arrays of NumPy,
+# and objects of Python stay what they are. What would arrive as something else is refused.
+
+#' @param x An R value, or an object of Python, which stays what it is.
+#' @param requirement What it must be, in words.
+#' @noRd
+data_as_python <- function(x, requirement = requirement_of_array, arg = rlang::caller_arg(x),
+                           call = rlang::caller_env()) {
+  force(arg)
+  if (is.null(x) || is_live_python_object(x)) {
+    x
+  } else if (is_python_object(x)) {
+    abort_earlier_session(x, call = call)
+  } else if (rlang::is_bare_list(x) && length(x) > 0) {
+    several_as_python(x, arg, call)
+  } else {
+    check_array(x, requirement, arg = arg, call = call)
+    array_as_python(x)
+  }
+}
+
+#' Several inputs or outputs of a model, by position or by name
+#' @noRd
+several_as_python <- function(x, arg, call) {
+  python_package(call = call)
+  name_of <- function(i) {
+    name <- rlang::names2(x)[[i]]
+    if (nzchar(name)) sprintf("%s$%s", arg, name) else sprintf("%s[[%d]]", arg, i)
+  }
+  elements <- lapply(seq_along(x), function(i) {
+    data_as_python(x[[i]], arg = name_of(i), call = call)
+  })
+  if (is.null(names(x))) {
+    reticulate::r_to_py(elements)
+  } else {
+    reticulate::py_dict(names(x), elements)
+  }
+}
+
+#' A vector has one dimension, also one of length 1, which reticulate would make a number
+#' @noRd
+array_as_python <- function(x) {
+  reticulate::r_to_py(array(as.vector(x), dim(x) %||% length(x)))
+}
+
+check_array <- function(x, requirement, arg = rlang::caller_arg(x), call = rlang::caller_env()) {
+  is_array <- (is.numeric(x) || is.logical(x) || is.character(x)) && !is.object(x)
+  if (!is_array) {
+    abort_argument(x, requirement, hint_for_data(x, arg), arg = arg, call = call)
+  }
+  # As an integer it would arrive as -2147483648, as a flag as TRUE
+  if (!is.double(x) && anyNA(x)) {
+    first <- sprintf("element %d is `NA`", which(is.na(x))[[1]])
+    abort_argument(x, "without missing values", fault = first, arg = arg, call = call)
+  }
+}
+
+requirement_of_array <- "a matrix, an array or a vector"
+requirement_of_data <- paste0(
+  requirement_of_array, ", or a Python object such as a `tf.data.Dataset`"
+)
+
+#' Refuse targets or weights that are not as many as the inputs, as far as both are R's
+#' @noRd
+check_rows <- function(x, other, arg = rlang::caller_arg(other), call = rlang::caller_env()) {
+  force(arg)
+  rows <- function(x) if (is.atomic(x) && !is.null(x)) NROW(x)
+  if (!is.null(rows(other)) && !identical(rows(x) %||% rows(other), rows(other))) {
+    requirement <- sprintf("values for the %s of `x`", counted(rows(x), "row"))
+    abort_argument(other, requirement, arg = arg, call = call)
+  }
+}
+
+#' How to make an array of what is none
+#' @noRd
+hint_for_data <- function(x, arg) {
+  if (is.data.frame(x)) {
+    "`as.matrix()` makes a matrix of a data frame with numeric columns."
+  } else if (is.factor(x)) {
+    sprintf("`as.integer(%s) - 1L` numbers the levels of a factor from 0.", arg)
+  } else if (is.function(x)) {
+    "What a function or a generator has given cannot be put back: give the data themselves."
+  }
+}
+
+#' The weights of the classes as Keras wants them: a dictionary whose keys are whole numbers
+#' @noRd
+class_weight_as_python <- function(x, arg = rlang::caller_arg(x), call = rlang::caller_env()) {
+  force(arg)
+  if (is.null(x) || is_live_python_object(x)) {
+    return(x)
+  }
+  if (!are_named_by_class(x) || !are_weights(x)) {
+    requirement <- paste(
+      "weights >= 0 with the names of their classes, which are whole numbers,",
+      "as in `list(\"0\" = 1, \"1\" = 5)`"
+    )
+    abort_argument(x, requirement, arg = arg, call = call)
+  }
+  reticulate::py_dict(as.list(as.integer(names(x))), lapply(unname(as.list(x)), as.double))
+}
+
+are_named_by_class <- function(x) {
+  names <- rlang::names2(x)
+  length(x) > 0 && all(grepl("^[0-9]{1,9}$", names)) && !anyDuplicated(names)
+}
+
+are_weights <- function(x) {
+  is_number <- function(weight) is.numeric(weight) && length(weight) == 1
+  all(vapply(as.list(x), is_number, NA)) && all(is.finite(unlist(x)) & unlist(x) >= 0)
+}
