@@ -310,6 +310,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         dynamic_scale: DynamicScale | None = None,
     ) -> None:
         """As `apply()`, for a loss that was multiplied by a dynamic scale if there is one."""
+        if dynamic_scale is None and self._repeats(grads, trainable_variables):
+            return
         grads = gradients.listed_gradients(grads, trainable_variables)
         if grads:
             ema.check_not_swapped(self)
@@ -320,6 +322,15 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             assert self._settings is not None  # the optimizer is built by now
             step = self.backend.without_autograph(update.step)
             step(self._settings, self.backend, state, aligned, self._rates_of_this_step)
+
+    def _repeats(self, grads: Any, trainable_variables: Any) -> bool:
+        """Do the step as the one before, where the backend can; whether it is done."""
+        # A function as rate is called once a step: the backend may find out late that it cannot.
+        if self._state is None or self._settings is None or self._swapped is not None:
+            return False
+        return self._rate.is_number() and self.backend.repeat(
+            self._state, self._settings, grads, trainable_variables, self._rate.of_this_step
+        )
 
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any

@@ -42,6 +42,20 @@ class Backend:
         """
         return self
 
+    def repeat(
+        self,
+        state: State,
+        settings: Settings,
+        gradients: Any,
+        variables: Any,
+        rate: Callable[[], Tensor | float],
+    ) -> bool:
+        """Do a step that is like the one before, where there is a faster way; whether it is done.
+
+        Gradients and variables are those of the user, not checked yet.
+        """
+        return False
+
     def without_autograph(self, function: Callable[..., None]) -> Callable[..., None]:
         """`function`, not to be rewritten where the backend's compiler rewrites Python code."""
         return function

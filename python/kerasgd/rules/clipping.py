@@ -11,9 +11,10 @@ The functions for norms take vectors with one element for each norm: one for eac
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from kerasgd.limits import LARGEST_NORMAL, SMALLEST_NORMAL
 from kerasgd.rules.precision import scalar
@@ -53,6 +54,17 @@ def clip_norm(squares: Tensor, unclipped: Tensor, limit: float) -> Tensor:
     """
     norms = keras.ops.sqrt(squares)
     return keras.ops.where(unclipped * norms > limit, limit / norms, unclipped)
+
+
+def clip_norm_in_numpy(
+    squares: np.ndarray[Any, Any], unclipped: float, limit: float
+) -> np.ndarray[Any, Any] | None:
+    """As `clip_norm()`, for numbers that are known; None where `needs_units()` holds."""
+    if not ((squares >= TINY) & (squares < math.inf)).all():
+        return None
+    norms, one = np.sqrt(squares), squares.dtype.type
+    clipped = one(unclipped) * norms > one(limit)
+    return np.where(clipped, one(limit) / norms, one(unclipped))
 
 
 def needs_units(squares: Tensor) -> Tensor:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import compress
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -12,17 +15,21 @@ import numpy as np
 import torch
 
 from kerasgd.backends.base import Backend
-from kerasgd.backends.torch import choice, kernels, pieces, shards
+from kerasgd.backends.torch import choice, kernels, pieces, plan, shards
 from kerasgd.backends.torch.choice import Implementation, Mode
 from kerasgd.backends.torch.kernels import Batch
+from kerasgd.errors import ArgumentValueError, StateError
 from kerasgd.keras_internals import in_stateless_scope
+from kerasgd.rules import clipping
 from kerasgd.settings import Settings
 from kerasgd.state import ParameterState, Proceed, State, Tensor, Updates, Variable
+from kerasgd.variables import path_of
 
 # Half precision must not be computed in half precision (contract 8).
 WIDE = {torch.float32, torch.float64}
 # For thousands of tensors: methods that `map()` calls without running Python code.
 DEVICE, PLACE = torch.Tensor.get_device, torch.Tensor.data_ptr
+SHAPE = attrgetter("shape")
 
 
 class TorchBackend(Backend):
@@ -41,14 +48,32 @@ class TorchBackend(Backend):
             return ShardedTorchBackend(mode)
         return self if mode is self.mode else TorchBackend(mode)
 
+    def repeat(
+        self,
+        state: State,
+        settings: Settings,
+        gradients: Any,
+        variables: Any,
+        rate: Callable[[], Tensor | float],
+    ) -> bool:
+        planned = plan.of(state, settings)
+        if planned is None or not planned.fits(gradients, variables):
+            return False
+        return planned.run(gradients, float(rate()))
+
     def prepare_gradients(
         self,
         gradients: Sequence[Tensor | None],
         parameters: Sequence[ParameterState],
         may_stay_sparse: Callable[[ParameterState], bool],
     ) -> list[Tensor | None]:
-        """PyTorch's sparse gradients are made dense."""
+        """PyTorch's sparse gradients are made dense.
+
+        Raises:
+            StateError: a variable holds a tensor of another shape than its own.
+        """
         weights = self._values([parameter.variable for parameter in parameters])
+        _check_shapes(parameters, weights)
         present = [gradient for gradient in gradients if gradient is not None]
         if _are_ready(present, weights):
             return list(gradients)
@@ -106,6 +131,26 @@ class TorchBackend(Backend):
         if not bool(condition):
             return gradients
         return [gradient * factor for gradient, factor in zip(gradients, factors, strict=True)]
+
+    def clip_each_norm(self, updates: Updates, limit: float) -> Updates:
+        squares = self.squares_of(updates, None).cpu().numpy()
+        unclipped = float(updates.coefficient)  # type: ignore[arg-type]  # one for all
+        coefficients = clipping.clip_norm_in_numpy(squares, unclipped, limit)
+        if coefficients is None:
+            return super().clip_each_norm(updates, limit)
+        return replace(updates, coefficient=coefficients.tolist())
+
+    def clip_global_norm(self, updates: Updates, limit: float) -> Updates:
+        square = self.square_of_all(updates).cpu().numpy()
+        unclipped = float(updates.coefficient)  # type: ignore[arg-type]  # one for all
+        coefficient = clipping.clip_norm_in_numpy(square, unclipped, limit)
+        if coefficient is None:
+            return super().clip_global_norm(updates, limit)
+        return replace(updates, coefficient=float(coefficient))
+
+    def square_of_all(self, updates: Updates) -> torch.Tensor:
+        """The sum of squares of all gradients together."""
+        return kernels.square_of_all(updates.gradients)
 
     def accumulate(self, updates: Updates) -> None:
         accumulators = self._writable([p.accumulator for p in updates.parameters])
@@ -252,11 +297,29 @@ class ShardedTorchBackend(TorchBackend):
         with torch.no_grad():
             shards.on_shards(state, gradients, proceed)
 
+    def square_of_all(self, updates: Updates) -> torch.Tensor:
+        squares: torch.Tensor = self.squares_of(updates, None).sum()
+        return squares
+
     def squares_of(self, updates: Updates, units: Tensor | None) -> Tensor:
         return shards.summed_over_shards(super().squares_of(updates, units), updates)
 
     def all_finite(self, gradients: Sequence[Tensor]) -> Tensor:
         return shards.on_all(super().all_finite(gradients))
+
+
+def _check_shapes(parameters: Sequence[ParameterState], weights: Sequence[torch.Tensor]) -> None:
+    """Refuse tensors that were given another shape through `.data`, which Keras does not see."""
+    shapes = [tuple(parameter.variable.shape) for parameter in parameters]
+    found = list(map(tuple, map(SHAPE, weights)))
+    if shapes == found:
+        return
+    for parameter, shape, other in zip(parameters, shapes, found, strict=True):
+        if shape != other:
+            raise StateError(
+                f"`{path_of(parameter.variable)}` has the shape {shape} and holds a tensor of "
+                f"shape {other}. Was that set through `.data`? Set values by `assign()`."
+            )
 
 
 def _are_ready(gradients: Sequence[Tensor], weights: Sequence[torch.Tensor]) -> bool:
@@ -268,6 +331,7 @@ def _are_ready(gradients: Sequence[Tensor], weights: Sequence[torch.Tensor]) -> 
         set(map(type, gradients)) == {torch.Tensor}
         and {gradient.dtype for gradient in gradients} <= WIDE
         and {gradient.layout for gradient in gradients} == {torch.strided}
+        and not any(gradient.is_meta for gradient in gradients)
         # A number is faster to get than a device; CPU has none.
         and len({*map(DEVICE, gradients), *map(DEVICE, weights)}) == 1
         and set(map(PLACE, weights)).isdisjoint(map(PLACE, gradients))
@@ -277,7 +341,10 @@ def _are_ready(gradients: Sequence[Tensor], weights: Sequence[torch.Tensor]) -> 
 def _made_ready(gradient: Tensor, weights: torch.Tensor) -> torch.Tensor:
     if not isinstance(gradient, torch.Tensor) or DEVICE(gradient) != DEVICE(weights):
         gradient = keras.ops.convert_to_tensor(gradient)
-    if gradient.is_sparse:
+    if gradient.is_meta:
+        hint = "A tensor on the device `meta` has a shape only."
+        raise ArgumentValueError("grads", "tensors that hold values", gradient, hint)
+    if gradient.layout is not torch.strided:
         gradient = gradient.to_dense()
     return gradient if gradient.dtype in WIDE else gradient.float()
 
@@ -296,7 +363,7 @@ def _alike(
     """The updates that one call can do, with the rate times their coefficient and their weights."""
     of_gradients = [gradient.dtype for gradient in updates.gradients]
     of_weights = [w.dtype for w in weights]
-    steps = _folded_for_each(rate, updates, of_gradients)
+    steps = _steps(rate, updates, of_gradients)
     kinds = list(zip(steps, of_gradients, of_weights, strict=True))
     # (A step that is NaN equals no other: each makes a part of its own.)
     different = dict.fromkeys(kinds)
@@ -308,21 +375,10 @@ def _alike(
         yield kind[0], updates.where(are_alike), list(compress(weights, are_alike))
 
 
-def _folded_for_each(rate: Tensor, updates: Updates, dtypes: Sequence[torch.dtype]) -> list[float]:
-    """`_folded()` for each update; where they share the coefficient, once for each dtype."""
+def _steps(rate: Tensor, updates: Updates, dtypes: Sequence[torch.dtype]) -> list[float]:
+    """The rate times its coefficient for each update; where they share it, once for a dtype."""
+    fold = partial(kernels.rate_times_coefficient, rate)
     if not updates.shares_coefficient():
-        pairs = zip(updates.each_coefficient(), dtypes, strict=True)
-        return [_folded(rate, coefficient, dtype) for coefficient, dtype in pairs]
-    folded = {dtype: _folded(rate, updates.coefficient, dtype) for dtype in set(dtypes)}
+        return list(map(fold, updates.each_coefficient(), dtypes))
+    folded = {dtype: fold(updates.coefficient, dtype) for dtype in set(dtypes)}
     return [folded[dtype] for dtype in dtypes]
-
-
-def _folded(rate: Tensor, coefficient: Tensor | float, dtype: torch.dtype) -> float:
-    """The learning rate times the coefficient, rounded as the gradient's dtype is."""
-    is_unscaled = isinstance(coefficient, float) and coefficient == 1
-    if is_unscaled and isinstance(rate, float):  # the usual case
-        return rate if dtype is torch.float64 else float(np.float32(rate))
-    step = torch.as_tensor(rate, dtype=dtype)
-    if not is_unscaled:
-        step = step * torch.as_tensor(coefficient, dtype=dtype)
-    return float(step)

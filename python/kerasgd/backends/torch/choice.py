@@ -16,6 +16,8 @@ from kerasgd.state import Update, Updates
 PIECE = 2**20
 # The fused kernel gets 1 + step as a double, which keeps the digits of a float32 step above this.
 SMALLEST_FUSED_STEP = 1e-8
+# For one operation the fused kernel starts threads, which pays with so many tensors.
+MANY = 32
 # Beyond, what is divided by 1 - decay would lose digits.
 LARGEST_FUSED_DECAY = 0.5
 
@@ -42,10 +44,18 @@ def current_mode() -> Mode:
 
 def implementation(batch: Batch) -> Implementation:
     """How to decay the weights and apply the rule; all tensors of a batch are alike."""
-    gradient, weights = batch.gradients[0], batch.weights[0]
-    if gradient.dtype != weights.dtype:
+    if batch.gradients[0].dtype != batch.weights[0].dtype:
         return Implementation.ONE_BY_ONE
-    if not batch.velocities and not batch.decay:
+    chosen = of_contiguous(batch)
+    if chosen is Implementation.FUSED and not _are_contiguous(batch):
+        return Implementation.FOREACH
+    return chosen
+
+
+def of_contiguous(batch: Batch) -> Implementation:
+    """`implementation()` where all tensors are contiguous, and of one dtype."""
+    weights = batch.weights[0]
+    if not batch.velocities and not batch.decay and len(batch.weights) < MANY:
         return Implementation.FOREACH  # one operation
     # Without momentum, set so after the velocities were made, the kernel takes none.
     takes_velocities = not batch.velocities or batch.momentum > 0
@@ -56,23 +66,25 @@ def implementation(batch: Batch) -> Implementation:
         and weights.is_cpu
         and batch.step >= SMALLEST_FUSED_STEP
         and batch.decay <= LARGEST_FUSED_DECAY
-        # Thousands of attributes take longer than `map()`.
-        and all(map(torch.Tensor.is_contiguous, batch.weights))
-        and all(map(torch.Tensor.is_contiguous, batch.velocities))
-        and all(map(torch.Tensor.is_contiguous, batch.gradients))
     )
     return Implementation.FUSED if can_fuse else Implementation.FOREACH
+
+
+def _are_contiguous(batch: Batch) -> bool:
+    # Thousands of attributes take longer than `map()`.
+    columns = (batch.weights, batch.velocities, batch.gradients)
+    return all(all(map(torch.Tensor.is_contiguous, column)) for column in columns)
 
 
 def in_pieces(mode: Mode, updates: Updates, settings: Settings) -> tuple[Updates, Updates]:
     """The updates to make piece by piece, and the others."""
     chosen = [False] * len(updates)
-    if _has_several_passes(settings) and _is_more_than_a_piece(mode, updates):
+    if has_several_passes(settings) and _is_more_than_a_piece(mode, updates):
         chosen = [_takes_several_passes(update, settings) for update in updates]
     return updates.split(chosen)
 
 
-def _has_several_passes(settings: Settings) -> bool:
+def has_several_passes(settings: Settings) -> bool:
     """Whether an update may go over a variable's memory more than once, element by element."""
     if settings.own_rule is not None:
         return False

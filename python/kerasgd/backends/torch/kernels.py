@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
+import numpy as np
 import torch
 
+from kerasgd.state import Tensor
+
 Tensors = Sequence[torch.Tensor]
+DTYPE = attrgetter("dtype")
 
 # The kernel of `torch.optim.SGD(fused=True)`, which is private; None where there is none.
 _fused = getattr(torch, "_fused_sgd_", None)
@@ -21,7 +26,7 @@ LARGE = 2**15
 LONGEST_SUM = 2**18
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: one is made at each step
 class Batch:
     """Tensors that one call can update: of one dtype, on one device, with one coefficient.
 
@@ -47,6 +52,18 @@ class Batch:
 def has_fused_kernel() -> bool:
     """Whether PyTorch has the kernel that `update_fused()` calls."""
     return _fused is not None
+
+
+def rate_times_coefficient(
+    rate: Tensor | float, coefficient: Tensor | float, dtype: torch.dtype
+) -> float:
+    """The learning rate times the coefficient, rounded as the gradient's dtype is."""
+    if isinstance(rate, float) and isinstance(coefficient, float):  # the usual case
+        if dtype is torch.float64:
+            return rate * coefficient
+        return float(np.float32(rate) * np.float32(coefficient))
+    step = torch.as_tensor(rate, dtype=dtype) * torch.as_tensor(coefficient, dtype=dtype)
+    return float(step)
 
 
 def update_foreach(batch: Batch) -> None:
@@ -130,6 +147,18 @@ def norms(tensors: Tensors) -> list[torch.Tensor]:
         _norm(tensor) if is_large else next(of_small)
         for tensor, is_large in zip(tensors, large, strict=True)
     ]
+
+
+def square_of_all(tensors: Tensors) -> torch.Tensor:
+    """The sum of squares of all tensors together."""
+    is_small = sum(map(torch.Tensor.numel, tensors)) <= LARGE
+    if is_small and len(set(map(DTYPE, tensors))) == 1:
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        return torch.dot(flat, flat)
+    found = norms(tensors)
+    if len(set(map(DTYPE, found))) > 1:
+        found = [norm.double() for norm in found]
+    return torch.stack(found).square_().sum()
 
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:

@@ -32,6 +32,23 @@ def test_a_weight_may_be_the_gradient_of_another():
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(w), [1.5])
 
 
+@pytest.mark.parametrize("layout", ["to_sparse_coo", "to_sparse_csr", "to_sparse_csc"])
+def test_sparse_gradients_of_all_layouts_are_made_dense(layout):
+    w = keras.Variable([[1.0, 2.0], [3.0, 4.0]])
+    kerasgd.SGD(0.5).apply([getattr(torch.eye(2), layout)()], [w])
+    assert keras.ops.convert_to_numpy(w).tolist() == [[0.5, 2.0], [3.0, 3.5]]
+
+
+def test_gradients_without_values_are_refused():  # contract 12.7
+    w = keras.Variable([1.0, 2.0])
+    optimizer = kerasgd.SGD(0.5)
+    for _ in range(2):  # also after a step that could be planned
+        with pytest.raises(kerasgd.ArgumentValueError, match="`grads` must be tensors that hold"):
+            optimizer.apply([torch.ones(2, device="meta")], [w])
+        optimizer.apply([torch.ones(2)], [w])
+    assert keras.ops.convert_to_numpy(w).tolist() == [0.0, 1.0]
+
+
 def test_sparse_gradients_are_made_dense():
     w = keras.Variable(np.zeros((3, 2)), dtype="float32")
     rows, ones = torch.tensor([[2, 0, 2]]), torch.ones(3, 2)

@@ -1,0 +1,354 @@
+"""Planned steps give what the usual way gives, bit for bit, and leave to it what is unusual."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import BACKEND
+
+import kerasgd
+
+if BACKEND != "torch":
+    pytest.skip("plans of PyTorch's steps", allow_module_level=True)
+
+import torch
+
+from kerasgd.backends.torch import plan
+
+SHAPES = [(4, 4), (4,), (4,), ()]
+CONFIGURATIONS = {
+    "plain": {},
+    "scaled loss": {"loss_scale_factor": 3.0},
+    "momentum": {"momentum": 0.9},
+    "nesterov": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    "clip": {"global_clipnorm": 0.5, "momentum": 0.5},
+    "average": {"use_ema": True, "ema_momentum": 0.7},
+    "everything": {
+        "momentum": 0.9,
+        "weight_decay": 0.1,
+        "global_clipnorm": 1.0,
+        "use_ema": True,
+        "ema_momentum": 0.99,
+    },
+}
+
+
+class Training:
+    """An optimizer with three variables; `planned` says whether it may plan."""
+
+    def __init__(self, planned, **arguments):
+        generator = np.random.default_rng(0)
+        arguments = {"learning_rate": 0.1, **arguments}
+        self.variables = [
+            keras.Variable(generator.normal(size=shape), dtype="float32") for shape in SHAPES
+        ]
+        self.optimizer = kerasgd.SGD(**arguments)
+        self.planned = planned
+        self.generator = generator
+        self.step()
+
+    def gradients(self, scale=1.0):
+        arrays = [scale * self.generator.normal(size=shape) for shape in SHAPES]
+        return [torch.tensor(array, dtype=torch.float32) for array in arrays]
+
+    def step(self, gradients=None, variables=None):
+        gradients = self.gradients() if gradients is None else gradients
+        variables = self.variables if variables is None else variables
+        self.optimizer.apply(gradients, variables)
+        if not self.planned:
+            self.optimizer.state().memo["plan"] = (self.optimizer._settings, None)
+
+    def plan(self):
+        return plan.of(self.optimizer.state(), self.optimizer._settings)
+
+    def values(self):
+        of_optimizer = [keras.ops.convert_to_numpy(v) for v in self.optimizer.variables]
+        of_weights = [v._value.detach().numpy() for v in self.variables]
+        return [value.tobytes() for value in [*of_weights, *of_optimizer]]
+
+
+def both(change, **arguments):
+    """What two trainings hold after the same changes, with plans and without."""
+    found = []
+    for planned in (True, False):
+        training = Training(planned, **arguments)
+        training.step()
+        change(training)
+        training.step()
+        found.append(training.values())
+    return found
+
+
+@pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_planned_steps_give_the_same_bits(arguments):  # contract 9.1
+    def train(training):
+        for scale in (1e-3, 1.0, 1e3):
+            gradients = training.gradients(scale)
+            if training.planned:
+                assert training.plan().fits(gradients, training.variables)
+            training.step(gradients)
+
+    planned, usual = both(train, **arguments)
+    assert planned == usual
+
+
+UNUSUAL_SETTINGS = {
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "clipnorm": {"clipnorm": 1.0},
+    "clipvalue": {"clipvalue": 1.0},
+    "overwriting": {"use_ema": True, "ema_overwrite_frequency": 2},
+}
+
+
+@pytest.mark.parametrize("arguments", UNUSUAL_SETTINGS.values(), ids=UNUSUAL_SETTINGS)
+def test_settings_that_are_not_planned(arguments):
+    assert Training(True, **arguments).plan() is None
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        lambda o: o.set_group(".*", learning_rate_factor=0.5),
+        lambda o: o.skip_nonfinite(),
+        lambda o: o.track_statistics(),
+    ],
+)
+def test_steps_with_additions_are_not_planned(prepare):
+    optimizer = kerasgd.SGD(0.1)
+    prepare(optimizer)
+    optimizer.apply([torch.ones(2)], [keras.Variable([1.0, 2.0])])
+    assert plan.of(optimizer.state(), optimizer._settings) is None
+
+
+def weight_of_another_dtype(training):
+    tensor = training.variables[0]._value
+    tensor.data = tensor.data.double()
+    training.step()
+    tensor.data = tensor.data.float()
+
+
+def reordered_weight(training):
+    tensor = training.variables[0]._value
+    tensor.data = tensor.data.t()
+
+
+def gradient_that_is_a_weight(training):
+    gradients = training.gradients()
+    gradients[2] = training.variables[1]._value.detach()
+    training.step(gradients)
+
+
+def transposed_gradient(training):
+    gradients = training.gradients()
+    gradients[0] = gradients[0].t().contiguous().t()
+    training.step(gradients)
+
+
+def gradient_with_a_gradient(training):
+    gradients = training.gradients()
+    gradients[0].requires_grad_()
+    training.step(gradients)
+    assert training.variables[1]._value.is_leaf
+
+
+def sparse_gradient(training):
+    gradients = training.gradients()
+    gradients[0] = gradients[0].to_sparse()
+    training.step(gradients)
+
+
+def arrays(training):
+    training.step([gradient.numpy() for gradient in training.gradients()])
+
+
+def doubles(training):
+    training.step([gradient.double() for gradient in training.gradients()])
+
+
+def another_order(training):
+    training.step(training.gradients()[::-1], training.variables[::-1])
+
+
+def another_order_of_the_same_shapes(training):
+    first, second, third, fourth = training.variables
+    training.step(variables=[first, third, second, fourth])
+
+
+def fewer_variables(training):
+    training.step(training.gradients()[:2], training.variables[:2])
+
+
+def a_tuple(training):
+    training.step(tuple(training.gradients()))
+
+
+def a_generator(training):
+    training.step(iter(training.gradients()))
+
+
+def without_variables(training):
+    training.optimizer.apply(training.gradients())
+
+
+def another_layout(training):
+    gradients = training.gradients()
+    gradients[0] = gradients[0].to_mkldnn()
+    training.step(gradients)
+
+
+def replaced_tensor(training):
+    variable = training.variables[1]
+    variable._value = torch.nn.Parameter(variable._value.detach().clone())
+    training.step()
+
+
+def no_gradient(training):
+    with pytest.warns(UserWarning, match="no gradient"):
+        training.step([None, *training.gradients()[1:]])
+
+
+def stateless(training):
+    optimizer = training.optimizer
+    values = [v.value for v in optimizer.variables]
+    weights = [v.value for v in training.variables]
+    before = training.values()
+    optimizer.stateless_apply(values, training.gradients(), weights)
+    assert training.values() == before
+
+
+def exchanged(training):
+    training.optimizer.swap_ema_weights()
+    if training.optimizer.use_ema:
+        with pytest.raises(kerasgd.StateError, match="exchanged"):
+            training.step()
+    training.optimizer.swap_ema_weights()
+
+
+def norms_that_overflow(training):
+    training.step([1e30 * gradient for gradient in training.gradients()])
+
+
+def norms_that_underflow(training):
+    training.step([1e-30 * gradient for gradient in training.gradients()])
+
+
+def gradients_of_zero(training):
+    training.step([0 * gradient for gradient in training.gradients()])
+
+
+def not_finite(training):
+    training.step([float("inf") * gradient for gradient in training.gradients()])
+
+
+def another_scale(training):
+    training.optimizer.loss_scale_factor = 5.0
+
+
+def tiny_rate(training):
+    training.optimizer.learning_rate = 1e-12
+    training.step()
+
+
+def another_rate(training):
+    training.optimizer.learning_rate = 0.3
+
+
+def schedule(training):
+    training.optimizer.learning_rate = kerasgd.schedules.CosineDecay(0.1, 5)
+
+
+def other_tensors(training):
+    """As `load_weights()` may leave them."""
+    for variable in training.variables:
+        variable.assign(2 * variable.value)
+
+
+CHANGES = [
+    weight_of_another_dtype,
+    reordered_weight,
+    gradient_that_is_a_weight,
+    transposed_gradient,
+    gradient_with_a_gradient,
+    sparse_gradient,
+    arrays,
+    doubles,
+    another_order,
+    another_order_of_the_same_shapes,
+    fewer_variables,
+    a_tuple,
+    a_generator,
+    without_variables,
+    another_layout,
+    replaced_tensor,
+    no_gradient,
+    stateless,
+    exchanged,
+    norms_that_overflow,
+    norms_that_underflow,
+    gradients_of_zero,
+    not_finite,
+    another_scale,
+    tiny_rate,
+    another_rate,
+    schedule,
+    other_tensors,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("name", ["plain", "everything"])
+def test_what_is_unusual_gives_what_the_usual_way_gives(name, change):
+    planned, usual = both(change, **CONFIGURATIONS[name])
+    assert planned == usual
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("shape", [(16,), (1, 16)])
+def test_a_weight_that_was_reshaped_is_refused(shape, steps):  # contract 1.6
+    training = Training(True)
+    for _ in range(steps):  # the second step is planned
+        training.step()
+    tensor = training.variables[0]._value
+    tensor.data = tensor.data.reshape(shape)
+    with pytest.raises(kerasgd.StateError, match=r"shape \(4, 4\) and holds"):
+        training.step()
+    with pytest.raises(kerasgd.ArgumentValueError, match="of shape"):
+        training.step([torch.ones(shape), *training.gradients()[1:]])
+
+
+def test_a_gradient_of_another_shape_is_refused():  # contract 1.6
+    training = Training(True)
+    gradients = training.gradients()
+    gradients[1] = torch.ones(1)
+    before = training.values()
+    with pytest.raises(kerasgd.ArgumentValueError, match="of shape"):
+        training.step(gradients)
+    assert training.values() == before
+
+
+def test_a_variable_too_many_is_refused():  # contract 12.7
+    training = Training(True)
+    training.step()
+    with pytest.raises(kerasgd.ArgumentValueError, match="one gradient for each variable"):
+        training.step(training.gradients(), [*training.variables, keras.Variable([1.0])])
+
+
+def test_a_function_as_rate_is_called_once_a_step():  # contract 2.3
+    calls = []
+    training = Training(True, learning_rate=lambda: calls.append(1) or 0.1, global_clipnorm=1.0)
+    training.step()
+    norms_that_overflow(training)
+    assert len(calls) == 3
+
+
+def test_state_that_is_loaded_is_followed():  # contract 9.1, 5.1
+    """Averages that hold nothing yet begin anew, as without a plan."""
+    fresh = kerasgd.SGD(0.1, use_ema=True, ema_momentum=0.5)
+    fresh.build([keras.Variable(np.zeros(shape), dtype="float32") for shape in SHAPES])
+    store = {}
+    fresh.save_own_variables(store)
+    planned, usual = both(
+        lambda training: training.optimizer.load_own_variables(store),
+        use_ema=True,
+        ema_momentum=0.5,
+    )
+    assert planned == usual
