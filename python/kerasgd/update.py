@@ -61,6 +61,8 @@ def _on_each_device(
     """The step from the summed gradients on; every device does the same to its own copies."""
     # Before all else and outside of what is compiled: it may be a function, which may fail.
     rates = rates_of_this_step()
+    if settings.own_rule is not None:
+        backend.check_own_rule()
     for device, state, gradients in devices:
         on_device = partial(_on_device, settings, state)
         if settings.own_rule is not None and state.own and len(devices) > 1:

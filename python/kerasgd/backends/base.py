@@ -72,6 +72,13 @@ class Backend:
         """
         return [gradient if gradient is None else _widened(gradient) for gradient in gradients]
 
+    def check_own_rule(self) -> None:
+        """Refuse the `update_step()` of a subclass where it cannot work.
+
+        Raises:
+            StateError: it would not see whole variables.
+        """
+
     def across_replicas(
         self, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
     ) -> None:

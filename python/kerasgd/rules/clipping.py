@@ -63,8 +63,10 @@ def clip_norm_in_numpy(
     if not ((squares >= TINY) & (squares < math.inf)).all():
         return None
     norms, one = np.sqrt(squares), squares.dtype.type
-    clipped = one(unclipped) * norms > one(limit)
-    return np.where(clipped, one(limit) / norms, one(unclipped))
+    # A limit may lie beyond float32, and so may the branch that is not taken.
+    with np.errstate(over="ignore"):
+        clipped = one(unclipped) * norms > one(limit)
+        return np.where(clipped, one(limit) / norms, one(unclipped))
 
 
 def needs_units(squares: Tensor) -> Tensor:

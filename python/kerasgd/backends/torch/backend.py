@@ -57,9 +57,13 @@ class TorchBackend(Backend):
         rate: Callable[[], Tensor | float],
     ) -> bool:
         planned = plan.of(state, settings)
-        if planned is None or not planned.fits(gradients, variables):
+        if planned is None:
             return False
-        return planned.run(gradients, float(rate()))
+        if planned.fits(gradients, variables):
+            return planned.run(gradients, float(rate()))
+        if not planned.is_unchanged():
+            plan.forget(state)
+        return False
 
     def prepare_gradients(
         self,
@@ -300,6 +304,9 @@ class ShardedTorchBackend(TorchBackend):
     def square_of_all(self, updates: Updates) -> torch.Tensor:
         squares: torch.Tensor = self.squares_of(updates, None).sum()
         return squares
+
+    def check_own_rule(self) -> None:
+        raise StateError(shards.refused("An `update_step()` of a subclass"))
 
     def squares_of(self, updates: Updates, units: Tensor | None) -> Tensor:
         return shards.summed_over_shards(super().squares_of(updates, units), updates)

@@ -7,10 +7,10 @@ ones are best taken by what reads and writes least memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import c_float
 from dataclasses import dataclass
 from operator import attrgetter
 
-import numpy as np
 import torch
 
 from kerasgd.state import Tensor
@@ -61,7 +61,8 @@ def rate_times_coefficient(
     if isinstance(rate, float) and isinstance(coefficient, float):  # the usual case
         if dtype is torch.float64:
             return rate * coefficient
-        return float(np.float32(rate) * np.float32(coefficient))
+        # The product of two float32 is exact in float64. (NumPy would warn where it overflows.)
+        return c_float(c_float(rate).value * c_float(coefficient).value).value
     step = torch.as_tensor(rate, dtype=dtype) * torch.as_tensor(coefficient, dtype=dtype)
     return float(step)
 

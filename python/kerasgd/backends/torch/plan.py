@@ -1,10 +1,9 @@
 """A step that is like the one before, on PyTorch: checked at once, and done in few calls.
 
 For small models the calls of Python take longer than the arithmetic. Most steps have the settings,
-variables, shapes and devices of the step before. A plan keeps what follows from these, and looks
-at each step whether they are the same. It calls the kernels that the usual way calls, in the order
-of `update.py`, so that the weights are the same bit for bit; whatever is unusual takes the usual
-way.
+variables, shapes and devices of the step before. A plan caches what these determine, and checks at
+each step that they have not changed. It calls the kernels that the usual way calls, in the order
+of `update.py`, so that the weights are the same bit for bit. Anything unusual takes the usual way.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 
-from kerasgd.backends.torch import choice, kernels
+from kerasgd.backends.torch import choice, kernels, shards
 from kerasgd.backends.torch.choice import Implementation
 from kerasgd.backends.torch.kernels import Batch
 from kerasgd.keras_internals import in_stateless_scope
@@ -45,6 +44,7 @@ class Plan:
         shapes: of the weights, and so of their gradients.
         velocities: tensors; none without momentum.
         averages: tensors; none without EMA.
+        kept: the variables of both.
         averaging: whether the averages hold weights already; None without EMA.
         iterations: the counter of steps.
     """
@@ -58,6 +58,7 @@ class Plan:
     shapes: list[torch.Size]
     velocities: list[torch.Tensor]
     averages: list[torch.Tensor]
+    kept: list[Variable]
     averaging: torch.Tensor | None
     iterations: torch.Tensor
 
@@ -67,7 +68,7 @@ class Plan:
             type(gradients) is list
             and (variables is None or self._has(variables))
             and not in_stateless_scope()
-            and self._is_unchanged()
+            and self.is_unchanged()
             and set(map(type, gradients)) == {torch.Tensor}
             and set(map(DTYPE, gradients)) == {torch.float32}
             and set(map(LAYOUT, gradients)) == {torch.strided}
@@ -86,15 +87,17 @@ class Plan:
             and all(map(is_, variables, self.variables))
         )
 
-    def _is_unchanged(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether the variables hold the tensors that they held, and these are as they were."""
-        held = self.held
+        held, kept = self.held, [*self.velocities, *self.averages]
         return (
             all(map(is_, map(HELD, self.variables), held))
             # `tensor.data = ...` leaves no trace. (Another dtype takes other memory.)
             and list(map(PLACE, held)) == self.places
             and list(map(SHAPE, held)) == self.shapes
             and all(map(IS_CONTIGUOUS, held))
+            and all(map(is_, map(HELD, self.kept), kept))
+            and all(map(IS_CONTIGUOUS, kept))
             and (self.averaging is None or self.averaging.item() == 1)
         )
 
@@ -109,7 +112,7 @@ class Plan:
                 return False
             coefficient = float(clipped)
         step = kernels.rate_times_coefficient(rate, coefficient, torch.float32)
-        decay = rate * its.weight_decay
+        decay = rate * its.weight_decay if its.weight_decay else 0.0
         batch = Batch(
             self.weights,
             self.velocities,
@@ -130,13 +133,20 @@ class Plan:
 def of(state: State, settings: Settings) -> Plan | None:
     """The plan for the steps of an optimizer; None where there is none.
 
-    It is made once for these settings, and kept in the state.
+    It is made once for these settings, after a step of the usual way, and kept in the state.
     """
     kept = state.memo.get("plan")
     if kept is None or kept[0] is not settings:
+        if not shards.are_ruled_out(state):
+            return None
         kept = state.memo["plan"] = (settings, _made(state, settings))
     plan: Plan | None = kept[1]
     return plan
+
+
+def forget(state: State) -> None:
+    """Make the plan anew at the next step."""
+    del state.memo["plan"]
 
 
 def _made(state: State, settings: Settings) -> Plan | None:
@@ -144,11 +154,12 @@ def _made(state: State, settings: Settings) -> Plan | None:
         return None
     parameters = state.parameters
     held = [parameter.variable._value for parameter in parameters]
-    velocities = [p.velocity._value for p in parameters if p.velocity is not None]
-    averages = [p.average._value for p in parameters if p.average is not None]
+    of_velocities = [p.velocity for p in parameters if p.velocity is not None]
+    of_averages = [p.average for p in parameters if p.average is not None]
+    velocities, averages = list(map(HELD, of_velocities)), list(map(HELD, of_averages))
     all_there = {len(velocities), len(averages)} <= {0, len(held)}
-    kept = [*held, *velocities, *averages]
-    if not (all_there and all(map(_is_plain, kept)) and _is_in_one_piece(held, settings)):
+    tensors = [*held, *velocities, *averages]
+    if not (all_there and all(map(_is_plain, tensors)) and _is_in_one_piece(held, settings)):
         return None
     variables = [parameter.variable for parameter in parameters]
     if [tuple(variable.shape) for variable in variables] != list(map(tuple, map(SHAPE, held))):
@@ -163,6 +174,7 @@ def _made(state: State, settings: Settings) -> Plan | None:
         list(map(SHAPE, held)),
         velocities,
         averages,
+        [*of_velocities, *of_averages],
         None if state.averaging is None else state.averaging._value,
         state.iterations._value,
     )

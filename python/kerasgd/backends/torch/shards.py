@@ -109,26 +109,26 @@ def on_shards(state: State, gradients: Sequence[Tensor | None], proceed: Proceed
 
 
 def _check_is_possible(state: State) -> None:
-    refused = None
     if state.statistics is not None:
-        refused = "`track_statistics()`"
-    elif state.skips is not None:
-        refused = "`skip_nonfinite()`"
-    elif state.own:
-        refused = "An `update_step()` with variables of its own"
-    elif any(_needs_whole(parameter) for parameter in state.parameters):
-        refused = "A constraint"
-    if refused is not None:
-        raise StateError(
-            f"{refused} does not work where variables are DTensors: it would see this process's "
-            "shards alone. Leave it out, or use DistributedDataParallel."
-        )
+        raise StateError(refused("`track_statistics()`"))
+    if state.skips is not None:
+        raise StateError(refused("`skip_nonfinite()`"))
+    if state.own:
+        raise StateError(refused("A variable of a subclass"))
+    if any(_is_constrained(parameter) for parameter in state.parameters):
+        raise StateError(refused("A constraint"))
 
 
-def _needs_whole(parameter: ParameterState) -> bool:
-    """Whether it has a constraint that is not of each element by itself."""
-    by_element = (type(None), keras.constraints.NonNeg)
-    return not isinstance(parameter.constraint, by_element) and held(parameter.variable) is not None
+def refused(what: str) -> str:
+    """The message about what needs whole variables."""
+    return (
+        f"{what} does not work where variables are DTensors: it would see this process's shards "
+        "alone. Leave it out, or use DistributedDataParallel."
+    )
+
+
+def _is_constrained(parameter: ParameterState) -> bool:
+    return parameter.constraint is not None and held(parameter.variable) is not None
 
 
 def _with_shards(parameter: ParameterState) -> ParameterState:
@@ -159,7 +159,8 @@ def summed_over_shards(squares: torch.Tensor, updates: Updates) -> torch.Tensor:
 
 
 def _sharded_dimensions(whole: DTensor) -> tuple[int, ...]:
-    return tuple(i for i, placement in enumerate(whole.placements) if placement.is_shard())
+    # Not by `is_shard()`: it is False for what `fully_shard()` makes of tensor parallelism.
+    return tuple(i for i, p in enumerate(whole.placements) if not p.is_replicate())
 
 
 def on_all(condition: torch.Tensor) -> torch.Tensor:
@@ -204,6 +205,11 @@ def _torch_dtype(dtype: str) -> torch.dtype:
     return found
 
 
+def are_ruled_out(state: State) -> bool:
+    """Whether `check_without_shards()` has found none."""
+    return "is without shards" in state.memo
+
+
 def check_without_shards(state: State) -> None:
     """Refuse a step with whole gradients where variables are sharded, or should be.
 
@@ -212,7 +218,7 @@ def check_without_shards(state: State) -> None:
     Raises:
         StateError: a variable is a DTensor, or `fully_shard()` has left it behind.
     """
-    if "is without shards" in state.memo:
+    if are_ruled_out(state):
         return
     variables = [parameter.variable for parameter in state.parameters]
     for variable in variables:

@@ -195,6 +195,24 @@ def another_layout(training):
     training.step(gradients)
 
 
+def reordered_velocity(training):
+    for velocity in training.optimizer.momentums[:1]:
+        tensor = velocity._value
+        tensor.data = tensor.data.t().contiguous().t()
+    training.step()
+
+
+def replaced_velocity(training):
+    for velocity in training.optimizer.momentums[:1]:
+        velocity._value = torch.nn.Parameter(velocity._value.clone(), requires_grad=False)
+    training.step()
+
+
+def infinite_rate(training):
+    training.optimizer._rate.variable.assign(float("inf"))
+    training.step()
+
+
 def replaced_tensor(training):
     variable = training.variables[1]
     variable._value = torch.nn.Parameter(variable._value.detach().clone())
@@ -279,6 +297,9 @@ CHANGES = [
     without_variables,
     another_layout,
     replaced_tensor,
+    reordered_velocity,
+    replaced_velocity,
+    infinite_rate,
     no_gradient,
     stateless,
     exchanged,
@@ -338,6 +359,30 @@ def test_a_function_as_rate_is_called_once_a_step():  # contract 2.3
     training.step()
     norms_that_overflow(training)
     assert len(calls) == 3
+
+
+def test_a_plan_is_made_anew_when_variables_hold_other_tensors():
+    training = Training(True, momentum=0.9)
+    replaced_tensor(training)
+    training.step()
+    assert training.plan().fits(training.gradients(), training.variables)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"clipnorm": 1e30},
+        {"global_clipnorm": 1e30},
+        {"global_clipnorm": 1.0, "loss_scale_factor": 1e-30},
+        {"clipnorm": 1.0, "loss_scale_factor": 1e-30},
+    ],
+)
+def test_no_warning_of_numpy_reaches_the_user(arguments):
+    w = keras.Variable(torch.ones(2))
+    optimizer = kerasgd.SGD(0.1, **arguments)
+    for _ in range(3):
+        optimizer.apply([torch.full((2,), 1e-9)], [w])
 
 
 def test_state_that_is_loaded_is_followed():  # contract 9.1, 5.1

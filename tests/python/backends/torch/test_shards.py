@@ -1,5 +1,7 @@
 """DTensors, whose shards each process updates by itself (contract 10.2)."""
 
+from types import SimpleNamespace
+
 import pytest
 from conftest import BACKEND
 
@@ -24,9 +26,27 @@ def test_shards_follow_the_reference(trained):  # contract 10.2, 10.3
 
 
 def test_steps_that_cannot_be_right_are_refused(trained):  # contract 10.2
+    left_behind = "is not what the model trains: `fully_shard()`"
+    expected = {
+        "measured": "`track_statistics()` does not work where variables are DTensors",
+        "plain gradients": "is a DTensor, which this step does not work with",
+        "sharded gradients": left_behind,
+        "left behind": left_behind,
+        "wrapped too early": left_behind,
+        "constraint": "A constraint does not work where variables are DTensors",
+        "own rule": "An `update_step()` of a subclass does not work where variables are DTensors",
+    }
     for _, _, said in trained[0]:
-        assert said["measured"].startswith("`track_statistics()` does not work where variables are")
-        assert "is a DTensor, which this step does not work with" in said["plain gradients"]
-        assert "is not what the model trains: `fully_shard()`" in said["sharded gradients"]
-        assert "is not what the model trains: `fully_shard()`" in said["left behind"]
-        assert "is not what the model trains: `fully_shard()`" in said["wrapped too early"]
+        assert len(said) == 3 * len(expected)
+        for name, message in said.items():
+            assert expected[name.partition(",")[0]] in message
+
+
+def test_shards_of_all_kinds_are_summed():  # contract 4.1, 10.2
+    """After tensor parallelism `fully_shard()` has a kind of its own, no `Shard`."""
+    from torch.distributed.tensor import Replicate, Shard, placement_types
+
+    from kerasgd.backends.torch import shards
+
+    placements = (placement_types._StridedShard(0, split_factor=2), Shard(0), Replicate())
+    assert shards._sharded_dimensions(SimpleNamespace(placements=placements)) == (0, 1)

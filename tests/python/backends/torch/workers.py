@@ -172,8 +172,22 @@ def collectives(kind, name):
     return counted.get_total_counts()
 
 
+class OwnRule(kerasgd.SGD):
+    """A subclass with a rule of its own."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        variable.assign(variable - learning_rate * gradient)
+
+
+def constrained(weights):
+    """Sharded variables, of which the first one has a constraint."""
+    _, variables = sharded(weights)
+    variables[0].constraint = keras.constraints.NonNeg()
+    return variables
+
+
 def refusals():
-    """What steps say that cannot be right."""
+    """What steps say that cannot be right, each time that they are tried."""
     said = {}
     weights = weights_and_data("plain")[0]
     _, variables = sharded(weights)
@@ -198,12 +212,15 @@ def refusals():
             left_behind.trainable_variables,
         ),
         "wrapped too early": (subject("plain"), plain, too_early.trainable_variables),
+        "constraint": (subject("plain"), gradients, constrained(weights)),
+        "own rule": (OwnRule(0.1), gradients, variables),
     }
     for name, (optimizer, its_gradients, its_variables) in steps.items():
-        try:
-            optimizer.apply(its_gradients, its_variables)
-        except kerasgd.StateError as error:
-            said[name] = str(error)
+        for time in range(3):  # the second step could be planned
+            try:
+                optimizer.apply(its_gradients, its_variables)
+            except kerasgd.StateError as error:
+                said[f"{name}, {time}"] = str(error)
     return said
 
 
