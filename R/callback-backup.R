@@ -12,10 +12,11 @@
 #' `keras$callbacks$BackupAndRestore()`, which this callback uses, writes each backup over the last
 #' one. Killed while it writes, it leaves a file that cannot be read, or weights of one epoch that
 #' count as those of another. Here each backup is written beside the last one and takes its place
-#' when it is complete. Nor is there a `save_freq`, with which Keras goes on at the beginning of an
-#' epoch with weights from its middle.
+#' when it is complete. `save_freq` is left out on purpose: with it, Keras restarts an epoch from
+#' weights that were saved in its middle.
 #'
 #' @param backup_dir The path of a folder, for the backups of this training only. It need not exist.
+#'   Each of several processes needs its own.
 #' @param delete_checkpoint Whether the backups are deleted when `fit()` comes to its end, and the
 #'   folder with them if it is empty then.
 #' @param ... Not used.

@@ -26,9 +26,9 @@
 #' | `change_norm` | \eqn{\|\Delta w\|}{||dw||}, of all that changes | change of weights |
 #' | `average_distance` | new weights to their average | distance to average |
 #'
-#' `NA` stands where a stage does not happen. So it is for all stages after the unscaling where the
-#' step only adds to an accumulation window, and for all after the mean where it is skipped
-#' (`skip_nonfinite()`; under [optimizer_loss_scale()] for the mean too). `print()` says so.
+#' `NA` means that the stage does not run: inside an accumulation window, every stage after the
+#' unscaling; in a step that [skip_nonfinite()] skips, every stage after the mean; in one that
+#' [optimizer_loss_scale()] skips, the mean too. `print()` says so.
 #'
 #' With `check` there are three more columns. `largest_difference` is the largest difference of a
 #' weight between the real step, done with the same gradients, and the reference. `bound` is what

@@ -38,7 +38,7 @@
 #' @param ... More arguments of `fit()`, by name: `batch_size`, `shuffle`, `sample_weight` (a
 #'   vector), and `class_weight` (a list such as `list("0" = 1, "1" = 5)`). Use the `batch_size`
 #'   that you will train with: the rate to take depends on it.
-#' @param lowest_rate,highest_rate The first and the last rate: finite numbers > 0.
+#' @param lowest_rate,highest_rate The first and the last rate: numbers from 1e-37 to 1e+38.
 #' @param steps The number of batches, a whole number >= 10. Data with fewer batches are repeated.
 #'   With momentum take more than 100: a gradient acts for many batches then, and the rate must not
 #'   grow much meanwhile.

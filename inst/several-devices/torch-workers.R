@@ -1,5 +1,5 @@
-# PyTorch, several processes: each of them runs this script. `fit()` knows nothing of the others, so
-# the loop is one's own.
+# PyTorch, several processes: each of them runs this script. `fit()` does not know about the other
+# processes, so the script has a loop of its own.
 Sys.setenv(KERAS_BACKEND = "torch")
 source("training.R")
 library(kerasgd)

@@ -30,11 +30,12 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]
     This uses `keras.callbacks.BackupAndRestore`, which writes each backup over the last one. Killed
     while it writes, that leaves a file that cannot be read, or weights of one epoch that count as
     those of another. Here each backup is written beside the last one and takes its place when it
-    is complete. There is no `save_freq` either, with which Keras goes on at the beginning of an
-    epoch with weights from its middle.
+    is complete. `save_freq` is left out on purpose: with it, Keras restarts an epoch from weights
+    that were saved in its middle.
 
     Args:
         backup_dir: the path of a folder, for the backups of this training only; it need not exist.
+            Each of several processes needs its own.
         delete_checkpoint: whether the backups are deleted when `fit()` comes to its end, and the
             folder with them if it is empty then.
 

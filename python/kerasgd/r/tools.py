@@ -10,8 +10,10 @@ from typing import Any
 import keras
 
 from kerasgd import tools
+from kerasgd.arguments import check_no_unknown
 from kerasgd.loss_scale_optimizer import without_wrapper
 from kerasgd.sgd import SGD
+from kerasgd.tools.learning_rate_finder import OF_FIT
 from kerasgd.variables import value_of
 
 # A function of R that draws a bar. It raises nothing.
@@ -31,6 +33,9 @@ def find_learning_rate(
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
     """`find_learning_rate()`: the rows as columns, and the suggestions."""
+    # In R it is no argument: the progress bar is cli's.
+    not_in_r = {name: value for name, value in arguments.items() if name == "progress"}
+    check_no_unknown(not_in_r, "find_learning_rate()", OF_FIT)
     told = None if progress is None else _now_and_then(progress)
     try:
         search = tools.find_learning_rate(model, x, y, progress=told, **arguments)

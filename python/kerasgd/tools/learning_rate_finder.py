@@ -21,7 +21,8 @@ from kerasgd.tools.preserving import preserved
 from kerasgd.trainer import LossTotal, bring_state_back
 from kerasgd.variables import value_of
 
-_POSITIVE = arguments.number("a finite number > 0", lambda x: x > 0)
+# The rate is stored as float32, which holds no other numbers.
+_POSITIVE = arguments.number("a number from 1e-37 to 1e+38", lambda x: 1e-37 <= x <= 1e38)
 RULES: Mapping[str, ArgumentRule[Any]] = {
     "lowest_rate": _POSITIVE,
     "highest_rate": _POSITIVE,
@@ -117,7 +118,7 @@ def find_learning_rate(
             Keras whose rate is a number.
         x: the inputs, as in `fit()`; a generator is refused.
         y: the targets, as in `fit()`.
-        lowest_rate: the first rate, a finite number > 0.
+        lowest_rate: the first rate, a number from 1e-37 to 1e+38.
         highest_rate: the last rate, a larger number.
         steps: the number of batches, a whole number >= 10; data with fewer batches are repeated.
             With momentum take more than 100: a gradient acts for many batches then, and the rate

@@ -18,6 +18,11 @@ def compiled(optimizer):
     return model
 
 
+def test_the_progress_of_python_is_no_argument_in_r():  # contract 12.6
+    with pytest.raises(kerasgd.UnknownArgumentError, match="progress"):
+        tools.find_learning_rate(None, None, None, None, {"progress": True})
+
+
 def test_a_search_comes_as_columns():  # contract 17.2
     model = compiled(kerasgd.SGD())
     found = tools.find_learning_rate(model, X, 3 * X, None, {"steps": 12, "highest_rate": 1e-6})

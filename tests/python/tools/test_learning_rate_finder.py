@@ -252,7 +252,10 @@ def test_a_suggested_rate_trains():  # contract 17.3
 
 
 REFUSED = {
-    "lowest_rate": ({"lowest_rate": 0}, "`lowest_rate` must be a finite number > 0, not 0."),
+    "lowest_rate": (
+        {"lowest_rate": 0},
+        "`lowest_rate` must be a number from 1e-37 to 1e+38, not 0.",
+    ),
     "order": (
         {"lowest_rate": 1, "highest_rate": 0.5},
         "`highest_rate` must be larger than `lowest_rate`, which is 1, not 0.5.",
