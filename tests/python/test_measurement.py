@@ -345,7 +345,8 @@ def of_torch(optimizer, gradients, variables):
             return function(*args, **(kwargs or {}))
 
     counts = []
-    optimizer.apply(gradients, variables)  # what the first step alone does
+    for _ in range(2):  # which do what later steps need not do
+        optimizer.apply(gradients, variables)
     for _ in range(optimizer._statistics_every or 1):
         with Counting() as counting:
             optimizer.apply(gradients, variables)

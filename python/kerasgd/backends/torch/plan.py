@@ -69,6 +69,7 @@ class Plan:
             and (variables is None or self._has(variables))
             and not in_stateless_scope()
             and self.is_unchanged()
+            and not self._is_measured()
             and set(map(type, gradients)) == {torch.Tensor}
             and set(map(DTYPE, gradients)) == {torch.float32}
             and set(map(LAYOUT, gradients)) == {torch.strided}
@@ -100,6 +101,11 @@ class Plan:
             and all(map(IS_CONTIGUOUS, kept))
             and (self.averaging is None or self.averaging.item() == 1)
         )
+
+    def _is_measured(self) -> bool:
+        """Whether this step has statistics."""
+        every = self.settings.statistics_every
+        return every is not None and bool((self.iterations.item() + 1) % every == 0)
 
     def run(self, gradients: list[torch.Tensor], rate: float) -> bool:
         """Do the step; False, with nothing done, where the usual way has a careful one for it."""
@@ -189,7 +195,7 @@ def _has_usual_stages(state: State, settings: Settings) -> bool:
         and settings.clipvalue is None
         and settings.clipnorm is None
         and settings.ema_overwrite_frequency is None
-        and settings.statistics_every is None
+        and settings.statistics_every != 1
         and not settings.skip_nonfinite
         and not others
         and its.factor_index is None

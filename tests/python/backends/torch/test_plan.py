@@ -35,13 +35,15 @@ CONFIGURATIONS = {
 class Training:
     """An optimizer with three variables; `planned` says whether it may plan."""
 
-    def __init__(self, planned, **arguments):
+    def __init__(self, planned, every=None, **arguments):
         generator = np.random.default_rng(0)
         arguments = {"learning_rate": 0.1, **arguments}
         self.variables = [
             keras.Variable(generator.normal(size=shape), dtype="float32") for shape in SHAPES
         ]
         self.optimizer = kerasgd.SGD(**arguments)
+        if every:
+            self.optimizer.track_statistics(every=every)
         self.planned = planned
         self.generator = generator
         self.step()
@@ -76,6 +78,24 @@ def both(change, **arguments):
         training.step()
         found.append(training.values())
     return found
+
+
+@pytest.mark.parametrize("name", ["plain", "everything"])
+def test_steps_between_measured_ones_are_planned(name):  # contract 15.1
+    found = []
+    for planned in (True, False):
+        training = Training(planned, every=3, **CONFIGURATIONS[name])
+        fits = []
+        for _ in range(7):
+            gradients = training.gradients()
+            if planned:
+                fits.append(training.plan().fits(gradients, training.variables))
+            training.step(gradients)
+        found.append((training.values(), training.optimizer.statistics["updates"]))
+        if planned:  # the first step was the one in `Training`
+            assert fits == [True, False, True, True, False, True, True]
+    assert found[0] == found[1]
+    assert found[0][1] == 6
 
 
 @pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
