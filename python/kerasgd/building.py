@@ -104,7 +104,7 @@ def _parameter_state(
 
 
 def _statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statistics:
-    """Where what is measured of an update of these variables is written."""
+    """The variables that hold the measurements of an update."""
     dtypes = {keras.config.floatx(), *(_dtype(parameter.variable) for parameter in parameters)}
     dtype = "float64" if "float64" in dtypes else "float32"
     of_each = (len(MEASURED), len(parameters))

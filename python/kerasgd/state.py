@@ -87,7 +87,7 @@ class Skips:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Where what is measured of an update is written (contract 15).
+    """The variables that hold the measurements of an update (contract 15).
 
     Attributes:
         of_update: one for each of `rules.statistics.MEASURED_OF_UPDATE`.

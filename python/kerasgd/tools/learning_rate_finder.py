@@ -22,10 +22,10 @@ from kerasgd.trainer import LossTotal, bring_state_back
 from kerasgd.variables import value_of
 
 # The rate is stored as float32, which holds no other numbers.
-_POSITIVE = arguments.number("a number from 1e-37 to 1e+38", lambda x: 1e-37 <= x <= 1e38)
+_RATE = arguments.number("a number from 1e-37 to 1e+38", lambda x: 1e-37 <= x <= 1e38)
 RULES: Mapping[str, ArgumentRule[Any]] = {
-    "lowest_rate": _POSITIVE,
-    "highest_rate": _POSITIVE,
+    "lowest_rate": _RATE,
+    "highest_rate": _RATE,
     "steps": arguments.whole_number(at_least=10),
 }
 # The arguments of `fit()` that may be given. Keras checks the last ones.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import compress
-from operator import attrgetter
 from typing import Any
 
 import keras
@@ -17,7 +16,7 @@ import torch
 from kerasgd.backends.base import Backend
 from kerasgd.backends.torch import choice, kernels, pieces, plan, shards
 from kerasgd.backends.torch.choice import Implementation, Mode
-from kerasgd.backends.torch.kernels import Batch
+from kerasgd.backends.torch.kernels import PLACE, SHAPE, WIDE, Batch
 from kerasgd.errors import ArgumentValueError, StateError
 from kerasgd.keras_internals import in_stateless_scope
 from kerasgd.rules import clipping
@@ -25,11 +24,7 @@ from kerasgd.settings import Settings
 from kerasgd.state import ParameterState, Proceed, State, Tensor, Updates, Variable
 from kerasgd.variables import path_of
 
-# Half precision must not be computed in half precision (contract 8).
-WIDE = {torch.float32, torch.float64}
-# For thousands of tensors: methods that `map()` calls without running Python code.
-DEVICE, PLACE = torch.Tensor.get_device, torch.Tensor.data_ptr
-SHAPE = attrgetter("shape")
+DEVICE = torch.Tensor.get_device
 
 
 class TorchBackend(Backend):
@@ -59,11 +54,10 @@ class TorchBackend(Backend):
         planned = plan.of(state, settings)
         if planned is None:
             return False
-        if planned.fits(gradients, variables):
-            return planned.run(gradients, float(rate()))
         if not planned.is_unchanged():
             plan.forget(state)
-        return False
+            return False
+        return planned.fits(gradients, variables) and planned.run(gradients, float(rate()))
 
     def prepare_gradients(
         self,
@@ -111,10 +105,7 @@ class TorchBackend(Backend):
         if units is not None:
             factors = (1 / units).unbind()
             gradients = [g.to(f.dtype) * f for g, f in zip(gradients, factors, strict=True)]
-        norms = kernels.norms(gradients)
-        if len({norm.dtype for norm in norms}) > 1:
-            norms = [norm.double() for norm in norms]
-        return torch.stack(norms).square_()
+        return kernels.squares(gradients)
 
     def copies(self, variables: Sequence[Variable]) -> list[Tensor]:
         values = [value.detach() for value in self._values(variables)]

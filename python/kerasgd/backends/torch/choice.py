@@ -6,7 +6,7 @@ import enum
 
 import torch
 
-from kerasgd.backends.torch.kernels import Batch, has_fused_kernel
+from kerasgd.backends.torch.kernels import IS_CONTIGUOUS, Batch, has_fused_kernel
 from kerasgd.keras_internals import in_stateless_scope
 from kerasgd.settings import Settings
 from kerasgd.state import Update, Updates
@@ -71,9 +71,8 @@ def of_contiguous(batch: Batch) -> Implementation:
 
 
 def _are_contiguous(batch: Batch) -> bool:
-    # Thousands of attributes take longer than `map()`.
     columns = (batch.weights, batch.velocities, batch.gradients)
-    return all(all(map(torch.Tensor.is_contiguous, column)) for column in columns)
+    return all(all(map(IS_CONTIGUOUS, column)) for column in columns)
 
 
 def in_pieces(mode: Mode, updates: Updates, settings: Settings) -> tuple[Updates, Updates]:

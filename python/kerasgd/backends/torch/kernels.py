@@ -16,7 +16,11 @@ import torch
 from kerasgd.state import Tensor
 
 Tensors = Sequence[torch.Tensor]
-DTYPE = attrgetter("dtype")
+# Half precision must not be computed in half precision (contract 8).
+WIDE = {torch.float32, torch.float64}
+# What `map()` asks of thousands of tensors without running Python code.
+DTYPE, SHAPE = attrgetter("dtype"), attrgetter("shape")
+PLACE, IS_CONTIGUOUS = torch.Tensor.data_ptr, torch.Tensor.is_contiguous
 
 # The kernel of `torch.optim.SGD(fused=True)`, which is private; None where there is none.
 _fused = getattr(torch, "_fused_sgd_", None)
@@ -156,10 +160,15 @@ def square_of_all(tensors: Tensors) -> torch.Tensor:
     if is_small and len(set(map(DTYPE, tensors))) == 1:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         return torch.dot(flat, flat)
+    return squares(tensors).sum()
+
+
+def squares(tensors: Tensors) -> torch.Tensor:
+    """A vector with the sum of squares of each tensor; float64 if one of them is."""
     found = norms(tensors)
     if len(set(map(DTYPE, found))) > 1:
         found = [norm.double() for norm in found]
-    return torch.stack(found).square_().sum()
+    return torch.stack(found).square_()
 
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:

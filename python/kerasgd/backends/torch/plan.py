@@ -17,17 +17,15 @@ import torch
 
 from kerasgd.backends.torch import choice, kernels, shards
 from kerasgd.backends.torch.choice import Implementation
-from kerasgd.backends.torch.kernels import Batch
+from kerasgd.backends.torch.kernels import DTYPE, IS_CONTIGUOUS, PLACE, SHAPE, Batch
 from kerasgd.keras_internals import in_stateless_scope
 from kerasgd.rules import clipping, loss_scale
 from kerasgd.settings import Settings
 from kerasgd.state import ParameterState, State, Variable
 
-# What `map()` asks of tensors without running Python code.
-PLACE, IS_CONTIGUOUS = torch.Tensor.data_ptr, torch.Tensor.is_contiguous
-HELD, SHAPE, DTYPE = attrgetter("_value"), attrgetter("shape"), attrgetter("dtype")
+# As those of `kernels.py`.
+HELD, REQUIRES_GRADIENT = attrgetter("_value"), attrgetter("requires_grad")
 LAYOUT, IS_ON_CPU = attrgetter("layout"), attrgetter("is_cpu")
-REQUIRES_GRADIENT = attrgetter("requires_grad")
 
 
 @dataclass(slots=True)
@@ -63,12 +61,11 @@ class Plan:
     iterations: torch.Tensor
 
     def fits(self, gradients: Any, variables: Any) -> bool:
-        """Whether a step with these arguments is one that is planned."""
+        """Whether a step with these arguments is one that is planned, if the plan holds."""
         return (
             type(gradients) is list
             and (variables is None or self._has(variables))
             and not in_stateless_scope()
-            and self.is_unchanged()
             and not self._is_measured()
             and set(map(type, gradients)) == {torch.Tensor}
             and set(map(DTYPE, gradients)) == {torch.float32}
@@ -89,7 +86,7 @@ class Plan:
         )
 
     def is_unchanged(self) -> bool:
-        """Whether the variables hold the tensors that they held, and these are as they were."""
+        """Whether the plan holds: the variables have the tensors that they had, as they were."""
         held, kept = self.held, [*self.velocities, *self.averages]
         return (
             all(map(is_, map(HELD, self.variables), held))

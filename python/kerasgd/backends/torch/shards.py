@@ -20,14 +20,13 @@ import torch
 import torch.distributed
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from kerasgd.backends.torch.kernels import WIDE
 from kerasgd.errors import StateError
 from kerasgd.state import ParameterState, Proceed, State, Tensor, Updates, Variable
 from kerasgd.variables import path_of
 
 # What of a parameter is laid out as the variable is.
 ROLES = ("variable", "velocity", "average", "accumulator")
-# Half precision must not be computed in half precision (contract 8).
-WIDE = {torch.float32, torch.float64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +141,8 @@ def _with_shards(parameter: ParameterState) -> ParameterState:
 def summed_over_shards(squares: torch.Tensor, updates: Updates) -> torch.Tensor:
     """Sums of squares of whole gradients, from those of this process's shards.
 
-    Each element of a mesh takes part once: what it holds copies of is summed over its shards only.
-    One call moves the sums of all variables that are sharded alike.
+    The sums go over the dimensions of the mesh that divide a variable, not over those that hold
+    copies of it. One call moves the sums of all variables that are sharded alike.
     """
     alike: dict[Any, list[int]] = {}
     for i, parameter in enumerate(updates.parameters):
