@@ -1,4 +1,4 @@
-# The scripts that the vignette "More than one device" shows, each in processes of its own. They
+# The scripts that the vignette "Training on several devices" shows, each in its own processes. They
 # compare the weights with those of the same training in plain R.
 
 run_script <- function(...) {
