@@ -18,10 +18,10 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 export LC_ALL := C.UTF-8
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help demo test bench check docs figures site lint install clean distclean \
-  test-tensorflow test-jax test-torch test-r test-versions test-long check-package check-docs \
-  needs-run needs-test needs-check needs-site .venv .venv-jax .venv-torch .venv-oldest \
-  .venv-newest
+.PHONY: help demo test bench check docs figures site dist lint install clean distclean \
+  test-tensorflow test-jax test-torch test-r test-versions test-long test-dist check-package \
+  check-docs needs-run needs-test needs-dist needs-check needs-site .venv .venv-jax .venv-torch \
+  .venv-oldest .venv-newest .venv-dist
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,14 +55,20 @@ test-r: needs-test install ## run the R tests on the installed package
 bench: needs-test install .venv-jax .venv-torch ## time an update against Keras and its peers: half an hour
 	@tools/bench.sh $(ARGS)
 
-check: needs-check ## lint, compare man/ with its sources and run R CMD check --as-cran
-	@$(MAKE) --keep-going lint check-docs check-package
+check: needs-check ## lint, compare man/ with its sources, run R CMD check --as-cran and test-dist
+	@$(MAKE) --keep-going lint check-docs check-package test-dist
 
-check-package: needs-check .venv
+check-package: needs-check dist
 	@tools/check-package.sh
 
 check-docs: needs-check
 	@tools/check-docs.sh
+
+dist: needs-dist .venv .venv-dist ## build wheel, sdist and the R package's archive in build/dist
+	@tools/dist.sh
+
+test-dist: dist ## install each of them into an empty environment and train there
+	@tools/test-dist.sh
 
 docs: needs-check ## write man/ and NAMESPACE with roxygen2
 	@Rscript -e 'roxygen2::roxygenise()'
@@ -103,7 +109,11 @@ oldest := --constraint tools/oldest-versions.txt
 	@PYTHON=$$(tools/find-newest-python.sh) MADE_ON=$$(date +%F) \
 	  tools/environment.sh .venv-newest keras-nightly jax 'pytest>=8' 'hypothesis>=6'
 
-needs-run needs-test needs-check needs-site: needs-%:
+# What builds wheels: with it, `make dist` asks the network for nothing.
+.venv-dist: needs-run
+	@tools/environment.sh .venv-dist 'build>=1' 'setuptools>=77'
+
+needs-run needs-test needs-dist needs-check needs-site: needs-%:
 	@tools/require.sh $*
 
 clean: ## remove build/ and caches
@@ -111,4 +121,4 @@ clean: ## remove build/ and caches
 	@find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the Python environments too
-	@rm -rf .venv .venv-jax .venv-torch .venv-oldest .venv-newest
+	@rm -rf .venv .venv-jax .venv-torch .venv-oldest .venv-newest .venv-dist

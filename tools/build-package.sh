@@ -7,9 +7,10 @@ source "$(dirname "$0")/common.sh"
 # From a copy: R CMD build itself would first copy the Python environments, gigabytes, and only then
 # leave them out.
 rm -rf build/source build/kerasgd_*.tar.gz
-mkdir -p build/source
-tar --create --anchored --exclude='./.git' --exclude='./.venv*' --exclude='./build' . |
-  tar --extract --directory build/source
+copy_sources build/source
+# A folder in place of the link, which may be a text file where Git or unzip made no links
+rm -r build/source/inst/python
+cp -R build/source/python build/source/inst/python
 
 cd build
 quietly R-CMD-build R CMD build "$@" source

@@ -26,6 +26,16 @@ quietly() {
   fi
 }
 
+# Puts a copy of the sources into FOLDER: what a clone would bring, with changes that are not
+# committed yet.
+# Usage: copy_sources FOLDER
+copy_sources() {
+  mkdir -p "$1"
+  tar --create --anchored --exclude='./.git' --exclude='./.venv*' --exclude='./build' \
+    --no-anchored --exclude='__pycache__' --exclude='*.egg-info' . |
+    tar --extract --directory "$1"
+}
+
 # One checksum for the names and contents of everything below the given paths.
 fingerprint() {
   find "$@" -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' -print0 |

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds a fresh Debian 13 in build/debian, from the mirror that apt uses here, and runs in it
-# `make demo`, the R tests and `install_kerasgd()`: once as root, once as a user without root. It must
-# be run by root, and takes 10 GB and half an hour. The last lines sum up.
+# `make demo`, the R tests and `install_kerasgd()`: once as root, with `R CMD check` after them, and
+# once as a user without root. It must be run by root, and takes 10 GB and 40 minutes. The last lines
+# sum up.
 # Usage: tools/fresh-debian.sh [root|user]...   (both unless one is named)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
@@ -48,13 +49,10 @@ inside() {
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${@:3}"
 }
 
-# What a clone would bring, with changes that are not committed yet.
 bring_sources() {
   local home
   home=$(chroot "$folder/$1" sh -c "echo ~$2")
-  mkdir -p "$folder/$1$home/kerasgd"
-  tar --create --anchored --exclude='./.git' --exclude='./.venv*' --exclude='./build' . |
-    tar --extract --directory "$folder/$1$home/kerasgd"
+  copy_sources "$folder/$1$home/kerasgd"
   chroot "$folder/$1" chown --recursive "$2:$2" "$home/kerasgd"
 }
 
@@ -91,6 +89,7 @@ as_root() {
   fresh_system root
   bring_sources root root
   everything root root
+  try root root "R CMD check" '^Status: ' make check-package
 }
 
 # What is missing make only names, with the command that root is to run.

@@ -9,8 +9,8 @@ lint() {
   "${@:2}" || failed=1
 }
 
-lint "ruff check" .venv/bin/ruff check python inst/startup tests/python tools benchmarks
-lint "ruff format" .venv/bin/ruff format --check --quiet python inst/startup tests/python tools benchmarks
+lint "ruff check" .venv/bin/ruff check python inst/startup tests tools benchmarks
+lint "ruff format" .venv/bin/ruff format --check --quiet python inst/startup tests tools benchmarks
 lint "mypy --strict" .venv/bin/mypy --strict
 lint "import-linter" .venv/bin/lint-imports
 lint "lintr" Rscript tools/lint.R

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Puts in place what only the system can provide: R, R packages, Python and the checking tools, as
 # Debian packages. Root gets what is missing; anyone else is told the one command that installs it.
-# Usage: tools/require.sh run|test|check|site   (test needs all that run needs, check and site all
-# that test needs)
+# Usage: tools/require.sh run|test|dist|check|site   (test needs all that run needs, dist all that
+# test needs, check and site all that dist needs)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -17,12 +17,16 @@ case $1 in
     r_packages+=(lintr pkgdown roxygen2)
     programs+=(pandoc:pandoc qpdf:qpdf shellcheck:shellcheck tidy:tidy)
     ;;
+  dist)
+    fields+=(Suggests)
+    programs+=(pandoc:pandoc)
+    ;;
   site)
     fields+=(Suggests)
     r_packages+=(pkgdown)
     programs+=(pandoc:pandoc)
     ;;
-  *) die "tools/require.sh knows run, test, check and site, not '$1'" ;;
+  *) die "tools/require.sh knows run, test, dist, check and site, not '$1'" ;;
 esac
 mapfile -t -O "${#r_packages[@]}" r_packages < <(tools/r-dependencies.sh "${fields[@]}")
 

@@ -25,7 +25,7 @@ from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.sgd import SGD
 from kerasgd.variable_groups import variable_groups
 
-__version__ = "0.0.1"
+__version__ = "0.1.0"
 
 __all__ = [
     "SGD",

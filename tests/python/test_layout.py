@@ -13,6 +13,7 @@ ACROSS = {
     "test_docstrings.py": "runs the examples of all modules",
     "test_interrupts.py": "interrupts `fit()`, after which each reader of state says what is lost",
     "test_layout.py": "compares the tests with the modules",
+    "test_metadata.py": "compares DESCRIPTION, pyproject.toml and what else has their version",
 }
 
 

@@ -1,7 +1,7 @@
 report <- function(...) {
   facts <- utils::modifyList(
     list(
-      version = "0.0.1", r = "4.2.2", reticulate = "1.28",
+      version = "0.1.0", r = "4.2.2", reticulate = "1.28",
       python = "/env/bin/python", source = "RETICULATE_PYTHON", started = FALSE, managed = FALSE,
       python_version = "3.11.2", numpy = "1.26.4", keras = "3.15.1", tensorflow = "2.21.0",
       configured_backend = "tensorflow", backend = "tensorflow", chosen = FALSE

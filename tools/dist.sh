@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Builds what is distributed, in build/dist: the Python package as sdist and wheel, and the R package
+# as a source archive with its vignettes.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+rm -rf build/dist
+mkdir -p build/dist
+
+say "The Python package"
+# From a copy: setuptools would take up what it left in python/ when the files were others.
+rm -rf build/python-source
+copy_sources build/python-source
+quietly python-build .venv-dist/bin/python -m build --no-isolation --outdir build/dist \
+  build/python-source
+
+say "The R package, with its vignettes: a minute or two"
+mv "$(tools/build-package.sh)" build/dist/
+ls build/dist
