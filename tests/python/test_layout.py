@@ -14,6 +14,7 @@ ACROSS = {
     "test_interrupts.py": "interrupts `fit()`, after which each reader of state says what is lost",
     "test_layout.py": "compares the tests with the modules",
     "test_metadata.py": "compares DESCRIPTION, pyproject.toml and what else has their version",
+    "test_readme.py": "compares README.md with real runs and recorded results",
 }
 
 
