@@ -8,7 +8,7 @@
 #' With weights \eqn{w} and averages \eqn{a}, the first does
 #' \eqn{(w, a) \leftarrow (a, w)}{(w, a) <- (a, w)}, the second \eqn{w \leftarrow a}{w <- a}.
 #' Without `use_ema`, and before the first update, both change nothing. While weights and averages
-#' are exchanged, the optimizer cannot be trained or saved.
+#' are swapped, the optimizer cannot be trained or saved.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
 #' @param model A Keras model, or a list of variables. `finalize_variable_values()` writes its
@@ -25,7 +25,7 @@
 #' @section Errors:
 #' `kerasgd_argument_error` for an argument that is not as described above; `kerasgd_state_error` if
 #' the optimizer has an average of none of the variables, or, for `finalize_variable_values()`,
-#' while weights and averages are exchanged.
+#' while weights and averages are swapped.
 #'
 #' @source
 #' Polyak, B. T. and Juditsky, A. B. (1992). Acceleration of stochastic approximation by averaging.

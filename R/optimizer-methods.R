@@ -205,7 +205,7 @@ format_progress <- function(described) {
       sprintf("steps so far: %s (updates: %s)", count(described$steps), count(described$updates))
     },
     if (!is.null(described$rate)) sprintf("learning rate now: %s", format_rate(described$rate)),
-    if (described$swapped) "weights and averages are exchanged"
+    if (described$swapped) "weights and averages are swapped"
   )
 }
 

@@ -42,7 +42,7 @@
 #' @section Errors:
 #' * `kerasgd_argument_error`: an argument is not as described above.
 #' * `kerasgd_state_error`: the optimizer cannot be saved (its learning rate is a function, or
-#'   weights and averages are exchanged), the file was not written by `save_optimizer()` or is
+#'   weights and averages are swapped), the file was not written by `save_optimizer()` or is
 #'   damaged, or its state belongs to other variables or arguments. Nothing is changed then.
 #'
 #' @seealso [callback_backup()], which backs a whole `fit()` up; [optimizer_sgd()]

@@ -1,6 +1,6 @@
 """SGD for Keras that does what its documentation says.
 
-Importing the package imports Keras and registers the classes, so that
+Importing the package registers its classes with Keras, so that
 ``import kerasgd; keras.saving.load_model(file)`` finds them.
 """
 

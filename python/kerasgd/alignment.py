@@ -1,4 +1,4 @@
-"""The gradients of a step in the order of the variables that the optimizer was built with."""
+"""Brings the gradients of a step into the order of the variables of `build()`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kerasgd.variables import path_of
 
 
 def aligned(optimizer: Any, grads: list[Any], variables: Iterable[Any] | None) -> list[Any]:
-    """The gradients in the order of `build()`, None where a variable has none.
+    """The gradients in the order of `build()`; None for a variable without a gradient.
 
     The first step builds the optimizer.
 
@@ -40,13 +40,13 @@ def aligned(optimizer: Any, grads: list[Any], variables: Iterable[Any] | None) -
 
 
 def _is_built_with(optimizer: Any, variables: Sequence[Any]) -> bool:
-    """Whether these are the variables of `build()`, in the same order."""
+    """Whether `variables` are those of `build()`, in the same order."""
     built = optimizer._trainable_variables
     return len(variables) == len(built) and all(map(operator.is_, variables, built))
 
 
 def index_of(optimizer: Any, variable: Any) -> int:
-    """The place of a variable among those of `build()`.
+    """The index of a variable among those of `build()`.
 
     Raises:
         StateError: it is not among them.
@@ -57,14 +57,14 @@ def index_of(optimizer: Any, variable: Any) -> int:
         raise StateError(
             in_words(
                 f"`{path_of(variable)}` is not among the variables that `{optimizer.name}` was "
-                "built with. A new set of variables needs a new optimizer: {update} makes one with "
-                "the same settings."
+                "built with. A new set of variables needs a new optimizer: {update} creates one "
+                "with the same settings."
             )
         ) from None
 
 
 def check_number(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Refuse values of more or fewer variables than the optimizer was built with.
+    """Check that there are as many variables as the optimizer was built with.
 
     Raises:
         StateError: there are more or fewer.
@@ -72,18 +72,20 @@ def check_number(optimizer: Any, variables: Sequence[Any]) -> None:
     built = len(optimizer._trainable_variables) if optimizer.built else len(variables)
     if len(variables) != built:
         raise StateError(
-            f"`{optimizer.name}` was built with {built} trainable variables, and gets "
-            f"{len(variables)}. A new set of variables needs a new optimizer: give `compile()` one."
+            f"`{optimizer.name}` was built with {built} trainable variables, but got "
+            f"{len(variables)}. A new set of variables needs a new optimizer: pass one to "
+            "`compile()`."
         )
 
 
 def check_is_traced_model(optimizer: Any) -> None:
-    """Refuse a second model (13.4), of which only values reach `stateless_apply()`.
+    """Refuse a second model (13.4), which `stateless_apply()` sees only as values.
 
-    While JAX' trainer has the values of the variables, those of another model keep theirs.
+    During `fit()`, JAX' trainer holds the values of the model that it trains. If the optimizer's
+    variables still have theirs, they belong to another model.
 
     Raises:
-        StateError: the variables are those of another model.
+        StateError: the optimizer was built with the variables of another model.
     """
     if not is_taken_away(optimizer._iterations):
         return
@@ -91,8 +93,8 @@ def check_is_traced_model(optimizer: Any) -> None:
     if strangers:
         raise StateError(
             in_words(
-                f"`{optimizer.name}` trains another model already, the one of "
-                f"`{path_of(strangers[0])}`. Another model needs an optimizer of its own: "
-                "{update} makes one with the same settings."
+                f"`{optimizer.name}` already trains another model, the one with "
+                f"`{path_of(strangers[0])}`. Each model needs its own optimizer: "
+                "{update} creates one with the same settings."
             )
         )

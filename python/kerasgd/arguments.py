@@ -1,8 +1,8 @@
-"""The one table of argument rules (contract 12), for Python and for R.
+"""The one table of argument rules (contract 12), shared by Python and R.
 
-`RULES` says for each argument what is accepted and turns it into the one form that the rest of the
-package knows: numbers become `float`, whole numbers `int`, flags `bool`. `check()` applies one
-rule, `check_all()` those of a call, `check_sgd()` also what holds between the arguments of `SGD`.
+Each rule in `RULES` checks an argument and converts it to the form that the rest of the package
+uses: numbers become `float`, whole numbers `int`, flags `bool`. `check()` applies one rule,
+`check_all()` the rules of a call, `check_sgd()` also the rules between the arguments of `SGD`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class ArgumentRule(Generic[Value]):
-    """What an argument must be, in words, and the function that makes it so.
+    """The requirement on an argument, in words, and the function that checks and converts it.
 
     Attributes:
         requirement: completes the sentence '`x` must be ...'; a template (see `errors`).
-        convert: returns the value in its one form. It raises `TypeError` for something of the wrong
-            kind and `ValueError` for a wrong value; a message, if any, becomes the hint.
+        convert: returns the converted value. It raises `TypeError` for a value of the wrong type
+            and `ValueError` for a wrong value; the message, if any, becomes the hint.
     """
 
     requirement: str
@@ -56,10 +56,10 @@ class ArgumentRule(Generic[Value]):
 
 
 class ElementError(ValueError):
-    """Raised by a rule for several values.
+    """Raised by a rule for a sequence when it refuses one element.
 
     Attributes:
-        element: the element that is refused.
+        element: the refused element.
         reason: the `TypeError` or `ValueError` that says why.
     """
 
@@ -90,7 +90,7 @@ def _only_element(array: Any) -> object:
 
 
 def _is_real(value: object) -> bool:
-    # bfloat16 scalars (ml_dtypes) are no numbers.Real, but know how to become a float.
+    # bfloat16 scalars (ml_dtypes) are not numbers.Real, but convert to float.
     return isinstance(value, numbers.Real) or (
         isinstance(value, np.generic)
         and not isinstance(value, np.character | np.complexfloating)
@@ -111,7 +111,7 @@ def number(requirement: str, accepts: Callable[[float], bool]) -> ArgumentRule[f
 
 
 def whole_number(at_least: int) -> ArgumentRule[int]:
-    """A whole number, which may arrive as a float (R's 2 is one)."""
+    """A whole number; a float with a whole value is accepted, since R's 2 is a float."""
 
     def convert(value: object) -> int:
         result = as_number(value)
@@ -125,7 +125,7 @@ def whole_number(at_least: int) -> ArgumentRule[int]:
 
 
 def flag() -> ArgumentRule[bool]:
-    """True or False and nothing that merely counts as one of them."""
+    """True or False; other values are refused even if they are truthy or falsy."""
 
     def convert(value: object) -> bool:
         if not isinstance(value, bool | np.bool_):
@@ -136,7 +136,7 @@ def flag() -> ArgumentRule[bool]:
 
 
 def label() -> ArgumentRule[str]:
-    """One non-empty string that can begin a variable's path."""
+    """One non-empty string that is valid as the first part of a variable's path."""
 
     def convert(value: object) -> str:
         if not isinstance(value, str):
@@ -172,7 +172,7 @@ def learning_rate() -> ArgumentRule[object]:
             return _without_arguments(value)
         result = RATE.convert(value)
         if result > limits.LARGEST and keras.config.floatx() != "float64":
-            raise ValueError("A rate is stored as float32, which ends at 3.4e38.")
+            raise ValueError("A rate is stored as float32, whose largest value is 3.4e38.")
         return result
 
     return ArgumentRule(
@@ -181,25 +181,25 @@ def learning_rate() -> ArgumentRule[object]:
 
 
 def _refuse_keras_objects(value: object) -> None:
-    """Objects that could be called, or read as a number, and are no rate (2.8)."""
+    """Refuse Keras objects that are callable or convert to a number but are not a rate (2.8)."""
     if isinstance(value, keras.Variable) or (hasattr(value, "assign") and hasattr(value, "shape")):
-        raise TypeError("Give its value: a number. The optimizer has a variable of its own for it.")
+        raise TypeError("Pass its value as a number: the optimizer has its own variable for it.")
     if isinstance(value, keras.Layer):
-        raise TypeError("A layer or model is no learning rate: give a number or a schedule.")
+        raise TypeError("A layer or model is not a learning rate: pass a number or a schedule.")
 
 
 def _without_arguments(function: object) -> Callable[[], object]:
     if not callable(function):
         raise TypeError
     if isinstance(function, type):
-        raise TypeError("Give an instance of the class: call it with its arguments first.")
+        raise TypeError("Pass an instance of the class: call it with its arguments first.")
     required = required_arguments(function)
     if required:
         names = ", ".join(f"`{name}`" for name in required)
         raise TypeError(
-            f"This function asks for {names}, but it is called without arguments. "
-            "If it makes a schedule, call it first; "
-            "a rate that depends on the step is a learning-rate schedule."
+            f"This function requires {names}, but it is called without arguments. "
+            "If it returns a schedule, call it first. "
+            "For a rate that depends on the step, use a learning-rate schedule."
         )
     return function
 
@@ -208,12 +208,12 @@ RATE_FUNCTION = ArgumentRule("a function without arguments", _without_arguments)
 
 
 def required_arguments(function: Callable[..., object]) -> list[str]:
-    """The names of the arguments that `function` cannot be called without."""
+    """The names of the arguments that `function` requires."""
     if isinstance(function, ForeignFunction):
         return function.required
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # some built-in functions tell nothing about themselves
+    except ValueError:  # some built-in functions have no signature
         return []
     optional_kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in parameters if p.default is p.empty and p.kind not in optional_kinds]
@@ -239,21 +239,21 @@ RULES: Mapping[str, ArgumentRule[Any]] = {
 
 
 def learning_rate_factor() -> ArgumentRule[object]:
-    """A number or a schedule, by which a group multiplies the rate (contract 14.2)."""
+    """The factor of a group, which multiplies the rate: a number or a schedule (contract 14.2)."""
 
     def convert(value: object) -> object:
         if isinstance(value, keras.optimizers.schedules.LearningRateSchedule):
             return value
         _refuse_keras_objects(value)
         if callable(value) and not _is_array(value):
-            raise TypeError("A factor that depends on the step is a learning-rate schedule.")
+            raise TypeError("For a factor that depends on the step, use a learning-rate schedule.")
         return NOT_NEGATIVE.convert(value)
 
     return ArgumentRule(f"{NOT_NEGATIVE.requirement}, or a learning-rate schedule", convert)
 
 
 def number_between(first: int, last: int, requirement: str) -> ArgumentRule[int]:
-    """The number of one of several things."""
+    """A whole number from `first` to `last`, which identifies one of several objects."""
 
     def convert(value: object) -> int:
         number = as_number(value)
@@ -267,20 +267,20 @@ def number_between(first: int, last: int, requirement: str) -> ArgumentRule[int]
 RANK_BELOW = optional(whole_number(at_least=1))
 LAYER_DECAY = number("a number above 0, and at most 1", lambda x: 0 < x <= 1)
 
-# Those of a group of variables (contract 14.2).
+# The rules for a group of variables (contract 14.2).
 GROUP_RULES: Mapping[str, ArgumentRule[Any]] = {
     "learning_rate_factor": learning_rate_factor(),
     "momentum": NOT_NEGATIVE,
     "weight_decay": optional(NOT_NEGATIVE),
 }
 
-# Those of `track_statistics()`.
+# The rules for `track_statistics()`.
 STATISTICS_RULES: Mapping[str, ArgumentRule[Any]] = {
     "per_variable": flag(),
     "every": whole_number(at_least=1),
 }
 
-# Those of `LossScaleOptimizer`.
+# The rules for `LossScaleOptimizer`.
 LOSS_SCALE_RULES: Mapping[str, ArgumentRule[Any]] = {
     "initial_scale": number(
         "a number from 2^-126 to 2^126",
@@ -292,11 +292,11 @@ LOSS_SCALE_RULES: Mapping[str, ArgumentRule[Any]] = {
 
 
 def check(argument: str, value: object, rule: ArgumentRule[Any] | None = None) -> object:
-    """`value`, converted, if the rule of `argument` accepts it.
+    """Check `value` by the rule for `argument`, and return it converted.
 
     Raises:
-        ArgumentTypeError: it is of the wrong kind.
-        ArgumentValueError: it is of the right kind, with a wrong value.
+        ArgumentTypeError: the type is wrong.
+        ArgumentValueError: the type is right, but the value is wrong.
     """
     rule = rule or RULES[argument]
     element = None
@@ -313,7 +313,7 @@ def check(argument: str, value: object, rule: ArgumentRule[Any] | None = None) -
 
 
 def _warn_of_rounding(argument: str, result: object) -> None:
-    """Say so if float32, in which training computes, turns a number into 0 or infinity."""
+    """Warn if float32, the dtype of training, rounds the number to 0 or infinity."""
     if not isinstance(result, float) or result == 0 or keras.config.floatx() == "float64":
         return
     if abs(result) > limits.LARGEST:
@@ -332,19 +332,19 @@ def _warn_of_rounding(argument: str, result: object) -> None:
 def check_all(
     given: Mapping[str, object], rules: Mapping[str, ArgumentRule[Any]]
 ) -> dict[str, object]:
-    """All arguments of a call, checked and converted.
+    """Check all arguments of a call, and return them converted.
 
     Raises:
-        ArgumentError: as `check()`.
+        ArgumentError: an argument is refused, as by `check()`.
     """
     return {name: check(name, value, rules[name]) for name, value in given.items()}
 
 
 def check_sgd(given: Mapping[str, object]) -> dict[str, object]:
-    """All arguments of `SGD`, checked and converted.
+    """Check all arguments of `SGD`, and return them converted.
 
     Raises:
-        ArgumentError: as `check()`; also if more than one clip is set.
+        ArgumentError: an argument is refused, as by `check()`, or more than one clip is set.
     """
     checked = check_all(given, RULES)
     check_one_clip(checked)
@@ -356,7 +356,7 @@ def check_one_clip(checked: Mapping[str, object]) -> None:
     """Refuse more than one clip.
 
     Raises:
-        ArgumentValueError: two are set; the error names the second.
+        ArgumentValueError: more than one is set; the error names the second.
     """
     clips = [name for name in CLIPS if checked[name] is not None]
     if len(clips) > 1:
@@ -370,7 +370,7 @@ def check_one_clip(checked: Mapping[str, object]) -> None:
 
 
 def warn_of_divergence(momentum: Any) -> None:
-    """Say so if the velocity would grow without bound (contract 1.5)."""
+    """Warn if the velocity would grow without bound (contract 1.5)."""
     if momentum > 1:
         warnings.warn(
             f"`momentum` is {momentum:g}. Above 1 the velocity grows without bound.",
@@ -380,10 +380,10 @@ def warn_of_divergence(momentum: Any) -> None:
 
 
 def check_no_unknown(extra: Mapping[str, object], function: str, known: Collection[str]) -> None:
-    """Refuse every name of `extra`, and suggest the one of `known` that was probably meant.
+    """Refuse every name in `extra`, and suggest the closest name in `known`.
 
     Raises:
-        UnknownArgumentError: if there is a name in `extra`.
+        UnknownArgumentError: `extra` is not empty.
     """
     for argument, value in extra.items():
         suggestion, hint = suggest(argument, known)
@@ -391,10 +391,10 @@ def check_no_unknown(extra: Mapping[str, object], function: str, known: Collecti
 
 
 def suggest(argument: str, known: Collection[str]) -> tuple[str | None, str | None]:
-    """The name in `known` that `argument` stands for, with a hint; None where there is none.
+    """The name in `known` that `argument` probably means, and a hint; None where there is none.
 
-    R has a search of its own (`meant_argument()`), because it refuses a misspelt name before Python
-    starts. Both read the same list of hints first.
+    R has its own search (`meant_argument()`), because it refuses a misspelt name before Python
+    starts. Both look in the same list of hints first.
     """
     for meant, hint in hints().get(argument.lower(), ()):
         if meant in known:
@@ -406,7 +406,7 @@ def suggest(argument: str, known: Collection[str]) -> tuple[str | None, str | No
 
 @functools.cache
 def hints() -> dict[str, list[tuple[str, str | None]]]:
-    """What each wrong name may mean, the likeliest first; R reads the same file."""
+    """The likely meanings of each wrong name, the likeliest first; R reads the same file."""
     text = resources.files("kerasgd").joinpath("argument-hints.csv").read_text("utf-8")
     known: dict[str, list[tuple[str, str | None]]] = {}
     for row in csv.DictReader(text.splitlines()):
@@ -415,7 +415,7 @@ def hints() -> dict[str, list[tuple[str, str | None]]]:
 
 
 def beyond_ours(extra: Mapping[str, object], accepted: Callable[..., object]) -> dict[str, object]:
-    """Those of `extra` that `accepted`, the installed Keras class, names as arguments (12.6)."""
+    """The entries of `extra` that `accepted`, the installed Keras class, accepts (12.6)."""
     named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     parameters = inspect.signature(accepted).parameters.values()
     names = {parameter.name for parameter in parameters if parameter.kind in named}
@@ -423,18 +423,18 @@ def beyond_ours(extra: Mapping[str, object], accepted: Callable[..., object]) ->
 
 
 def check_not_called_by_keras(optimizer: type) -> None:
-    """Refuse `compile(optimizer=SGD)`, where the call is missing; to be called by the constructor.
+    """Refuse `compile(optimizer=SGD)`, which passes the class; the constructor calls this.
 
-    From 3.16 on Keras adds the call itself, so that training would begin with default arguments.
-    It does so in `keras.optimizers.get()`, which makes optimizers in no other way: those that are
-    named by a string are Keras' own, and those in a file come from `from_config()`.
+    Keras 3.16 and later call the class themselves, so training would silently use the default
+    arguments. Only `keras.optimizers.get()` does this, and it never calls a constructor of ours
+    otherwise: a string names one of Keras' own optimizers, and a file goes through `from_config()`.
 
     Raises:
-        ArgumentTypeError: it was Keras that called.
+        ArgumentTypeError: Keras called the constructor.
     """
     frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name == "__init__":  # ours, and of a subclass
-        frame = frame.f_back  # None where R calls
+    while frame is not None and frame.f_code.co_name == "__init__":  # ours and a subclass's
+        frame = frame.f_back  # None when R calls
     if frame is not None and frame.f_code is keras.optimizers.get.__code__:
         hint = f"Call it: `{optimizer.__name__}()`."
         raise ArgumentTypeError("optimizer", "an optimizer", optimizer, hint)

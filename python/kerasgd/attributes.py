@@ -1,4 +1,4 @@
-"""Attributes of an optimizer are checked when they are set (contract 13.3)."""
+"""Checks of an optimizer's attributes when they are set (contract 13.3)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kerasgd.errors import StateError, UnknownArgumentError, in_words
 def checked(
     optimizer: Any, name: str, value: object, rules: Mapping[str, ArgumentRule[Any]]
 ) -> object:
-    """The value of a setting, checked and converted.
+    """Check the new value of a setting, and return it converted.
 
     Raises:
-        ArgumentError: its rule refuses the value, or another clip is set.
+        ArgumentError: the rule refuses the value, or another clip is set.
         StateError: the optimizer is built, and the setting would change.
     """
     attributes = vars(optimizer)
@@ -29,8 +29,8 @@ def checked(
     if attributes["built"] and value != attributes[name]:
         raise StateError(
             in_words(
-                f"`{name}` of an optimizer that is built cannot be changed: it is "
-                f"{attributes[name]!r}. {{update}} makes an optimizer that has another one."
+                f"`{name}` cannot be changed once the optimizer is built: it is "
+                f"{attributes[name]!r}. {{update}} creates an optimizer with another value."
             )
         )
     return value
@@ -40,11 +40,11 @@ def check_is_of_wrapper(optimizer: Any, name: str, value: object) -> None:
     """Refuse a setting of the inner optimizer, which would have no effect on the wrapper.
 
     Raises:
-        UnknownArgumentError: the wrapper is made already.
+        UnknownArgumentError: the wrapper is constructed, and the setting would change.
     """
-    # Keras sets `loss_scale_factor` to None, which it is.
+    # Keras sets `loss_scale_factor` to None, which is its value already.
     if vars(optimizer).get("_constructed") and value != vars(optimizer).get(name):
-        hint = "It is a setting of `inner_optimizer`: {update} makes an optimizer with another one."
+        hint = "`inner_optimizer` has it: {update} creates an optimizer with another value."
         raise UnknownArgumentError(name, value, type(optimizer).__name__, None, hint)
 
 

@@ -1,4 +1,4 @@
-"""A callback that backs `fit()` up, and is itself safe against being killed (contract 19.1)."""
+"""A callback that backs up `fit()` and survives being killed while it writes (contract 19.1)."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ import keras
 from kerasgd import arguments
 from kerasgd.files.replacing import flush_folder
 
-# Names of backups: those that are complete have a number after this.
+# The name of a complete backup is this prefix and a number.
 _COMPLETE = "backup-"
 _INCOMPLETE = "incomplete"
 
 
 class Backup(keras.callbacks.Callback):  # type: ignore[misc]
-    """Backs the training up after each epoch, so that a killed `fit()` goes on from there.
+    """Backs up the training after each epoch, so that a killed `fit()` can resume.
 
-    Start the program again as it was: `fit()` restores the weights and the optimizer, and begins
-    with the epoch that was interrupted. If the order of the data does not depend on the past, the
-    weights at the end are those of a training that was never interrupted, bit for bit.
+    Run the same program again: `fit()` restores the weights and the optimizer, and starts with the
+    interrupted epoch. If the order of the data does not depend on earlier epochs, the final weights
+    equal those of an uninterrupted training, bit for bit.
 
-    This uses `keras.callbacks.BackupAndRestore`, which writes each backup over the last one. Killed
-    while it writes, that leaves a file that cannot be read, or weights of one epoch that count as
-    those of another. Here each backup is written beside the last one and takes its place when it
-    is complete. `save_freq` is left out on purpose: with it, Keras restarts an epoch from weights
-    that were saved in its middle.
+    This uses `keras.callbacks.BackupAndRestore`, which writes each backup over the last one. If
+    that callback is killed while it writes, it leaves an unreadable file, or weights of one epoch
+    labelled as those of another. Here each backup is written next to the last one and replaces it
+    only when complete. There is no `save_freq`: with it, Keras would restart an epoch from weights
+    saved in the middle of that epoch.
 
     Args:
-        backup_dir: the path of a folder, for the backups of this training only; it need not exist.
+        backup_dir: the path of a folder for the backups of this training only; it need not exist.
             Each of several processes needs its own.
-        delete_checkpoint: whether the backups are deleted when `fit()` comes to its end, and the
-            folder with them if it is empty then.
+        delete_checkpoint: whether to delete the backups when `fit()` ends, and then the folder too
+            if it is empty.
 
     Raises:
         ArgumentError: an argument is something else.
-        ValueError: at the beginning of training, by Keras, if the model is not built.
+        ValueError: from Keras, at the start of training, if the model is not built.
 
     Example:
         >>> import tempfile
@@ -85,11 +85,11 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]
         """Restore the last complete backup."""
         shutil.rmtree(self._incomplete, ignore_errors=True)
         complete = self._complete()
-        # Without a backup Keras only makes sure that the model is built.
+        # Without a backup Keras only checks that the model is built.
         self._callback_of_keras(complete[-1] if complete else self._incomplete).on_train_begin()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Write a backup, then put it in the place of the last one."""
+        """Write a backup, which then replaces the last one."""
         before = self._complete()
         number = _number(before[-1]) + 1 if before else 1
         self._callback_of_keras(self._incomplete).on_epoch_end(epoch)
@@ -102,11 +102,11 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Delete the backups."""
         if self.delete_checkpoint:
-            # The last one last, and under another name: half of it would not count as a backup.
+            # The newest last, and renamed first: a half-deleted backup must not count as complete.
             for folder in self._complete():
                 os.rename(folder, self._incomplete)
                 shutil.rmtree(self._incomplete)
-            with contextlib.suppress(OSError):  # there are other files in it
+            with contextlib.suppress(OSError):  # the folder has other files
                 os.rmdir(self.backup_dir)
 
     def _complete(self) -> list[pathlib.Path]:
@@ -121,7 +121,7 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _flush(folder: pathlib.Path) -> None:
-    """Have the files on the disk: a power cut may keep a new name and lose what it stands for."""
+    """Flush the files to disk: a power cut could keep the new name but lose the contents."""
     for file in folder.iterdir():
         with open(file, "r+b") as opened:
             os.fsync(opened.fileno())

@@ -1,4 +1,4 @@
-"""Creates the state that an optimizer keeps for each variable, when it is built."""
+"""Creates an optimizer's state when it is built."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from kerasgd.variables import path_of, shape_of
 
 
 def build(optimizer: Any, variables: Sequence[Any]) -> tuple[State, Settings]:
-    """What an optimizer keeps for these variables, and what its arguments say about the steps.
+    """Create the state for these variables, and the settings that a step reads.
 
     Raises:
-        ArgumentError: a group has no variables, or a selection names none.
+        ArgumentError: a group or an exclusion selects no variable.
     """
     of_variables = _settings_of_variables(optimizer, variables)
     groups = tuple(dict.fromkeys(of_variables))
@@ -33,7 +33,7 @@ def build(optimizer: Any, variables: Sequence[Any]) -> tuple[State, Settings]:
 
 
 def _settings_of_variables(optimizer: Any, variables: Sequence[Any]) -> list[GroupSettings]:
-    """Find the variables that groups and exclusions mean, and say what holds for each one."""
+    """Resolve groups and exclusions, and return the settings of each variable."""
     selected, exclusions = groups_of_variables.resolve(
         optimizer.groups, optimizer._exclusions, variables
     )
@@ -117,7 +117,7 @@ def _statistics(optimizer: Any, parameters: Sequence[ParameterState]) -> Statist
 
 
 def _skips(optimizer: Any, variables: int) -> Skips:
-    """The counts of skipped updates, for so many variables."""
+    """The counts of skipped updates."""
     return Skips(
         skipped=optimizer._add_numbers("skipped"),
         in_a_row=optimizer._add_numbers("skipped_in_a_row"),
@@ -137,7 +137,7 @@ def _accumulator(optimizer: Any, variable: Any) -> Any:
 
 
 def _average(optimizer: Any, variable: Any) -> Any:
-    # To exchange weights and averages before the first update must change nothing.
+    # A copy of the weights: swapping both before the first update must change nothing.
     wide = precision.wide(_dtype(variable))
     create = partial(_colocated, optimizer, variable, "average", wide)
     return optimizer.backend.create_as_copy(create, variable)
@@ -151,16 +151,16 @@ def _dtype(variable: Any) -> str:
 def _colocated(
     optimizer: Any, variable: Any, role: str, dtype: str, initializer: Any = None
 ) -> Any:
-    """A variable for `variable`, of its shape and on its devices."""
+    """A new variable with the shape and the devices of `variable`."""
     with optimizer.backend.colocated_with(optimizer, variable):
-        # Keras' own method: ours is for subclasses.
+        # Keras' own method: `SGD` overrides it for subclasses.
         created = keras.optimizers.SGD.add_variable(
             optimizer,
             shape=shape_of(variable),
             initializer=initializer or optimizer.backend.initializer_for(variable),
             dtype=dtype,
             layout=getattr(variable, "_layout", None),
-            # Each new name of a variable costs TensorFlow more than all else here.
+            # The same name each time: a new variable name is the costliest part on TensorFlow.
             name=role,
         )
     rename(created, f"{path_of(variable).replace('/', '_').replace(':', '_')}_{role}")

@@ -1,4 +1,4 @@
-"""Keras callbacks that belong to the optimizer."""
+"""Keras callbacks for the optimizer."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ __all__ = ["Backup", "LearningRateFunction", "Statistics", "StopOnNonfinite"]
 class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
     """Sets the learning rate to the value of a function, before each batch (contract 2.3).
 
-    This is right on every backend, and the only way on JAX, whose compiled training step cannot
-    call a function. It is called once a batch, on the main thread; with `steps_per_execution = n`
-    once every n batches. The optimizer's own `learning_rate` must be a number.
+    This works on every backend. On JAX it is the only way, because a compiled training step there
+    cannot call a function. The function is called once per batch, on the main thread; with
+    `steps_per_execution = n`, once every n batches. The optimizer's own `learning_rate` must be a
+    number.
 
     Args:
         learning_rate: a function without arguments that returns a finite number >= 0.
 
     Raises:
-        ArgumentTypeError: it is no function, or needs arguments.
-        LearningRateError: during training, if it fails or returns anything else.
-        StateError: at the beginning of training, if the optimizer has a schedule or a function.
+        ArgumentTypeError: `learning_rate` is not a function, or requires arguments.
+        LearningRateError: during training, if the function fails or returns anything else.
+        StateError: at the start of training, if the optimizer's rate is a schedule or a function.
 
     Example:
         >>> import keras, kerasgd
@@ -54,18 +55,18 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
         )
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Make sure that a number set on the optimizer has an effect."""
+        """Check that the optimizer's rate is a number, which this callback can set."""
         optimizer = without_wrapper(self.model.optimizer)
         if not isinstance(optimizer._learning_rate, keras.Variable):
             raise StateError(
                 in_words(
-                    "The callback {rate_callback} sets `learning_rate`, which must be a number to "
-                    "begin with. Give the optimizer a number, or leave the callback out."
+                    "The callback {rate_callback} sets `learning_rate`, which must be a number "
+                    "when training starts. Give the optimizer a number, or leave the callback out."
                 )
             )
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Set the rate of this batch."""
+        """Set the rate for this batch."""
         rate = rate_rule.value_of(self.learning_rate)
         bring_state_back(self.model)
         self.model.optimizer.learning_rate = rate
@@ -75,21 +76,23 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
     """Collects the statistics of the measured updates in `fit()` (contract 15.4).
 
     The optimizer measures them: call its `track_statistics()` before training. At the end of each
-    epoch this callback puts what the epoch's measured updates had into the logs, which `History`,
-    `CSVLogger`, TensorBoard and the progress bar show: `learning_rate` (the last one),
-    `gradient_norm` and `update_ratio` (the means of those that are finite), `clipped` (the share
-    whose clip coefficient is below 1), `nonfinite` (the sum) and, with a loss scale, `loss_scale`
-    (the last one). Callbacks before it in the list do not see them: put it first.
+    epoch this callback adds a summary of the epoch's measured updates to the logs, which `History`,
+    `CSVLogger`, TensorBoard and the progress bar show: `learning_rate` (the last value),
+    `gradient_norm` and `update_ratio` (the means of the finite values), `clipped` (the share of
+    updates whose clip coefficient is below 1), `nonfinite` (the sum) and, with a loss scale,
+    `loss_scale` (the last value). Put this callback first: callbacks before it do not see these
+    logs.
 
-    On JAX each reading brings the state back from the trainer, which takes a while: measure every
-    10th update, say. With `steps_per_execution = n` the last update of each execution is seen.
+    On JAX each reading copies the state back from the trainer, which is slow: measure only every
+    10th update, for example. With `steps_per_execution = n` only the last update of each execution
+    is read.
 
     Attributes:
         rows: a dict for each measured update, with `epoch` and `batch`, both from 1, and the
             fields of `SGD.statistics`.
 
     Raises:
-        StateError: at the beginning of training, if the optimizer does not measure its updates.
+        StateError: at the start of training, if the optimizer does not measure its updates.
 
     Example:
         >>> import keras, kerasgd
@@ -116,12 +119,12 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self._optimizer: Any = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Make sure that the optimizer measures its updates."""
+        """Check that the optimizer measures its updates."""
         optimizer = without_wrapper(self.model.optimizer)
         if not (isinstance(optimizer, SGD) and optimizer._statistics_every):
             raise StateError(
                 in_words(
-                    "The callback {statistics_callback} shows what the optimizer measures, and "
+                    "The callback {statistics_callback} reads what the optimizer measures, but "
                     "this one measures nothing. Call {track_statistics} before training."
                 )
             )
@@ -141,7 +144,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keep a row if there has been a measured update since the last batch."""
-        optimizer = self._optimizer  # not through `self.model`, which brings JAX' state back
+        optimizer = self._optimizer  # `self.model` would copy JAX' state back
         before = self._steps
         last_batch = self._batches.last
         self._batches.end(batch, self._model)
@@ -159,12 +162,12 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
             self.rows.append({**where, **(optimizer.statistics or {})})
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any] | None = None) -> None:
-        """Put what the measured updates of the epoch had into the logs."""
+        """Add the summary of the epoch's measured updates to the logs."""
         if logs is not None:
             logs.update(self._summary(self.rows[self._first_row_of_epoch :]))
 
     def _summary(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        nothing = math.nan  # a log needs a number for each epoch
+        nothing = math.nan  # logs need a number in each epoch
         clipped = [float(row["clip_coefficient"] < 1) for row in rows]
         summary = {
             "learning_rate": rows[-1]["learning_rate"] if rows else nothing,
@@ -179,25 +182,25 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stops `fit()` with an error where gradients are NaN or infinite (contract 16.2).
+    """Stops `fit()` with an error when gradients are NaN or infinite (contract 16.2).
 
-    The optimizer skips the updates with such gradients: call its `skip_nonfinite()` before
-    training. The error names epoch and batch, the variables with the number of NaN and of infinite
-    elements of their gradients, and the loss of that batch, unless an earlier loss of the epoch was
+    The optimizer skips updates with such gradients: call its `skip_nonfinite()` before training.
+    The error gives the epoch and the batch, the variables with the number of NaN and of infinite
+    elements in their gradients, and the loss of that batch, unless an earlier loss in the epoch was
     not finite. The weights are those before the first of these updates. (With `use_ema`, JAX'
-    `fit()` then writes the averages into them, which it does however it ends.)
+    `fit()` then overwrites them with their averages, as it does whenever it ends.)
 
-    With `steps_per_execution = n` it looks after every n-th batch. A dynamic loss scale skips such
-    steps by itself, and needs to: with one, this callback is refused.
+    With `steps_per_execution = n` the callback checks after every n-th batch. It refuses a dynamic
+    loss scale, which has to skip such steps in order to find its value.
 
     Args:
-        max_in_a_row: a whole number >= 1: after so many skipped updates in a row training stops.
+        max_in_a_row: training stops after this many skipped updates in a row; a whole number >= 1.
 
     Raises:
         ArgumentError: `max_in_a_row` is something else.
-        StateError: at the beginning of training, if the optimizer does not skip such updates or
-            has a dynamic loss scale.
-        NonfiniteGradientError: during training.
+        StateError: at the start of training, if the optimizer does not skip such updates or has a
+            dynamic loss scale.
+        NonfiniteGradientError: during training, after that many skipped updates in a row.
 
     Example:
         >>> import keras, kerasgd
@@ -225,7 +228,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         self._losses = LossTotal()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Make sure that the optimizer skips such updates."""
+        """Check that the optimizer skips updates with nonfinite gradients."""
         optimizer = self.model.optimizer
         if optimizer is not without_wrapper(optimizer):
             raise StateError(
@@ -239,7 +242,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         if not (isinstance(optimizer, SGD) and optimizer._skips_nonfinite):
             raise StateError(
                 in_words(
-                    "The callback {stop_callback} counts skipped updates, and this optimizer skips "
+                    "The callback {stop_callback} counts skipped updates, but this optimizer skips "
                     "none. Call {skip_nonfinite} before training."
                 )
             )
@@ -256,10 +259,10 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         self._batches.begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Stop if enough updates in a row were skipped.
+        """Stop if `max_in_a_row` updates in a row were skipped.
 
         Raises:
-            NonfiniteGradientError: they were.
+            NonfiniteGradientError: that many were skipped.
         """
         bring_state_back(self.model)
         optimizer = self.model.optimizer
@@ -287,13 +290,13 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
             "of these updates"
         )
         if optimizer.use_ema and keras.config.backend() == "jax":
-            message += ", averaged: on JAX `fit()` writes averages also when it fails"
+            message += ", averaged: on JAX `fit()` writes averages even when it fails"
         known = math.nan if loss is None else loss
         return NonfiniteGradientError(f"{message}.", self._epoch, last, known, variables)
 
 
 def _has_loss_scale(optimizer: Any) -> bool:
-    """Whether the statistics have a loss scale; that of Keras' own wrapper is unknown to them."""
+    """Whether the statistics have a loss scale; they do not know the one of Keras' own wrapper."""
     if isinstance(optimizer, LossScaleOptimizer):
         return True
     return without_wrapper(optimizer).loss_scale_factor is not None

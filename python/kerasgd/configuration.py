@@ -1,4 +1,4 @@
-"""An optimizer as a configuration that JSON can hold, and back; copies with other settings."""
+"""Converts an optimizer to a JSON-compatible configuration and back, and copies it with changes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from kerasgd.files import rates
 from kerasgd.keras_internals import is_taken_away
 from kerasgd.selection import EXCLUDE, Selection
 
-# Beyond the arguments, what a configuration holds.
+# The keys of a configuration that are not arguments.
 EXCLUSIONS = "weight_decay_exclusions"
 GROUPS = groups_of_variables.KEY
 BEYOND_ARGUMENTS = {EXCLUSIONS, GROUPS, *watching.KEYS}
 
 
 def of(optimizer: Any, rate: Any) -> dict[str, Any]:
-    """The configuration of an optimizer, with this learning rate."""
+    """The configuration of an optimizer, with `rate` as its learning rate."""
     config = {
         argument: getattr(optimizer, argument)
         for argument in arguments.RULES
@@ -36,7 +36,7 @@ def of(optimizer: Any, rate: Any) -> dict[str, Any]:
 def to_optimizer(
     optimizer_class: type, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
 ) -> Any:
-    """An optimizer of this class with the settings of a configuration."""
+    """Create an optimizer of this class from a configuration."""
     beyond = {key: config[key] for key in BEYOND_ARGUMENTS if key in config}
     given = {key: value for key, value in config.items() if key not in beyond}
     if "learning_rate" in given:
@@ -53,9 +53,9 @@ def to_optimizer(
 
 
 def with_changes(optimizer: Any, changes: Mapping[str, Any]) -> Any:
-    """A new optimizer, not built, with the settings of this one but for the changes."""
+    """A new, unbuilt optimizer with the settings of this one and these changes."""
     if is_taken_away(optimizer._rate.variable) and optimizer._rate.given is not None:
-        # A step of JAX' `fit()` failed: the number that was set last is known all the same.
+        # A failed step of JAX' `fit()` lost the variable, but the number set last is known.
         config = of(optimizer, optimizer._rate.given)
     else:
         config = {**optimizer.get_config(), "learning_rate": optimizer._rate.as_argument()}

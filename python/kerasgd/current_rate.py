@@ -1,4 +1,4 @@
-"""The learning rate of an optimizer over time: what it is now, and what takes its place (2.7)."""
+"""The current learning rate of an optimizer, and its replacement during training (2.7)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class CurrentRate:
 
     Args:
         optimizer: the optimizer.
-        variable: the variable that Keras made for the rate. It is kept whatever the rate is, so
-            that each kind of rate can take the place of another.
+        variable: the variable that Keras created for the rate. It always exists, so that any kind
+            of rate can replace any other.
 
     Attributes:
-        setting: the variable where the rate is a number, else the schedule or function.
-        given: the number that was set last, as it was given; the variable rounds it.
-        replaced: a variable that is 1 once a number has taken the place of a schedule, for steps
-            that are compiled already; None where the rate has been a number from the beginning.
-        last: what a function returned last.
-        is_compiled: whether a step that reads the rate has been compiled.
+        setting: the variable if the rate is a number, else the schedule or function.
+        given: the number set last, exact; the variable rounds it.
+        replaced: a variable that is 1 once a number has replaced a schedule or function; compiled
+            steps read it. None if the rate has always been a number.
+        last: the value that the function returned last.
+        is_compiled: whether a compiled step reads the rate.
     """
 
     def __init__(self, optimizer: Any, variable: Any) -> None:
@@ -40,13 +40,13 @@ class CurrentRate:
         self.is_compiled = False
 
     def is_number(self) -> bool:
-        """Whether the rate is a number, and no schedule or function."""
+        """Whether the rate is a number, rather than a schedule or function."""
         return self.setting is self.variable
 
     # -- reading -----------------------------------------------------------------------------
 
     def of_this_step(self) -> Tensor | float:
-        """The rate of the step that begins; a function is called."""
+        """The rate of the current step; calls the function, if the rate is one."""
         backend = self._optimizer.backend
         if not (self.is_compiled or backend.is_eager()):
             self.is_compiled = True
@@ -57,7 +57,7 @@ class CurrentRate:
         return backend.call_each_time(RateOfRun(self))
 
     def _scheduled(self) -> Tensor:
-        """The rate of the schedule; what is compiled follows a number that takes its place."""
+        """The rate of the schedule; a compiled step also follows a number that replaces it."""
         is_eager = self._optimizer.backend.is_eager()
         scheduled = rule.of_schedule(self.setting, self._optimizer._iterations, is_eager)
         if is_eager:
@@ -67,7 +67,7 @@ class CurrentRate:
         return keras.ops.where(is_replaced, number, keras.ops.cast(scheduled, number.dtype))
 
     def of_run(self) -> float:
-        """The rate now as a number, also where a compiled step still asks for the function."""
+        """The current rate as a number, for a compiled step whose rate was a function."""
         if self.is_number():
             return float(keras.ops.convert_to_numpy(self.variable))
         rate = rule.value_of(self.setting)
@@ -77,7 +77,7 @@ class CurrentRate:
         return rate
 
     def of_next_step(self) -> Any:
-        """The rate that is shown: of the next step, and of a function what it returned last."""
+        """The displayed rate: that of the next step, or for a function its last value."""
         if self.is_number():
             return self.variable
         if isinstance(self.setting, rule.Schedule):
@@ -87,7 +87,7 @@ class CurrentRate:
         return rule.value_of(self.setting) if self.last is None else self.last
 
     def as_argument(self) -> Any:
-        """The rate as an argument: a number, a schedule or a function, which is not called."""
+        """The rate as an argument: a number, a schedule, or a function (which is not called)."""
         if not self.is_number():
             return self.setting
         return rule.exact(self.given, value_of(self.variable, self._optimizer))
@@ -95,11 +95,11 @@ class CurrentRate:
     # -- replacing ---------------------------------------------------------------------------
 
     def replace(self, rate: Any) -> None:
-        """Take another rate from the next step on.
+        """Replace the rate from the next step on.
 
         Raises:
             ArgumentError: `rate` is not a learning rate.
-            StateError: it could not act.
+            StateError: the new rate would have no effect.
         """
         if rate is self.setting:
             return
@@ -108,16 +108,16 @@ class CurrentRate:
         if self.is_compiled and not isinstance(rate, float):
             raise StateError(
                 in_words(
-                    "A training step that is compiled cannot follow another kind of "
-                    "`learning_rate`, only a number. {update} makes an optimizer that has it, and "
-                    "that continues where this one is if `keep_state` is {true}; give that one to "
+                    "A compiled training step can only follow a `learning_rate` that is replaced "
+                    "by a number. {update} creates an optimizer with another schedule or function, "
+                    "which continues from this one's state if `keep_state` is {true}; pass it to "
                     "`compile()`."
                 )
             )
         self.set(rate)
 
     def set(self, rate: Any) -> None:
-        """Take a rate that is checked."""
+        """Set a rate that has been checked."""
         if isinstance(rate, float):
             self.variable.assign(rate)
             self.given = rate
@@ -132,19 +132,18 @@ class CurrentRate:
 
     def _use(self, setting: Any) -> None:
         self.setting = setting
-        self._optimizer._learning_rate = setting  # where Keras' own code looks
+        self._optimizer._learning_rate = setting  # Keras' own code reads this
 
     def was_loaded(self) -> None:
-        """A number that was loaded takes the place of a schedule where the file says so."""
+        """Use the loaded number if the loaded flag says that it replaced a schedule."""
         if self.replaced is not None and int(keras.ops.convert_to_numpy(self.replaced)) > 0:
             self._use(self.variable)
 
 
 class RateOfRun:
-    """`CurrentRate.of_run()` as a function, for steps that call it each time they run.
+    """`CurrentRate.of_run()` as a function, which a compiled step calls each time it runs.
 
-    Two of them are equal if their rates are those of one optimizer, so that a graph calls it once
-    a run.
+    Two instances for the same optimizer are equal, so that a graph calls the function once per run.
     """
 
     description = "a function"
@@ -153,7 +152,7 @@ class RateOfRun:
         self._rate = rate
 
     def __call__(self) -> float:
-        """The rate of the step that runs."""
+        """The rate of the running step."""
         return self._rate.of_run()
 
     def __eq__(self, other: object) -> bool:

@@ -1,6 +1,6 @@
-"""Writing the averages of the weights into the weights (contract 5.4, 5.6).
+"""Writes the averages of the weights into the weights (contract 5.4, 5.6).
 
-How averages follow the weights is part of a step: `update.py`.
+`update.py` updates the averages, as part of a step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kerasgd.variables import check_available, checked_list, path_of, value_of
 
 
 def finalize(optimizer: Any, variables: Iterable[Any] | None) -> None:
-    """Write the averages into these variables, or into all (None)."""
+    """Write the averages into `variables`; None means all variables of `build()`."""
     asked = optimizer._trainable_variables if variables is None else checked_list(variables)
     if _are_lost(optimizer) or not averages_exist(optimizer):
         return
@@ -28,7 +28,7 @@ def finalize(optimizer: Any, variables: Iterable[Any] | None) -> None:
     for variable, parameter in found:
         has_average = parameter is not None and parameter.average is not None
         if has_average and not optimizer.is_frozen(parameter):
-            # A copy, since on JAX the two would else share memory, which `fit()` gives away.
+            # A copy: otherwise both would share memory on JAX, where `fit()` donates buffers.
             variable.assign(keras.ops.copy(parameter.average))
 
 
@@ -47,7 +47,7 @@ def _are_lost(optimizer: Any) -> bool:
 
 
 def averages_exist(optimizer: Any) -> bool:
-    """Whether there has been an update since the averages were made.
+    """Whether there has been an update since the averages were created.
 
     Raises:
         StateError: JAX's trainer holds the averages, or JAX has deleted them.
@@ -65,11 +65,13 @@ def _report(missing: Sequence[Any], asked: Sequence[Any]) -> None:
             "A new set of variables needs a new optimizer."
         )
     if missing:
-        warnings.warn(f"There is no average for {names}: left alone.", KerasgdWarning, stacklevel=4)
+        warnings.warn(
+            f"There is no average for {names}: left unchanged.", KerasgdWarning, stacklevel=4
+        )
 
 
 def swap(optimizer: Any) -> None:
-    """Exchange weights and averages; a second time: bring both back, exactly."""
+    """Swap weights and averages; a second call restores both exactly."""
     if not averages_exist(optimizer):
         return
     parameters = optimizer.state().parameters
@@ -80,7 +82,7 @@ def swap(optimizer: Any) -> None:
     ]
     check_available([variable for pair in pairs for variable in pair], optimizer)
     if optimizer._swapped is None:
-        # Weights in half precision cannot hold an average exactly: it is kept.
+        # Half-precision weights cannot hold an average exactly, so keep a copy of it.
         kept = optimizer.backend.copies([average for _, average in pairs])
         for (variable, average), value in zip(pairs, kept, strict=True):
             average.assign(variable)
@@ -94,15 +96,15 @@ def swap(optimizer: Any) -> None:
 
 
 def check_not_swapped(optimizer: Any) -> None:
-    """Refuse what would mix up weights and averages.
+    """Refuse an operation that would mix up weights and averages.
 
     Raises:
-        StateError: they are exchanged.
+        StateError: weights and averages are swapped.
     """
     if optimizer._swapped is not None:
         raise StateError(
-            f"The weights and the averages of `{optimizer.name}` are exchanged. "
-            "Call `swap_ema_weights()` again to bring them back."
+            f"The weights and the averages of `{optimizer.name}` are swapped. "
+            "Call `swap_ema_weights()` again to restore them."
         )
 
 
@@ -110,8 +112,8 @@ def for_callback(optimizer: Any) -> list[Any]:
     """The averages, in the order of the variables, for Keras' `SwapEMAWeights`.
 
     Raises:
-        AttributeError: there are none, which the callback asks by `hasattr()`.
-        StateError: the callback cannot exchange these (TensorFlow's way adds up the two).
+        AttributeError: there are none; the callback tests this with `hasattr()`.
+        StateError: the callback cannot swap them exactly: on TensorFlow it adds and subtracts.
     """
     if not (optimizer.use_ema and optimizer.built):
         raise AttributeError("There are no averages.")
@@ -119,12 +121,12 @@ def for_callback(optimizer: Any) -> list[Any]:
     differing = [s for s in parameters if s.average is None or s.average.dtype != s.variable.dtype]
     if differing and keras.config.backend() == "tensorflow":
         raise StateError(
-            f"`SwapEMAWeights` cannot exchange `{path_of(differing[0].variable)}` "
-            f"({differing[0].variable.dtype}) and its float32 average on TensorFlow. "
-            "Use `swap_ema_weights()` of the optimizer before and after evaluating: it is exact."
+            f"On TensorFlow, `SwapEMAWeights` cannot swap `{path_of(differing[0].variable)}` "
+            f"({differing[0].variable.dtype}) and its float32 average. "
+            "Call `swap_ema_weights()` of the optimizer before and after evaluating: it is exact."
         )
     if keras.config.backend() == "tensorflow" and not averages_exist(optimizer):
-        # Averages made while the first step was traced could not begin with the weights.
+        # Averages that were created while the first step was traced do not equal the weights yet.
         for parameter in parameters:
             if parameter.average is not None:
                 parameter.average.assign(parameter.variable)

@@ -1,8 +1,8 @@
 """The exceptions and warnings of kerasgd.
 
-They carry data, not only words: the R package builds its own sentence from the same fields, so no
-text is ever parsed. In a template marks such as ``{null}`` stand for the words of the user's
-language (``None`` here, ``NULL`` in R).
+They carry data, not only text: the R package builds its own message from the same fields, so no
+text is ever parsed. In a template, marks such as ``{null}`` stand for the words of the user's
+language (``None`` in Python, ``NULL`` in R).
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _words = {
     "{skip_nonfinite}": "`optimizer.skip_nonfinite()`",
     "{rate_callback}": "`kerasgd.callbacks.LearningRateFunction`",
     "{function_schedule}": "`kerasgd.schedules.Table.of_function()`",
-    # The number of the first of several things
+    # The number of the first element
     "{first}": "0",
 }
 
 
 def speak(words: Mapping[str, str]) -> None:
-    """Put these words for the marks from now on.
+    """Replace the marks in templates with these words from now on.
 
-    What `fit()` raises in a session of R reaches its user as a text: R says its words beforehand.
+    An error raised in `fit()` reaches an R user as text, so R sets its own words beforehand.
     """
     _words.update(words)
 
 
 class Described:
-    """Stands for a value that has no equivalent in Python; refused by every argument rule.
+    """Stands for an R value without an equivalent in Python; every argument rule refuses it.
 
-    R's `NA`, a complex number or a factor would arrive as something else without a sound (`NA` as
-    `True`), so they come like this.
+    Without it, R's `NA`, a complex number or a factor would silently become another value (`NA`
+    becomes `True`).
 
     Attributes:
         description: ends the sentence "..., not <this>".
@@ -58,20 +58,20 @@ class Described:
 
 
 class KerasgdError(Exception):
-    """Base of all errors that kerasgd raises itself."""
+    """Base class of all errors that kerasgd raises."""
 
 
 class KerasgdWarning(UserWarning):
-    """Base of all warnings that kerasgd gives itself."""
+    """Base class of all warnings that kerasgd issues."""
 
 
 @dataclass(frozen=True)
 class Element:
-    """The element of a sequence that is refused.
+    """The refused element of a sequence.
 
     Attributes:
-        index: where it is, from 0.
-        larger_than: the index of the element that it should be larger than, or None.
+        index: its index, from 0.
+        larger_than: the index of the element that it must exceed, or None.
     """
 
     index: int
@@ -79,14 +79,14 @@ class Element:
 
 
 class ArgumentError(KerasgdError):
-    """An argument that its rule refuses.
+    """An argument was refused.
 
     Attributes:
         argument: the argument's name, as the user typed it.
         requirement: what is accepted; a template.
         received: the object that was received.
-        hint: how to mend it, a template; or `None`. What was received may bring its own.
-        element: which element of a sequence is the wrong one, or `None`.
+        hint: how to correct it, a template; or `None`. The default is the hint of `received`.
+        element: the wrong element of a sequence, or `None`.
     """
 
     def __init__(
@@ -115,18 +115,18 @@ class ArgumentError(KerasgdError):
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
-    """The argument is of a kind that is not accepted."""
+    """The argument has a type that is not accepted."""
 
 
 class ArgumentValueError(ArgumentError, ValueError):
-    """The argument is of an accepted kind, but its value is not."""
+    """The argument has an accepted type, but its value is not accepted."""
 
 
 class UnknownArgumentError(ArgumentTypeError):
-    """A name that is no argument.
+    """The function has no argument or attribute of this name.
 
     Attributes:
-        function: what was called.
+        function: the name of the function or class.
         suggestion: the argument that was probably meant, or `None`.
     """
 
@@ -156,18 +156,18 @@ class UnknownArgumentError(ArgumentTypeError):
 
 
 class StateError(KerasgdError, ValueError):
-    """State (of a file, of another optimizer) that does not fit, or is asked for too early."""
+    """State does not fit, is damaged or unavailable, or the call comes at the wrong time."""
 
 
 class NonfiniteGradientError(StateError):
-    """Gradients that are NaN or infinite, at which training was to stop.
+    """`callbacks.StopOnNonfinite` stopped training because gradients were NaN or infinite.
 
     Attributes:
         epoch: the epoch, from 1.
-        batch: the batch in it, from 1.
-        loss: the loss of that batch; also NaN where it is unknown, because Keras' sum of the
-            losses was not finite before that batch.
-        variables: by path, how many elements of the gradient were NaN, and how many infinite.
+        batch: the batch within the epoch, from 1.
+        loss: the loss of that batch; also NaN where it is unknown, because Keras' sum of losses
+            was not finite before that batch.
+        variables: for each path, how many elements of the gradient were NaN and how many infinite.
     """
 
     def __init__(
@@ -190,14 +190,14 @@ class NonfiniteGradientError(StateError):
 
 
 class SubclassError(KerasgdError, TypeError):
-    """A subclass that overrides a method which nothing here calls."""
+    """A subclass overrides a method that kerasgd never calls."""
 
 
 class LearningRateError(ArgumentValueError):
-    """A learning-rate function failed or returned something that is no rate.
+    """A learning-rate function or schedule failed, or returned a value that is not a rate.
 
     Attributes:
-        original: the error it failed with, or `None`. (`fit()` of Keras removes the `__cause__`.)
+        original: the error of the function, or `None`. (Keras' `fit()` removes the `__cause__`.)
     """
 
     original: Exception | None = None
@@ -211,18 +211,18 @@ def in_words(template: str) -> str:
 
 
 def number_of(index: int) -> str:
-    """The number of the element at this index, as the user's language counts."""
+    """The number of the element at this index: from 0 in Python, from 1 in R."""
     return str(index + int(_words["{first}"]))
 
 
 def with_full_stop(sentence: str) -> str:
-    """The sentence with a full stop, unless what it quotes brings one or goes over many lines."""
+    """The sentence with a full stop, unless it ends with one already or has several lines."""
     sentence = sentence.rstrip()
     return sentence if sentence.endswith((".", "!", "?")) or "\n" in sentence else f"{sentence}."
 
 
 def describe(value: object) -> str:
-    """A few words on `value` for the end of a sentence '..., not <this>'."""
+    """A short description of `value` that completes the sentence '..., not <this>'."""
     described = brought_by(value, "description")
     if described is not None:
         return in_words(described)
@@ -239,7 +239,7 @@ def describe(value: object) -> str:
 
 
 def describe_element(argument: str, values: Any, element: Element) -> str:
-    """What is wrong with an element, in Python's words."""
+    """The error of an element, in Python's words."""
 
     def value(index: int) -> str:
         return describe(element_of(values, index))
@@ -252,7 +252,7 @@ def describe_element(argument: str, values: Any, element: Element) -> str:
 
 
 def element_of(values: Any, index: int) -> object:
-    """The element, as a plain number if it is one of an array."""
+    """The element; a plain number if `values` is an array."""
     if isinstance(values, Sequence):
         return values[index]
     elements = values.tolist() if hasattr(values, "tolist") else list(values)
@@ -260,6 +260,6 @@ def element_of(values: Any, index: int) -> object:
 
 
 def brought_by(value: object, attribute: str) -> str | None:
-    """The value's own description or hint: R gives its values one (see `Described`)."""
+    """The value's own description or hint, which values from R have (see `Described`)."""
     words = getattr(value, attribute, None)
     return words if isinstance(words, str) else None

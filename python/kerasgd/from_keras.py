@@ -1,4 +1,4 @@
-"""Taking over an optimizer of Keras with its settings and its state (contract 9.4c)."""
+"""Converts one of Keras' optimizers, with its settings and state (contract 9.4c)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Array = np.ndarray[Any, Any]
 
 
 def from_keras(optimizer: Any) -> SGD | LossScaleOptimizer:
-    """An optimizer of kerasgd that continues where one of Keras is.
+    """Convert Keras' SGD into a kerasgd optimizer that continues from its state.
 
-    It has the settings, the step count, the learning rate or schedule, momenta, averages, an open
-    accumulation window as Keras has it, and the loss scale. The state waits for `build()`; the
-    optimizer of Keras stays as it is.
+    The new optimizer has the settings, the step count, the learning rate or schedule, the momenta,
+    the averages, an open accumulation window as Keras has it, and the loss scale. The state waits
+    for `build()`; Keras' optimizer is not changed.
 
     Args:
         optimizer: a `keras.optimizers.SGD`, or a `keras.optimizers.LossScaleOptimizer` around one.
 
     Raises:
-        ArgumentTypeError: it is another optimizer, or none.
-        ArgumentValueError: a setting is one that Keras takes without complaint and ours refuses.
+        ArgumentTypeError: `optimizer` is another optimizer, or not an optimizer.
+        ArgumentValueError: Keras accepts a setting that kerasgd refuses.
 
     Example:
         >>> import keras, kerasgd
@@ -56,7 +56,7 @@ def from_keras(optimizer: Any) -> SGD | LossScaleOptimizer:
 
 
 def _is_of_keras(optimizer: Any, kind: type) -> bool:
-    """Whether its class is Keras' own; that of PyTorch is a subclass made by Keras."""
+    """Whether the class is Keras' own, including the subclass that Keras creates for PyTorch."""
     return isinstance(optimizer, kind) and type(optimizer).__module__.startswith("keras.")
 
 
@@ -66,15 +66,15 @@ def _is_sgd(optimizer: Any) -> bool:
 
 def _hint(optimizer: Any) -> str | None:
     if isinstance(optimizer, SGD | LossScaleOptimizer):
-        return "It is one of kerasgd already."
+        return "It is already an optimizer of kerasgd."
     if isinstance(optimizer, keras.optimizers.Optimizer):
-        return f"The state of {type(optimizer).__name__} means something else."
+        return f"The state of {type(optimizer).__name__} has another meaning."
     return None
 
 
 def _from_loss_scale_optimizer(optimizer: Any) -> LossScaleOptimizer:
     inner = optimizer.inner_optimizer
-    # Ours inside of Keras' wrapper is what `compile()` makes under mixed_float16.
+    # Under mixed_float16, `compile()` puts our optimizer into Keras' wrapper.
     ours = LossScaleOptimizer(
         inner.update(keep_state=True) if isinstance(inner, SGD) else from_keras(inner),
         initial_scale=optimizer.initial_scale,
@@ -106,7 +106,7 @@ def _from_sgd(optimizer: Any) -> SGD:
 def _rate(optimizer: Any) -> Any:
     rate = optimizer._learning_rate
     if isinstance(rate, keras.Variable):
-        return float(str(_array(rate)[()]))  # 0.1, and not 0.10000000149
+        return float(str(_array(rate)[()]))  # 0.1 rather than 0.10000000149
     return rate
 
 
@@ -140,7 +140,7 @@ def _averages(optimizer: Any) -> dict[str, Array]:
 
 
 def _window(optimizer: Any) -> dict[str, Array]:
-    """The sums of an open window. Between two windows Keras may hold what it should not."""
+    """The sums of an open window; 0 between two windows, where Keras may hold leftovers."""
     steps = optimizer.gradient_accumulation_steps
     if not steps:
         return {}
@@ -156,7 +156,7 @@ def _each(kind: str, variables: Sequence[Any]) -> dict[str, Array]:
 
 
 def _wide(values: dict[str, Array]) -> dict[str, Array]:
-    """In at least float32, as ours are."""
+    """The arrays in at least float32, as kerasgd keeps them."""
     return {role: value.astype(precision.wide(value.dtype.name)) for role, value in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""Functions that know more of themselves than Python can see, as those of R do."""
+"""Functions from R, with the metadata that Python cannot see."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from kerasgd.errors import describe
 
 
 class ForeignFunction:
-    """An R function together with what only R can say of it.
+    """An R function with the metadata that only R has.
 
-    To Python every R function looks like ``(*args, **kwargs)``: R hands the names of the arguments
-    over that it cannot do without, a function that describes in R's words what it last returned,
-    and one that shows R the function itself.
+    To Python every R function has the signature ``(*args, **kwargs)``. So R also passes the names
+    of the required arguments, a function that describes the last returned value in R's words, and
+    a function that returns the R function itself.
     """
 
     description = "a function"
@@ -38,14 +38,14 @@ class ForeignFunction:
 
 
 def describe_result(function: Callable[..., object], value: object) -> str:
-    """A few words on what the function has just returned, in the words of its own language."""
+    """A short description of the value just returned, in the words of the function's language."""
     if isinstance(function, ForeignFunction) and function.describe_result is not None:
         return function.describe_result()
     return describe(value)
 
 
 def describe_failure(function: Callable[..., object], error: Exception) -> str:
-    """Continues "it fails"."""
-    # An error of R comes as a RuntimeError, which is no word of R's
+    """The text that follows "it fails" in a message."""
+    # An R error arrives as a RuntimeError, a name that means nothing to an R user.
     kind = "" if isinstance(function, ForeignFunction) else f" with {type(error).__name__}"
     return f"{kind}: {error}"

@@ -1,7 +1,7 @@
 """Checks of the gradients and variables of a step, before anything changes (contract 1.6, 12.7).
 
-They run at every step, so the shapes of all gradients are compared at once first, and one by one
-only if that fails.
+They run at every step, so all shapes are first compared at once; they are compared one by one only
+if that fails.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def listed_gradients(grads: Any, variables: Any) -> list[Any]:
     """The argument `grads` of a step as a list.
 
     Args:
-        grads: what the user passed.
-        variables: what the user passed with it as variables.
+        grads: the user's argument.
+        variables: the user's argument for the variables.
 
     Raises:
         ArgumentTypeError: it is not a list, for example a single gradient.
@@ -48,10 +48,10 @@ def listed_variables(variables: Any, grads: Sequence[Any]) -> list[Any]:
 
 
 def check_variables(variables: Sequence[Any], grads: Sequence[Any]) -> None:
-    """Check that all variables of a step are variables.
+    """Check that every element of `variables` is a variable.
 
     Raises:
-        ArgumentTypeError: one of them is something else.
+        ArgumentTypeError: an element is something else.
     """
     for variable in variables:
         if not is_variable(variable):
@@ -60,7 +60,7 @@ def check_variables(variables: Sequence[Any], grads: Sequence[Any]) -> None:
 
 
 def are_exchanged(grads: Any, variables: Any) -> bool:
-    """Whether the user passed variables as gradients, and no variables as variables."""
+    """Whether the user swapped the two arguments: `grads` has variables, `variables` has none."""
     return _holds_a_variable(grads) and not _holds_a_variable(variables)
 
 
@@ -72,14 +72,14 @@ def check(grads: Sequence[Any], variables: Sequence[Any]) -> None:
     """Check that the gradients fit the variables.
 
     Raises:
-        ArgumentTypeError: one is not a gradient.
-        ArgumentValueError: all are None, or their number or a shape does not fit.
+        ArgumentTypeError: an element is not a gradient.
+        ArgumentValueError: all are None, or the number or a shape does not fit.
     """
     if len(grads) != len(variables):
         raise ArgumentValueError(
             "grads", f"one gradient for each variable, {len(variables)} in all", len(grads)
         )
-    # All at once first: they mostly fit, and there may be thousands.
+    # All at once first: they usually fit, and there may be thousands.
     if [getattr(gradient, "shape", None) for gradient in grads] != [v.shape for v in variables]:
         for gradient, variable in zip(grads, variables, strict=True):
             _check_shape(gradient, variable)
@@ -93,12 +93,12 @@ def check(grads: Sequence[Any], variables: Sequence[Any]) -> None:
 
 
 def warn_of_missing(grads: Sequence[Any], variables: Sequence[Any]) -> None:
-    """Warn of variables without a gradient in a step that updates the others."""
+    """Warn about variables without a gradient in a step that updates the others."""
     missing = [path_of(v) for g, v in zip(grads, variables, strict=True) if g is None]
     if missing:
         warnings.warn(
-            f"There is no gradient for {', '.join(f'`{path}`' for path in missing)}: left alone in "
-            "this step. Does the loss depend on all of these?",
+            f"There is no gradient for {', '.join(f'`{path}`' for path in missing)}: left "
+            "unchanged in this step. Does the loss depend on all of these?",
             stacklevel=6,
         )
 
@@ -108,7 +108,7 @@ Shape = tuple[int | None, ...] | None
 
 
 def _check_shape(gradient: Any, variable: Any) -> None:
-    """Refuse a gradient that would otherwise be stretched to its variable's shape."""
+    """Refuse a gradient that would otherwise be broadcast to its variable's shape."""
     if gradient is None:
         return
     wanted = _sizes(variable.shape)
@@ -125,9 +125,9 @@ def _fit(one: Shape, other: Shape) -> bool:
 
 
 def _shapes_of(gradient: Any) -> list[Shape]:
-    """The shape of the gradient; for `IndexedSlices` the declared one and that of its rows.
+    """The shape of the gradient; for `IndexedSlices`, its declared shape and that of its rows.
 
-    Their parts may be tensors, arrays, lists or tuples.
+    The parts of `IndexedSlices` may be tensors, arrays, lists or tuples.
     """
     if type(gradient).__name__ == "IndexedSlices":
         rows = _shape_of(gradient.values)
@@ -148,5 +148,5 @@ def _shape_of(values: Any) -> Shape:
 
 
 def _sizes(shape: Any) -> Shape:
-    # Only TensorFlow's shapes have a rank; it may be unknown.
+    # Only TensorFlow's shapes have a rank, which may be unknown.
     return None if getattr(shape, "rank", 0) is None else tuple(shape)

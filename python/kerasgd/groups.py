@@ -20,12 +20,12 @@ from kerasgd.state import Tensor
 from kerasgd.variables import check_can_be_set, value_of
 
 FACTOR = "learning_rate_factor"
-# Where a group is in a configuration.
+# The key of the groups in a configuration.
 KEY = "groups"
-# Why an argument of the optimizer is none of a group.
-_OF_ALL_GRADIENTS = "A clip is of all gradients: the groups share it."
-_OF_THE_MODEL = "The average is of the whole model."
-_OF_THE_STEP = "It is of the step, which all variables share."
+# The reason why a group cannot have an argument of the optimizer.
+_OF_ALL_GRADIENTS = "A clip applies to all gradients: the groups share it."
+_OF_THE_MODEL = "The average is taken of the whole model."
+_OF_THE_STEP = "It applies to the step, which all variables share."
 REASONS = {
     "learning_rate": f"Groups share the rate of the optimizer; `{FACTOR}` multiplies it.",
     "nesterov": "The rule is the same for all variables.",
@@ -37,22 +37,22 @@ REASONS = {
     "ema_overwrite_frequency": _OF_THE_MODEL,
     "loss_scale_factor": _OF_THE_STEP,
     "gradient_accumulation_steps": _OF_THE_STEP,
-    "name": "A group is known by its number or by the pattern that selects it.",
+    "name": "A group is identified by its number or by the pattern that selects it.",
 }
 
 
 class Group:
-    """Variables that `set_group()` selected, with the settings that it gave them.
+    """Variables that `set_group()` selected, and the settings that it gave them.
 
-    With the rate `learning_rate` of the optimizer at this step, each of its variables has::
+    At each step, with the optimizer's current `learning_rate`, each variable of the group has::
 
         learning_rate <- learning_rate * learning_rate_factor
         w <- w - learning_rate * weight_decay * w, and the rule of `SGD` with this momentum
 
-    and stays as it is, with its velocity, where the factor is 0.
+    If the factor is 0, neither the variable nor its velocity changes.
 
     Attributes:
-        selection: which variables.
+        selection: the selected variables.
 
     Example:
         >>> import kerasgd
@@ -73,27 +73,27 @@ class Group:
             self._weight_decay = settings["weight_decay"] or 0.0
         # A number, a schedule, or None.
         self._factor: Any = settings.get(FACTOR)
-        # What compiled steps read where the factor is a number.
+        # Compiled steps read a factor that is a number from this variable.
         self._variable: Any = None
 
     @property
     def momentum(self) -> float | None:
-        """The momentum; None where the group does not set it."""
+        """The momentum; None if the group does not set it."""
         return self._momentum
 
     @property
     def weight_decay(self) -> float | None:
-        """The weight decay, 0 for none; None where the group does not set it."""
+        """The weight decay, 0 for none; None if the group does not set it."""
         return self._weight_decay
 
     @property
     def learning_rate_factor(self) -> Any:
-        """The factor of the rate: a number or a schedule; None where the group does not set it.
+        """The factor of the rate: a number or a schedule; None if the group does not set it.
 
-        It can be set in training; a number in place of a number acts at once.
+        It can be set during training; a number that replaces a number acts at once.
 
         Raises:
-            StateError: the factor that was set could not act.
+            StateError: the new factor would have no effect.
         """
         if self._variable is None or isinstance(self._factor, rate_rule.Schedule):
             return self._factor
@@ -104,7 +104,7 @@ class Group:
         self.set_factor(factor, FACTOR)
 
     def set_factor(self, factor: Any, argument: str) -> None:
-        """Change the factor, which the user gave as `argument`."""
+        """Change the factor; errors call it `argument`."""
         factor = arguments.check(argument, factor, arguments.GROUP_RULES[FACTOR])
         if self._optimizer.built:
             self._check_can_follow(factor)
@@ -115,7 +115,7 @@ class Group:
     def _check_can_follow(self, factor: object) -> None:
         if self._variable is None:
             raise StateError(
-                f"This group has no `{FACTOR}` that could be changed. Give it one, such as 1, in "
+                f"This group has no `{FACTOR}` to change. Give it one, such as 1, in "
                 "`set_group()`, before the optimizer is built."
             )
         check_can_be_set(self._variable, FACTOR)
@@ -123,9 +123,8 @@ class Group:
         if self._optimizer._rate.is_compiled and not both_are_numbers:
             raise StateError(
                 in_words(
-                    f"A training step that is compiled cannot follow another kind of `{FACTOR}`: "
-                    "a number can only take the place of a number. {update} makes an optimizer to "
-                    "which you can give other groups."
+                    f"A compiled training step can only follow a `{FACTOR}` if a number replaces "
+                    "a number. {update} creates an optimizer for which you can set other groups."
                 )
             )
 
@@ -134,9 +133,9 @@ class Group:
         return self._factor is not None
 
     def build(self) -> None:
-        """Make the variable of the factor."""
+        """Create the variable of the factor."""
         if self._factor is not None:
-            # Not assigned: where a step is traced, that would be done at each step.
+            # An initializer, because a traced step would repeat an assignment at every step.
             value = 1.0 if self._is_scheduled() else self._factor
             initializer = keras.initializers.Constant(value)
             self._variable = self._optimizer._add_numbers(
@@ -148,11 +147,11 @@ class Group:
 
     @property
     def variable(self) -> Any:
-        """The variable of a factor that is a number; None without one."""
+        """The variable of the factor if it is a number, else None."""
         return None if self._is_scheduled() else self._variable
 
     def was_loaded(self) -> None:
-        """The variable may have got another number from a file."""
+        """Take the number that a file has assigned to the variable."""
         if self.variable is not None:
             self._factor = rate_rule.exact(self._factor, keras.ops.convert_to_numpy(self._variable))
 
@@ -164,7 +163,7 @@ class Group:
         return factor
 
     def factor_of_next_step(self) -> float:
-        """The factor of the step that comes, as a number."""
+        """The factor of the next step, as a number."""
         factor = self.learning_rate_factor
         if isinstance(factor, float):
             return factor
@@ -173,7 +172,7 @@ class Group:
 
     def settings(self) -> dict[str, Any]:
         """The settings that the group gives its variables."""
-        # Where a step of JAX' `fit()` failed, the number that was set last is known all the same.
+        # A failed step of JAX' `fit()` loses the variable, but the number set last is known.
         is_lost = self._variable is not None and is_taken_away(self._variable)
         all_of_them = {
             FACTOR: self._factor if is_lost else self.learning_rate_factor,
@@ -183,10 +182,10 @@ class Group:
         return {name: value for name, value in all_of_them.items() if value is not None}
 
     def of(self, optimizer: Any) -> Group:
-        """The same group of another optimizer, which is not built yet."""
+        """The same group for another optimizer, which is not built yet."""
         selection = self.selection
         if self._optimizer.built:
-            # By paths, since the new one may be for another model.
+            # By path, because the new optimizer may train another model.
             config = selection.get_config(self._optimizer._trainable_variables)
             selection = Selection.from_config(config, SET_GROUP, KEY)
         return Group(optimizer, selection, self.settings())
@@ -194,7 +193,7 @@ class Group:
     # -- configuration -----------------------------------------------------------------------
 
     def get_config(self, variables: Sequence[Any]) -> dict[str, Any]:
-        """The group in values that JSON can hold."""
+        """The group as JSON-compatible values."""
         config = self.settings()
         if FACTOR in config and not isinstance(config[FACTOR], float):
             config[FACTOR] = rates.to_config(config[FACTOR])
@@ -202,10 +201,10 @@ class Group:
 
 
 def selection_to_config(selection: Selection, variables: Sequence[Any]) -> Any:
-    """The selection of a group as a configuration holds it.
+    """The selection of a group in the form that a configuration holds.
 
     Raises:
-        StateError: it cannot be kept, and a file is being written.
+        StateError: it cannot be saved, and a file is being written.
     """
     what = _without_paths(selection)
     if what is None:
@@ -216,7 +215,7 @@ def selection_to_config(selection: Selection, variables: Sequence[Any]) -> Any:
 
 
 def _without_paths(selection: Selection) -> str | None:
-    """The part of a selection that a file cannot hold before the optimizer is built, in words."""
+    """A description of the part of a selection that a file cannot hold before `build()`."""
     if selection.is_checked:
         return None
     if selection.predicate is not None:
@@ -235,10 +234,10 @@ def cannot_be_saved(what: str) -> StateError:
 
 
 def check_can_be_saved(groups: Sequence[Group]) -> None:
-    """Refuse groups whose variables a file cannot name.
+    """Refuse to save groups whose variables a file cannot name.
 
     Raises:
-        StateError: there is one.
+        StateError: there is such a group.
     """
     for group in groups:
         what = _without_paths(group.selection)
@@ -247,13 +246,13 @@ def check_can_be_saved(groups: Sequence[Group]) -> None:
 
 
 def from_config(optimizer: Any, config: Any, custom_objects: Any = None) -> Group:
-    """The reverse of `Group.get_config()`.
+    """The inverse of `Group.get_config()`.
 
     Raises:
         ArgumentError: the configuration is damaged.
     """
     if not (isinstance(config, dict) and "select" in config and config.keys() <= _CONFIG_KEYS):
-        raise ArgumentValueError(KEY, "what `get_config()` gives", config)
+        raise ArgumentValueError(KEY, "what `get_config()` returns", config)
     config = dict(config)
     select = config.pop("select")
     if isinstance(select, rates.InThisSession):
@@ -266,28 +265,28 @@ def from_config(optimizer: Any, config: Any, custom_objects: Any = None) -> Grou
 
 
 def all_from_config(optimizer: Any, configs: Any, custom_objects: Any = None) -> tuple[Group, ...]:
-    """The groups of a configuration.
+    """The groups in a configuration.
 
     Raises:
-        ArgumentError: it is damaged.
+        ArgumentError: the configuration is damaged.
     """
     if not isinstance(configs, list | tuple):
-        raise ArgumentValueError(KEY, "what `get_config()` gives", configs)
+        raise ArgumentValueError(KEY, "what `get_config()` returns", configs)
     return tuple(from_config(optimizer, config, custom_objects) for config in configs)
 
 
 _CONFIG_KEYS = {"select", FACTOR, "momentum", "weight_decay"}
 
 
-# -- what users give ---------------------------------------------------------------------------
+# -- arguments ---------------------------------------------------------------------------------
 
 
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a group, checked and converted.
+    """Check the settings of a group, and return them converted.
 
     Raises:
-        UnknownArgumentError: one is no setting of a group; the error says why.
-        ArgumentError: there is none, or its rule refuses a value.
+        UnknownArgumentError: a group has no such setting; the error says why.
+        ArgumentError: no setting is given, or a value is refused.
     """
     for name, value in settings.items():
         if name in REASONS:
@@ -295,7 +294,7 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     unknown = {k: v for k, v in settings.items() if k not in arguments.GROUP_RULES}
     arguments.check_no_unknown(unknown, "`set_group()`", arguments.GROUP_RULES)
     if not settings:
-        requirement = "given `learning_rate_factor`, `momentum` or `weight_decay`, one at least"
+        requirement = "given at least one of `learning_rate_factor`, `momentum` or `weight_decay`"
         raise ArgumentValueError("set_group()", requirement, Described("nothing"))
     checked: dict[str, Any] = arguments.check_all(settings, arguments.GROUP_RULES)
     if "momentum" in checked:
@@ -318,28 +317,28 @@ def find(groups: Sequence[Group], which: Any, first: int = 0) -> Group:
     numbers = f"a number from {first} to {last}" if last > first else str(first)
     requirement = f"the number of a group, {numbers}, or the pattern that selects it"
     if not groups:
-        raise StateError("There are no groups. `set_group()` makes them, before the first step.")
+        raise StateError("There are no groups. Call `set_group()` before the first step.")
     if isinstance(which, str):
         found = [group for group in groups if which in group.selection.patterns]
         if len(found) == 1:
             return found[0]
-        hint = "More than one group has this pattern: give the number." if found else None
+        hint = "More than one group has this pattern: use the number." if found else None
         raise ArgumentValueError("group", requirement, which, hint)
     rule = arguments.number_between(first, last, requirement)
     number: Any = arguments.check("group", which, rule)
     return groups[int(number) - first]
 
 
-# -- what holds for a variable -----------------------------------------------------------------
+# -- settings of a variable --------------------------------------------------------------------
 
 
 def resolve(
     groups: Sequence[Group], exclusions: Selection, variables: Sequence[Any]
 ) -> tuple[list[Selection], Selection]:
-    """The selections among the variables that the optimizer is built with.
+    """Resolve the selections to variables that the optimizer is built with.
 
     Raises:
-        ArgumentError: one selects nothing.
+        ArgumentError: a selection selects no variable.
     """
     of_groups = [group.selection.resolved(variables) for group in groups]
     return of_groups, exclusions.resolved(variables)
@@ -348,12 +347,12 @@ def resolve(
 def settings_of(
     optimizer: Any, selections: Sequence[Selection], exclusions: Selection, variable: Any
 ) -> GroupSettings:
-    """The settings of a variable: each one of the last group that names it (contract 14.4).
+    """The settings of a variable, each from the last group that sets it (contract 14.4).
 
-    The selections of the groups, and the exclusions, are resolved.
+    The selections of the groups and the exclusions must be resolved.
     """
     settings = GroupSettings(optimizer.momentum, optimizer.weight_decay or 0.0)
-    number = 0  # among the groups that have a factor
+    number = 0  # the index among the groups that have a factor
     for group, selection in zip(optimizer.groups, selections, strict=True):
         has_factor = group.has_factor()
         if selection.covers(variable):

@@ -1,10 +1,10 @@
-"""Private modules of Keras are imported here and nowhere else; a test holds that.
+"""The only module that imports private modules of Keras; a test enforces this.
 
-Private attributes are another matter. The optimizers keep those of their base class that Keras'
-own code reads: `_trainable_variables` and `_trainable_variables_indices` (by `stateless_apply()`),
-`_model_variables_moving_average` (by the callback `SwapEMAWeights`), `_iterations`,
-`_learning_rate`, and on TensorFlow `_distribution_strategy`. The oldest and the newest supported
-Keras are tested.
+Private attributes are used elsewhere too. The optimizers keep the ones that Keras' own code reads:
+`_trainable_variables` and `_trainable_variables_indices` (read by `stateless_apply()`),
+`_model_variables_moving_average` (read by the callback `SwapEMAWeights`), `_iterations`,
+`_learning_rate`, and on TensorFlow `_distribution_strategy`. Tests run with the oldest and the
+newest supported Keras.
 """
 
 from typing import Any
@@ -32,21 +32,21 @@ __all__ = [
 def is_taken_away(variable: Any) -> bool:
     """Whether a variable has no value on JAX.
 
-    During `fit()` the trainer holds the values. An interrupted step leaves arrays that were donated
-    to it, which JAX has deleted.
+    During `fit()` the trainer holds the values. An interrupted step leaves arrays that JAX has
+    deleted, because they were donated to the step.
     """
     value = getattr(variable, "_value", variable)
     return value is None or (hasattr(value, "is_deleted") and value.is_deleted())
 
 
 def rename(variable: Any, name: str) -> None:
-    """Give a variable another name and path; what it wraps keeps the name it was made with."""
+    """Give a variable another name and path; the backend's variable in it keeps its name."""
     variable._path = variable.path.removesuffix(variable.name) + name
     variable._name = name
 
 
 def global_seed_state() -> Any:
-    """The variable with the state of the generator that random operations without a seed use."""
+    """The state variable of the generator for random operations without a seed."""
     return global_seed_generator().state
 
 
@@ -57,25 +57,25 @@ def set_path(variable: Any, path: str) -> None:
 
 def is_being_saved() -> bool:
     """Whether Keras is writing a model to a `.keras` or a legacy `.h5` file."""
-    # The first is set while the new format is written, the second while the old one is.
+    # The first is set while a `.keras` file is written, the second while an `.h5` file is.
     sharing = get_global_attribute("shared_objects/id_to_obj_map") is not None
     return sharing or bool(get_global_attribute("use_legacy_config"))
 
 
 def decays(optimizer: Any, variable: Any) -> bool:
-    """Whether an optimizer of Keras lets this variable decay."""
+    """Whether Keras' optimizer applies weight decay to this variable."""
     return bool(optimizer._use_weight_decay(variable))
 
 
 def entry_around(store: Any) -> Any:
-    """The group of an HDF5 file in which this store has its arrays; None for other stores."""
+    """The HDF5 group that contains the arrays of this store; None for other stores."""
     return getattr(getattr(store, "_h5_entry_group", None), "parent", None)
 
 
 def vars_of_wrapper(store: Any) -> Any:
-    """What the file has for the wrapper, if this empty store was looked for inside of one.
+    """The arrays of the wrapper, for an empty store of its inner optimizer.
 
-    That is the place of an optimizer that was not wrapped when it was saved.
+    An optimizer that was not wrapped when it was saved has its arrays there.
     """
     path, _, last = str(getattr(store, "_h5_entry_path", "")).rpartition("/")
     file = getattr(store, "h5_file", None)

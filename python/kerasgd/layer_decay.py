@@ -1,4 +1,4 @@
-"""Rates that fall from the last layer of a model to the first (contract 14.10)."""
+"""Layer-wise decay of the learning rate, from the last layer to the first (contract 14.10)."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ Optimizer = TypeVar("Optimizer")
 
 
 def layer_decay(optimizer: Optimizer, model: Any, decay: Any) -> Optimizer:
-    """Give the variables of each layer a rate that is lower, the earlier the layer is.
+    """Give earlier layers lower learning rates.
 
     The factor of the rate is ``decay ** depth``. The depth is 0 for the last layer that has weights
-    and one more for each earlier one, so that in fine-tuning a new head learns at the full rate and
-    layers that know general features hardly move. Usual values lie between 0.65 and 0.95.
+    and grows by one for each earlier layer, so that in fine-tuning a new head learns at the full
+    rate, while layers with general features hardly change. Common values are 0.65 to 0.95.
 
-    Layers come in the order of `model.layers`: in a functional model those farthest from the output
-    come first, in a subclass of `keras.Model` those that it makes first. The layers of a model
-    inside the model, also of one in a wrapper such as `TimeDistributed`, count one by one. Any
-    other layer counts as one, however many layers it is made of: a `Bidirectional`, say, or a block
-    of a transformer. Weights that a model has beside its layers count as a layer before these. A
-    layer that is used more than once counts where it is used first.
+    Layers come in the order of `model.layers`: in a functional model the layers farthest from the
+    output come first, in a subclass of `keras.Model` the layers created first. The layers of a
+    nested model count one by one, also if a wrapper such as `TimeDistributed` contains the model.
+    Any other layer counts as one layer, even if it contains others, as a `Bidirectional` or a
+    transformer block does. Weights that a model has outside its layers count as one layer before
+    them. A layer that is used several times counts where it is first used.
 
-    Frozen layers count, so that factors stay the same when they are unfrozen. What is frozen now
-    gets no group. Each layer with trainable variables makes a group of `set_group()`, from the
-    first to the last; so groups that are set after this win over it.
+    Frozen layers count too, so that factors stay the same when a layer is unfrozen, but frozen
+    variables get no group. Each layer with trainable variables becomes a group, as by
+    `set_group()`, in order from the first layer to the last; groups set later take precedence.
 
     Args:
-        optimizer: a `kerasgd.SGD`, or a loss-scale optimizer around one, of kerasgd or of Keras;
-            not built yet.
-        model: a model that has its variables.
-        decay: a number above 0, and at most 1: above 1 early layers would learn fastest.
+        optimizer: a `kerasgd.SGD`, or a loss-scale optimizer (kerasgd's or Keras') around one; not
+            built yet.
+        model: a model whose variables exist.
+        decay: a number above 0 and at most 1; above 1, early layers would learn fastest.
 
     Returns:
         The optimizer.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: an argument is something else.
-        StateError: the optimizer is built already, or the model has no variables yet.
+        StateError: the optimizer is already built, or the model has no variables yet.
 
     Source: Bao, Dong, Piao and Wei (2022), *BEiT: BERT pre-training of image transformers*;
     Howard and Ruder (2018), *Universal language model fine-tuning for text classification*,
@@ -77,7 +77,7 @@ def layer_decay(optimizer: Optimizer, model: Any, decay: Any) -> Optimizer:
 
 
 def weights_of_layers(model: Any) -> list[list[Any]]:
-    """The weights of each layer that has some, in the order of `model.layers`; each weight once."""
+    """The weights of each layer with weights, in the order of `model.layers`; each weight once."""
     seen: set[int] = set()
     found = []
     for weights in _parts(model, model.layers):
@@ -89,7 +89,7 @@ def weights_of_layers(model: Any) -> list[list[Any]]:
 
 
 def _parts(whole: Any, layers: Sequence[Any]) -> Iterator[list[Any]]:
-    """The weights of a model or wrapper beside its layers, then those of each layer."""
+    """The weights that a model or wrapper has outside its layers, then those of each layer."""
     of_layers = {id(weight) for layer in layers for weight in layer.weights}
     yield [weight for weight in whole.weights if id(weight) not in of_layers]
     for layer in layers:
@@ -101,7 +101,7 @@ def _parts(whole: Any, layers: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _layers_in(layer: Any) -> list[Any]:
-    """The layers of a nested model, or the model in a wrapper; none of another layer."""
+    """The layers of a nested model, or the model in a wrapper; empty for another layer."""
     if isinstance(layer, keras.Model):
         return list(layer.layers)
     wrapped = layer.layer if isinstance(layer, keras.layers.Wrapper) else None

@@ -1,4 +1,4 @@
-"""The limits of float32, in which training computes unless floatx says float64."""
+"""The limits of float32, the dtype of training unless `floatx` is float64."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import numpy as np
 
 LARGEST = float(np.finfo("float32").max)
 SMALLEST = float(np.finfo("float32").smallest_subnormal)
-# Between these a number is normal, and so is its inverse.
+# From the first to the second, a number and its inverse are both normal.
 SMALLEST_NORMAL, LARGEST_NORMAL = 2.0**-126, 2.0**126

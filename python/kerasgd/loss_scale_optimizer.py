@@ -1,4 +1,4 @@
-"""The Keras class around an optimizer whose loss scale follows the gradients (contract 6.3)."""
+"""The Keras optimizer class with a dynamic loss scale (contract 6.3)."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from kerasgd.variables import checked_list, value_of
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="LossScaleOptimizer")
 class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[misc]
-    """An `SGD` for half precision, with a loss scale that is as large as the gradients allow.
+    """Dynamic loss scaling for `SGD` in half precision.
 
-    The loss is multiplied by `scale`, the gradients are divided by it again::
+    The loss is multiplied by `scale`, and the gradients are divided by it::
 
-        all gradients finite: the inner optimizer does its step;
-                              after dynamic_growth_steps of these in a row  scale <- 2 * scale
-        otherwise:            the step is skipped and not counted,          scale <- scale / 2
+        all gradients finite: the inner optimizer takes its step;
+                              after dynamic_growth_steps of them in a row  scale <- 2 * scale
+        otherwise:            the step is skipped and not counted;         scale <- scale / 2
 
-    With replicas the gradients are looked at after they were summed, so that one replica's
-    infinity skips the step on all of them.
+    On several replicas the summed gradients are checked, so that a non-finite gradient on one
+    replica skips the step on all of them.
 
     Args:
-        inner_optimizer: a `kerasgd.SGD`. Its `loss_scale_factor`, if it has one, is dropped with a
-            warning: the scale takes its place.
+        inner_optimizer: a `kerasgd.SGD`. Its `loss_scale_factor`, if set, is dropped with a
+            warning: `scale` replaces it.
         initial_scale: the first scale, a number from 2^-126 to 2^126.
         dynamic_growth_steps: a whole number >= 1.
         name: a non-empty string without "/", or None for "loss_scale_optimizer".
 
     Raises:
         ArgumentTypeError, ArgumentValueError: an argument is none of the above.
-        UnknownArgumentError: a name is no argument.
+        UnknownArgumentError: there is no argument of this name.
 
     Source: Micikevicius et al. (2018), Mixed precision training, section 3.2;
     the documentation of `keras.optimizers.LossScaleOptimizer`.
@@ -86,7 +86,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         # State from a pickle or a file, until the variables are known.
         self._pending: state.Pending | None = None
         self._given_back: Any = None
-        # What could not be given back when state was loaded, in words.
+        # Descriptions of the state that was left out when a file was loaded.
         self._left_out: list[str] = []
         self.dynamic_scale: Any = None
         self.step_counter: Any = None
@@ -112,7 +112,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         if not variables:
             return
         inner = self.inner_optimizer
-        _check_inner(inner)  # it may have been told to skip since
+        _check_inner(inner)  # `skip_nonfinite()` may have been called on it since
         inner.build(variables)
         with inner.backend.colocated_with(self, inner._iterations):
             self.step_counter = self.add_variable(shape=(), dtype="int32", name="step_counter")
@@ -125,16 +125,16 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._trainable_variables = inner._trainable_variables
         self._trainable_variables_indices = inner._trainable_variables_indices
         self.built = True
-        # `fit()` may be tracing its step: there an assignment would be done at every step.
+        # `fit()` may be tracing its step, where an assignment would run at every step.
         with inner.backend.colocated_with(self, inner._iterations):
             state.take_pending(self)
 
     def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:
-        """Do one step with gradients of the scaled loss, or skip it; see `SGD.apply()`."""
+        """Take or skip one step with gradients of the scaled loss; see `SGD.apply()`."""
         grads = gradients.listed_gradients(grads, trainable_variables)
         if trainable_variables is not None:
             trainable_variables = gradients.listed_variables(trainable_variables, grads)
-            if grads and not self.built:  # 12.7: an error must not leave it built
+            if grads and not self.built:  # 12.7: an error must leave the optimizer unbuilt
                 gradients.check_variables(trainable_variables, grads)
                 gradients.check(grads, trainable_variables)
             self.build(trainable_variables)
@@ -147,12 +147,12 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
     ) -> tuple[list[Any], list[Any]]:
-        """As `SGD.stateless_apply()`."""
+        """See `SGD.stateless_apply()`."""
         if not (self.built or trainable_variables):
             return [], list(optimizer_variables)
         alignment.check_number(self, trainable_variables)
         alignment.check_is_traced_model(self.inner_optimizer)
-        # Keras' own wrapper takes the step apart; the general way runs `apply()`.
+        # Keras' wrapper splits the step into parts; the base class runs `apply()`.
         return keras.optimizers.Optimizer.stateless_apply(  # type: ignore[no-any-return]
             self, optimizer_variables, grads, trainable_variables
         )
@@ -160,16 +160,16 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
     def exclude_from_weight_decay(
         self, var_list: Any = None, var_names: Any = None, rank_below: Any = None
     ) -> None:
-        """As `SGD.exclude_from_weight_decay()`."""
+        """See `SGD.exclude_from_weight_decay()`."""
         self.inner_optimizer.exclude_from_weight_decay(var_list, var_names, rank_below)
 
     def set_group(self, select: Any, **settings: Any) -> LossScaleOptimizer:
-        """As `SGD.set_group()`."""
+        """See `SGD.set_group()`."""
         self.inner_optimizer.set_group(select, **settings)
         return self
 
     def set_learning_rate_factor(self, group: Any, factor: Any) -> None:
-        """As `SGD.set_learning_rate_factor()`."""
+        """See `SGD.set_learning_rate_factor()`."""
         self.inner_optimizer.set_learning_rate_factor(group, factor)
 
     @property
@@ -178,17 +178,17 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         return self.inner_optimizer.groups  # type: ignore[no-any-return]
 
     def track_statistics(self, per_variable: Any = False, every: Any = 1) -> LossScaleOptimizer:
-        """As `SGD.track_statistics()`."""
+        """See `SGD.track_statistics()`."""
         self.inner_optimizer.track_statistics(per_variable, every)
         return self
 
     @property
     def statistics(self) -> dict[str, Any] | None:
-        """As `SGD.statistics`."""
+        """See `SGD.statistics`."""
         return self.inner_optimizer.statistics  # type: ignore[no-any-return]
 
     def skip_nonfinite(self) -> LossScaleOptimizer:
-        """Refused: a step with a gradient that is not finite is skipped already.
+        """Refuse the call: the loss scale already skips steps with non-finite gradients.
 
         Raises:
             StateError: always.
@@ -196,22 +196,22 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         raise _skips_already()
 
     def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:
-        """As `SGD.finalize_variable_values()`."""
+        """See `SGD.finalize_variable_values()`."""
         self.inner_optimizer.finalize_variable_values(var_list)
 
     def swap_ema_weights(self) -> None:
-        """As `SGD.swap_ema_weights()`."""
+        """See `SGD.swap_ema_weights()`."""
         self.inner_optimizer.swap_ema_weights()
 
     def get_config(self) -> dict[str, Any]:
-        """The inner optimizer and the arguments of this one."""
+        """The configuration: the inner optimizer and the arguments of this one."""
         return _own_settings(super().get_config())
 
     @classmethod
     def from_config(
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> LossScaleOptimizer:
-        """The reverse of `get_config()`."""
+        """The inverse of `get_config()`."""
         own: LossScaleOptimizer = super().from_config(_own_settings(config), custom_objects)
         return own
 
@@ -229,7 +229,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         """A new optimizer with other settings, around a new inner optimizer; see `SGD.update()`.
 
         Args:
-            keep_state: whether the new one continues where this one is.
+            keep_state: whether the new optimizer continues from this one's state.
             **changes: arguments of `LossScaleOptimizer`, and of `SGD` for the inner optimizer.
         """
         settings = {name: getattr(self, name) for name in arguments.LOSS_SCALE_RULES}
@@ -244,60 +244,60 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         return new
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Write the scale into `store`; Keras saves the inner optimizer by itself."""
+        """Write the scale into `store`; Keras saves the inner optimizer separately."""
         state.save(self, store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Set the scale from `store`; see `SGD.load_own_variables()`.
+        """Restore the scale from `store`; see `SGD.load_own_variables()`.
 
         Raises:
-            StateError: the state is damaged. Nothing is changed then.
+            StateError: the state is damaged. Nothing is changed in that case.
         """
         state.load(self, store)
 
     def _by_role(self) -> dict[str, Any]:
-        """As `SGD._by_role()`, of the scale alone."""
+        """See `SGD._by_role()`; only the state of the scale."""
         if not self.built:
             return {}
         return {"dynamic_scale": self.dynamic_scale, "step_counter": self.step_counter}
 
     def _kinds(self) -> set[str]:
-        """As `SGD._kinds()`: nothing is kept for each variable."""
+        """See `SGD._kinds()`; the scale keeps no state for each variable."""
         return set()
 
 
 def without_wrapper(optimizer: Any) -> Any:
-    """The optimizer inside of a loss-scale optimizer, ours or Keras'; another one as it is."""
+    """The inner optimizer of a loss-scale optimizer (ours or Keras'), else the optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def scale_of(wrapper: Any) -> float:
-    """The scale of a loss-scale optimizer, ours or Keras', at the next step."""
+    """The scale of a loss-scale optimizer (ours or Keras') at the next step."""
     if not wrapper.built:
         return float(wrapper.initial_scale)
     return float(value_of(wrapper.dynamic_scale, wrapper))
 
 
 def _check_no_unknown(extra: Mapping[str, Any]) -> None:
-    # None is how the `optimizer_loss_scale()` of Posit's keras3 leaves a setting alone.
+    # Posit's keras3 passes None in `optimizer_loss_scale()` for every setting that is not given.
     extra = {k: v for k, v in extra.items() if not (k in arguments.RULES and v is None)}
     for name, value in extra.items():
         if name in arguments.RULES:
-            hint = "Give it to the inner optimizer."
+            hint = "Pass it to the inner optimizer."
             raise UnknownArgumentError(name, value, "LossScaleOptimizer", None, hint)
     known = ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
     arguments.check_no_unknown(extra, "LossScaleOptimizer", known)
 
 
 def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without what Keras 3.10 adds: the arguments of every optimizer."""
+    """The configuration without the arguments of every optimizer, which Keras 3.10 adds."""
     return {k: v for k, v in config.items() if k == "name" or k not in arguments.RULES}
 
 
 def _skips_already() -> StateError:
     return StateError(
-        "A dynamic loss scale skips the steps whose gradients are not finite already: leave "
-        "`skip_nonfinite()` out."
+        "A dynamic loss scale already skips steps whose gradients are not finite: leave out "
+        "`skip_nonfinite()`."
     )
 
 
@@ -308,14 +308,14 @@ def _check_inner(inner_optimizer: Any) -> None:
         return
     hint = None
     if isinstance(inner_optimizer, LossScaleOptimizer):
-        hint = "It has a loss scale already."
+        hint = "It already has a loss scale."
     elif isinstance(inner_optimizer, keras.optimizers.Optimizer):
         hint = (
-            "Keras' own optimizers go into `keras.optimizers.LossScaleOptimizer`, "
+            "For Keras' own optimizers use `keras.optimizers.LossScaleOptimizer`, "
             "which is `keras3::optimizer_loss_scale()` in R."
         )
     elif inspect.isroutine(inner_optimizer) or isinstance(inner_optimizer, type):
-        hint = "A function or class makes an optimizer when it is called, with `()`."
+        hint = "Call the function or class, with `()`, to create the optimizer."
     raise ArgumentTypeError("inner_optimizer", "an optimizer made by {sgd}", inner_optimizer, hint)
 
 

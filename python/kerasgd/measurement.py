@@ -1,7 +1,7 @@
-"""Measures an update while it happens (contract 15).
+"""Measures an update while it runs (contract 15).
 
-What is measured are norms and counts of the variables; `rules/statistics.py` makes the statistics
-of them.
+It measures norms and counts of the variables; `rules/statistics.py` computes the statistics from
+them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from kerasgd.state import ParameterState, Rates, State, Tensor, Updates
 
 
 class Measurement:
-    """One measured update: made before the update changes anything, written after it.
+    """One measured update: create it before the update changes anything, and write it afterwards.
 
     Args:
         backend: the operations.
-        state: what the update changes.
-        given: the gradients of the update, before clips and before any group acts.
-        rates: the learning rate.
-        loss_scale: what the loss was multiplied by.
+        state: the state that the update changes.
+        given: the gradients of the update, before clips and groups.
+        rates: the learning rate and the factors of groups.
+        loss_scale: the factor that multiplied the loss.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Measurement:
         self._weights = backend.copies([parameter.variable for parameter in self._parameters])
 
     def write(self, clipped: Updates, updates: Tensor) -> None:
-        """Write what is measured, now that the weights have changed or the update was skipped.
+        """Write the measurements, after the weights have changed or the update was skipped.
 
         Args:
             clipped: the gradients after the clip.
-            updates: how many updates have been done.
+            updates: the number of updates done so far.
         """
         kept = self._statistics
         of_update = [self._cast(self._of_update[name]) for name in statistics.MEASURED_OF_UPDATE]
@@ -62,9 +62,9 @@ class Measurement:
         self._backend.count(kept.measured)
 
     def _of_variables(self, clipped: Updates) -> list[Tensor]:
-        """A vector for each of `statistics.MEASURED`, with an element for each variable."""
+        """One vector for each entry of `statistics.MEASURED`, with one element per variable."""
         given, after_clip = self._elements(self._given), self._elements(clipped)
-        # Most clips leave the arrays, and change the coefficient alone.
+        # Most clips change only the coefficient, not the arrays.
         is_same = len(given) == len(after_clip) and all(map(operator.is_, given, after_clip))
         parts = [given, self._weights, [] if is_same else after_clip]
         of_given, of_weights, of_clipped = self._norms(parts)
@@ -79,7 +79,7 @@ class Measurement:
         ]
 
     def _norms(self, parts: Sequence[Sequence[Tensor]]) -> Iterator[Tensor]:
-        """The norms of each part, all in one call: it costs more than those of small arrays."""
+        """The norms of each part, in one call: for small arrays the call is the main cost."""
         norms = self._cast(self._backend.norms([array for part in parts for array in part]))
         ends = np.cumsum([len(part) for part in parts]).tolist()
         return (norms[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True))
@@ -88,7 +88,7 @@ class Measurement:
         return [self._backend.values(gradient) for gradient in updates.gradients]
 
     def _of_gradients(self, updates: Updates, norms: Tensor) -> Tensor:
-        """For each variable the norm of its gradient; 0 without one, or where that is a value."""
+        """The gradient norm of each variable; 0 without a gradient, or if it is a new value."""
         if updates.shares_coefficient():
             norms = norms * self._cast(updates.coefficient)
         else:
@@ -100,25 +100,25 @@ class Measurement:
         return self._for_each_variable(updates.parameters, norms)
 
     def _count_nonfinite(self, norms: Tensor) -> Tensor:
-        """For each variable how many elements of its gradient are not finite."""
+        """The number of non-finite elements in the gradient of each variable."""
         ops = keras.ops
 
         def counts() -> Tensor:
             elements = self._elements(self._given)
             return ops.stack([self._cast(statistics.count_nonfinite(e)) for e in elements])
 
-        # Where the norm is finite all elements are.
+        # If the norm is finite, so are all elements.
         finite = ops.all(ops.isfinite(norms))
         found = self._backend.cond_value(finite, lambda: ops.zeros_like(norms), counts)
         return self._for_each_variable(self._given.parameters, found)
 
     def _for_each_variable(self, parameters: Sequence[ParameterState], values: Tensor) -> Tensor:
-        """A vector with an element for each variable: the value of its parameter, or 0."""
+        """A vector with one element per variable: the value for its parameter, or 0."""
         indices = [parameter.index for parameter in parameters]
         if indices == list(range(self._count)):
             return values
         places = {index: place for place, index in enumerate(indices)}
-        # The last place holds a 0.
+        # The last element is the 0.
         chosen = [places.get(index, len(indices)) for index in range(self._count)]
         zero = keras.ops.zeros((1,), dtype=self._dtype)
         return keras.ops.take(keras.ops.concatenate([values, zero]), np.array(chosen, "int32"))

@@ -498,7 +498,7 @@ def test_functions_with_arguments_are_refused_at_construction():  # contract 2.5
         return step
 
     for function in (asks, ForeignFunction(no_rate, ["step"])):
-        with pytest.raises(kerasgd.ArgumentTypeError, match="asks for `step`"):
+        with pytest.raises(kerasgd.ArgumentTypeError, match="requires `step`"):
             kerasgd.SGD(learning_rate=function)
     with pytest.raises(kerasgd.ArgumentTypeError, match="call it with its arguments first"):
         kerasgd.SGD(learning_rate=keras.optimizers.schedules.CosineDecay)

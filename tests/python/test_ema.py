@@ -49,11 +49,11 @@ def test_a_swapped_optimizer_is_neither_trained_nor_saved():  # contract 5.6
     optimizer, (w,) = trained()
     optimizer.swap_ema_weights()
     before = numbers(w)
-    with pytest.raises(kerasgd.StateError, match="are exchanged"):
+    with pytest.raises(kerasgd.StateError, match="are swapped"):
         optimizer.apply([keras.ops.ones(2)], [w])
-    with pytest.raises(kerasgd.StateError, match="are exchanged"):
+    with pytest.raises(kerasgd.StateError, match="are swapped"):
         optimizer.save_own_variables({})
-    with pytest.raises(kerasgd.StateError, match="are exchanged"):
+    with pytest.raises(kerasgd.StateError, match="are swapped"):
         optimizer.finalize_variable_values()
     assert numbers(w) == before
 

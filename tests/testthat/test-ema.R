@@ -96,7 +96,7 @@ test_that("exchanged weights are not trained", {
     optimizer$apply(list(gradient), list(w))
     finalize_variable_values(optimizer, list(w))
   })
-  expect_match(format(optimizer), "exchanged", all = FALSE)
+  expect_match(format(optimizer), "swapped", all = FALSE)
   expect_close(as.double(w), average)
 })
 

@@ -494,7 +494,7 @@ test_that("a second model is refused at its first step, and update() makes its o
   one_weight_model(optimizer)$fit(one, one, verbose = 0L)
   expect_error(
     one_weight_model(optimizer)$fit(one, one, verbose = 0L),
-    "`update(optimizer, ...)` makes one with the same settings",
+    "`update(optimizer, ...)` creates one with the same settings",
     fixed = TRUE
   )
   expect_identical(fit_one_weight(update(optimizer), 1, 1, steps = 1)$weight, 0.5)

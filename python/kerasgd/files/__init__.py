@@ -1,1 +1,1 @@
-"""Optimizers in files: what a saved optimizer holds, and how it comes back (contract 9)."""
+"""Saving optimizers to files and restoring them (contract 9)."""

@@ -1,8 +1,8 @@
-"""Reading a zip of NumPy arrays that may be damaged: nothing is run, and no size is believed.
+"""Reads a zip of NumPy arrays that may be damaged: runs no code, and trusts no claimed size.
 
-`numpy.load()` takes the memory that a header claims before it sees that the file is shorter, and
-unpacks compressed members of any size. Members here are uncompressed, and each array is exactly as
-long as its member.
+`numpy.load()` allocates the memory that a header claims before it sees that the file is shorter,
+and unpacks compressed members of any size. Here members must be uncompressed, and each array must
+be exactly as long as its member.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LARGEST_HEADER = 10_000
 
 
 def read(file: str) -> dict[str, Array] | None:
-    """The arrays of the file by name; None if it is no zip of arrays.
+    """The arrays of the file by name; None if the file is not a zip of arrays.
 
     Raises:
-        StateError: it is one, and an array is damaged.
-        OSError: it cannot be opened.
+        StateError: the file is a zip of arrays, but one is damaged.
+        OSError: the file cannot be opened.
     """
     if not stat.S_ISREG(os.stat(file).st_mode):
         return None
@@ -52,17 +52,17 @@ def read(file: str) -> dict[str, Array] | None:
             UnicodeError,
             AttributeError,
         ):
-            # What `zipfile` raises for a directory or a member that is damaged.
+            # `zipfile` raises all of these for a damaged directory or member.
             return None
 
 
 def _array(members: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> Array:
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
         raise zipfile.BadZipFile
-    content = io.BytesIO(members.read(info))  # its checksum is compared
+    content = io.BytesIO(members.read(info))  # verifies the checksum
     try:
         shape, in_columns, dtype = _header(content)
-    except Exception as error:  # NumPy parses it as Python, whose errors are of many kinds
+    except Exception as error:  # NumPy parses the header as Python, which can raise many errors
         raise _damaged(info) from error
     data = content.read()
     count = 1
@@ -75,8 +75,8 @@ def _array(members: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> Array:
 
 
 def _header(content: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether the first index runs fastest, and dtype, as the array claims them."""
-    numpy_format: Any = np.lib.format  # whose types leave out the limit
+    """Shape, whether the order is Fortran's, and dtype, as the array claims them."""
+    numpy_format: Any = np.lib.format  # Any, since its type stubs lack `max_header_size`
     major, _ = numpy_format.read_magic(content)
     read = numpy_format.read_array_header_1_0 if major == 1 else numpy_format.read_array_header_2_0
     header: tuple[tuple[int, ...], bool, np.dtype[Any]]

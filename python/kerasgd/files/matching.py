@@ -1,16 +1,16 @@
-"""Which saved variable each variable of an optimizer is (contract 9.4).
+"""Matches the variables of an optimizer to the saved variables of a file (contract 9.4).
 
 Paths change between saving and loading: `load_model()` drops the name of the outer model and may
-list a layer's variables in another order, and Keras numbers layers anew in every session. So four
+list a layer's variables in another order, and Keras renumbers layers in every session. So four
 rules are tried in turn:
 
-1. every variable has a partner of the same path;
-2. every variable has a partner whose path differs in the name of the outer model only;
-3. number and shapes agree in order;
-4. otherwise those variables are paired that rule 1 or 2 pairs, and whose shapes agree.
+1. every variable has a partner with the same path;
+2. every variable has a partner whose path differs only in the name of the outer model;
+3. the number of variables is the same, and their shapes agree in order;
+4. otherwise, only variables that rule 1 or 2 pairs and whose shapes agree are paired.
 
-Rule 3 yields to rule 4 where some paths are alike and the weights show that rule 4 is right: one
-layer was frozen and another of the same shape unfrozen.
+Rule 4 takes precedence over rule 3 if some paths match and the saved weights confirm rule 4 but
+not rule 3: for example, one layer was frozen and another of the same shape was unfrozen.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import NamedTuple
 
 from kerasgd.variables import ALIKE
 
-# For each variable of the optimizer the index of the saved one, or None.
+# For each variable of the optimizer, the index of the saved one or None.
 Pairing = list[int | None]
-# A checksum of the weights of the variable with this index.
+# Returns a checksum of the weights of the variable with this index.
 Checksum = Callable[[int], int]
 
 
 class Described(NamedTuple):
-    """A variable as a file knows it.
+    """The description of a variable in a file.
 
     Attributes:
         path: the variable's path.
         shape: its shape.
-        checksum: of its weights when it was saved; None in files that have none.
+        checksum: a checksum of its weights when it was saved; None in files without checksums.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Described(NamedTuple):
 
 
 def pair(own: Sequence[Described], saved: Sequence[Described], checksum: Checksum) -> Pairing:
-    """The saved partner of each variable; `checksum` is asked only where paths leave a doubt."""
+    """The saved partner of each variable; calls `checksum` only if the paths are ambiguous."""
     by_path = [_one_to_one(own, saved, alike) for alike in ALIKE]
     for whole in by_path:
         if len(own) == len(saved) and None not in whole:
@@ -63,8 +63,8 @@ def pair(own: Sequence[Described], saved: Sequence[Described], checksum: Checksu
 def _one_to_one(
     own: Sequence[Described], saved: Sequence[Described], alike: Callable[[str, str], bool]
 ) -> Pairing:
-    """Partners with paths that are alike, where there is exactly one in both directions."""
-    # Alike are only paths that end alike: comparing all with all takes long for thousands.
+    """Pair variables whose paths match, where exactly one does in both directions."""
+    # Matching paths have the same ending: comparing thousands of paths pairwise would be slow.
     candidates: dict[str, list[int]] = {}
     for j, variable in enumerate(saved):
         candidates.setdefault(_ending(variable.path), []).append(j)
@@ -103,6 +103,6 @@ def _of_equal_shape(
 
 
 def _weights_agree(pairing: Pairing, saved: Sequence[Described], checksum: Checksum) -> bool:
-    """Whether the weights of all pairs are those that were saved."""
+    """Whether the weights of all pairs equal the saved ones."""
     pairs = [(i, j) for i, j in enumerate(pairing) if j is not None]
     return all(saved[j].checksum == checksum(i) for i, j in pairs)

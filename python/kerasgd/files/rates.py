@@ -1,4 +1,4 @@
-"""How a configuration holds a learning rate that is a schedule or a function (contract 9.3)."""
+"""Learning rates that are schedules or functions, in configurations (contract 9.3)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from kerasgd.rules.learning_rate import Schedule
 
 
 class InThisSession(str):
-    """Stands in a configuration for an object that a file cannot hold (contract 9.3, 14.8).
+    """A placeholder in a configuration for an object that a file cannot hold (contract 9.3, 14.8).
 
-    A model can be cloned with it, and described by `to_json()`.
+    It keeps `clone_model()` and `to_json()` working.
 
     Attributes:
         value: the object.
@@ -26,17 +26,17 @@ class InThisSession(str):
 
     @classmethod
     def of(cls, description: str, value: Any) -> InThisSession:
-        """A stand-in for this object, which is described for `to_json()`."""
+        """A placeholder for this object, with a description that `to_json()` shows."""
         stand_in = cls(f"<{description} of this session>")
         stand_in.value = value
         return stand_in
 
 
 def to_config(rate: Any) -> Any:
-    """A schedule or a function as a configuration holds it.
+    """Convert a schedule or a function to its form in a configuration.
 
     Raises:
-        StateError: it is a function that is not registered, and a file is being written.
+        StateError: the rate is a function that is not registered, and a file is being written.
     """
     if isinstance(rate, Schedule) or is_registered(rate):
         return keras.saving.serialize_keras_object(rate)
@@ -49,30 +49,30 @@ def _cannot_be_saved(function: object) -> StateError:
     if isinstance(function, ForeignFunction):
         return StateError(
             in_words(
-                "A `learning_rate` that is a function cannot be saved. Give a learning-rate "
-                "schedule instead: {function_schedule} makes one of a function of the step. Or "
-                "give a number, and the function to the callback {rate_callback}."
+                "A `learning_rate` that is a function cannot be saved. Use a learning-rate "
+                "schedule instead: {function_schedule} makes one from a function of the step. Or "
+                "use a number, and pass the function to the callback {rate_callback}."
             )
         )
     return StateError(
-        "A `learning_rate` that is a function cannot be saved, unless Keras knows it by name: "
-        "register it with `keras.saving.register_keras_serializable()`, give a learning-rate "
+        "A `learning_rate` that is a function cannot be saved unless it is registered with Keras. "
+        "Register it with `keras.saving.register_keras_serializable()`, use a learning-rate "
         "schedule instead, or set `learning_rate` to a number before saving."
     )
 
 
 def is_registered(function: Callable[[], object]) -> bool:
-    """Whether Keras can find this function again by its name."""
+    """Whether Keras can find this function by its registered name."""
     known = function if hasattr(function, "__name__") else type(function)
     name = keras.saving.get_registered_name(known)
     return bool(keras.saving.get_registered_object(name) is known)
 
 
 def check_can_be_saved(rate: Any) -> None:
-    """Refuse to save a function that could not be read back.
+    """Refuse to save a function that cannot be restored.
 
     Raises:
-        StateError: the rate is one.
+        StateError: the rate is such a function.
     """
     is_function = callable(rate) and not isinstance(rate, Schedule | keras.Variable)
     if is_function and not is_registered(rate):
@@ -80,7 +80,7 @@ def check_can_be_saved(rate: Any) -> None:
 
 
 def from_config(value: Any, custom_objects: Any) -> Any:
-    """The rate that a configuration holds: the reverse of `to_config()`."""
+    """The rate in a configuration: the inverse of `to_config()`."""
     if isinstance(value, InThisSession):
         return value.value
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Writing a file so that there is either the whole new one or the old one, whatever happens."""
+"""Replaces a file atomically: after any failure, the old file or the complete new one exists."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SUFFIX = ".saving"
 
 
 def write(file: str, write_content: Callable[[BinaryIO], None]) -> None:
-    """Have `write_content` write a new file, and put it in the place of `file`.
+    """Replace `file` by a new file, whose content `write_content` writes.
 
-    A symbolic link stays one: what it points to is replaced. The new file has the mode of the old
-    one, or that of any new file. What processes that were killed have left is removed.
+    If `file` is a symbolic link, its target is replaced. The new file keeps the mode of the old
+    one. Temporary files left by killed processes are removed.
 
     Raises:
-        OSError: the file cannot be written. Nothing is changed then.
+        OSError: the file cannot be written. Nothing is changed in that case.
     """
     target = pathlib.Path(file).resolve()
     _remove_leftovers(target)
@@ -41,18 +41,18 @@ def write(file: str, write_content: Callable[[BinaryIO], None]) -> None:
 
 
 def _prefix(target: pathlib.Path) -> str:
-    # The host, since a folder may be shared by several.
+    # The host, because several hosts may share a folder.
     host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
     return f".{target.name}.{host}."
 
 
 def _remove_leftovers(target: pathlib.Path) -> None:
     if os.name != "posix":
-        return  # there is no harmless way to ask whether a process is alive
+        return  # there is no harmless way to check whether a process is alive
     prefix = _prefix(target)
     try:
         names = os.listdir(target.parent)
-    except OSError:  # the folder may be one that can be written to and not read
+    except OSError:  # the folder may be writable but not readable
         return
     for name in names:
         if name.startswith(prefix) and name.endswith(SUFFIX):
@@ -73,10 +73,10 @@ def _is_alive(process: int) -> bool:
 
 
 def flush_folder(folder: pathlib.Path) -> None:
-    """Have the new name on the disk too, where folders can be flushed."""
+    """Flush the folder, and so the new name, to disk, where the system allows it."""
     if os.name != "posix":
         return
-    with contextlib.suppress(OSError):  # some file systems cannot; the new file is in its place
+    with contextlib.suppress(OSError):  # some file systems cannot; the file is already replaced
         opened = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(opened)

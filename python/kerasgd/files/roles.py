@@ -1,4 +1,4 @@
-"""The names under which files hold what an optimizer keeps."""
+"""The names of an optimizer's state in files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kerasgd.files.saved import GROUP_FACTOR
 
 
 def by_role(optimizer: Any) -> dict[str, Any]:
-    """All variables of the state, each under the name it is saved with."""
+    """All variables of the state, by the name under which each is saved."""
     roles = {
         "iterations": optimizer._iterations,
         "learning_rate": optimizer._rate.variable,
@@ -36,7 +36,7 @@ def _of_state(state: Any) -> dict[str, Any]:
 
 
 def kinds(optimizer: Any) -> set[str]:
-    """What the arguments have kept for each variable."""
+    """The kinds of state that the arguments require for each variable."""
     kept = {
         "velocity": _has_velocities(optimizer),
         "average": optimizer.use_ema,
@@ -46,7 +46,7 @@ def kinds(optimizer: Any) -> set[str]:
 
 
 def _has_velocities(optimizer: Any) -> bool:
-    """Whether there is a variable with momentum."""
+    """Whether any variable has momentum."""
     if optimizer.built:
         return len(optimizer.momentums) > 0
     return optimizer.momentum > 0 or any(group.momentum for group in optimizer.groups)

@@ -1,8 +1,8 @@
-"""What a file holds of an optimizer, read and checked before any of it is used (contract 9.4).
+"""Reads and checks the state of an optimizer in a file, before any of it is used (contract 9.4).
 
 State is stored by role and variable: `velocity_3` is the velocity of the fourth variable. A
-description beside it, JSON in an array of bytes so that every kind of file can hold it, names the
-variables and says whether the optimizer was built.
+description next to it names the variables and says whether the optimizer was built. It is JSON in
+an array of bytes, which every file format can hold.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ FORMAT = 1
 DESCRIPTION = "description"
 # A description of a hundred thousand variables takes 10 MB.
 LARGEST_DESCRIPTION = 2**28
-# What a subclass keeps: for each variable, and for the optimizer as a whole.
+# Prefixes for the state of a subclass: for each variable, and for the optimizer as a whole.
 OWN_OF_VARIABLE = "own."
 OWN = "own:"
-# The factor by which a group of variables multiplies the rate; the number of the group follows.
+# The prefix for the rate factor of a group; the number of the group follows.
 GROUP_FACTOR = "group_factor:"
-# Which argument an optimizer keeps these for, one for each variable.
+# The argument that requires each kind of state for a variable.
 ARGUMENTS = {
     "velocity": "momentum",
     "average": "use_ema",
@@ -41,22 +41,22 @@ PARTNERS = {"averaging": "average", "in_window": "accumulator"}
 
 
 def is_own(name: str) -> bool:
-    """Whether an array is what a subclass keeps."""
+    """Whether an array is state of a subclass."""
     return name.startswith((OWN, OWN_OF_VARIABLE))
 
 
 def name_of_own(kind: str) -> str:
-    """The name that the subclass gave."""
+    """The name that the subclass gave to its variable."""
     return kind.removeprefix(OWN).removeprefix(OWN_OF_VARIABLE)
 
 
 @dataclass(frozen=True)
 class Role:
-    """The name of an array in a file, taken apart: `velocity_3` is the velocity of variable 3.
+    """The parsed name of an array in a file: `velocity_3` is the velocity of variable 3.
 
     Attributes:
-        kind: what it is.
-        index: the variable it belongs to, or None.
+        kind: the kind of state, such as `velocity`.
+        index: the index of its variable, or None.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Role:
 
     @classmethod
     def of(cls, name: str) -> Role:
-        """Take the name of an array apart."""
+        """Parse the name of an array."""
         kind, _, index = name.rpartition("_")
         of_variable = kind in ARGUMENTS or kind.startswith(OWN_OF_VARIABLE)
         return cls(kind, int(index)) if of_variable and index.isdecimal() else cls(name)
@@ -75,14 +75,15 @@ class Role:
 
 @dataclass(frozen=True)
 class SavedState:
-    """The state of an optimizer, out of a file.
+    """The state of an optimizer, read from a file.
 
     Attributes:
         built: whether the optimizer was built.
-        variables: those it was built with.
+        variables: the variables that it was built with.
         values: an array for each role.
-        window: its `gradient_accumulation_steps`; None in files that do not say.
-        rate_is_number: whether the stored rate is what it used; None in files that do not say.
+        window: its `gradient_accumulation_steps`; None if the file does not record it.
+        rate_is_number: whether its rate was the stored number rather than a schedule or function;
+            None if the file does not record it.
     """
 
     built: bool
@@ -92,15 +93,15 @@ class SavedState:
     rate_is_number: bool | None
 
     def only(self, keep: Callable[[str], bool]) -> SavedState:
-        """The state without the values that are not kept."""
+        """The state with only the values for whose roles `keep` holds."""
         return replace(self, values={k: v for k, v in self.values.items() if keep(k)})
 
 
 def read(store: Mapping[str, Any]) -> SavedState | None:
-    """What the store holds; None if kerasgd did not write it.
+    """The state in the store; None if kerasgd did not write it.
 
     Raises:
-        StateError: it is damaged, or of a newer kerasgd.
+        StateError: the state is damaged, or a newer kerasgd wrote it.
     """
     names = list(store.keys())
     if DESCRIPTION not in names:
@@ -124,7 +125,7 @@ def read(store: Mapping[str, Any]) -> SavedState | None:
 
 
 def write(state: SavedState, store: Any) -> None:
-    """Write the state into a store of Keras, or into a dict."""
+    """Write the state into a Keras store, or into a dict."""
     for name, value in state.values.items():
         store[name] = value
     description = {
@@ -140,7 +141,7 @@ def write(state: SavedState, store: Any) -> None:
 
 
 def _description(stored: Any) -> dict[str, Any]:
-    # The shape first: what is damaged may claim any size.
+    # Check the shape first: a damaged file may claim any size.
     shape = tuple(getattr(stored, "shape", ()))
     if len(shape) != 1 or shape[0] > LARGEST_DESCRIPTION or str(stored.dtype) != "uint8":
         raise _damaged("its description is not an array of bytes")
@@ -214,11 +215,11 @@ def _scale(value: Array) -> bool:
 
 
 def _floats(value: Array) -> bool:
-    # bfloat16 and the like are unknown to NumPy itself.
+    # NumPy itself does not know bfloat16 and similar dtypes, so compare the name.
     return value.dtype.kind == "f" or str(value.dtype).startswith(("bfloat", "float"))
 
 
-# What each value must be, and the function that says whether it is.
+# For each kind of value, the requirement in words and the function that checks it.
 RULES: Mapping[str, tuple[str, Callable[[Array], bool]]] = {
     "iterations": (f"a whole number from 0 to {LARGEST_WHOLE_NUMBER}", _whole),
     "learning_rate": ("a finite number >= 0", _rate),
@@ -257,7 +258,7 @@ def _value(name: str, stored: Any, variables: list[Described]) -> Array:
 
 
 def check_value(kind: str, value: Array) -> None:
-    """Refuse what cannot be a value of this kind.
+    """Check that `value` is valid for this kind of state.
 
     Raises:
         StateError: it is not.

@@ -1,8 +1,8 @@
-"""An optimizer in a file: settings and all state, exact, and nothing that could run code.
+"""Saves an optimizer to a file: settings and all state, exactly, and nothing that can run code.
 
-The file is one of NumPy's (`.npz`, an uncompressed zip of arrays). The array `optimizer` holds
-JSON: format, class and settings. The arrays of the state have the names of `saved.py`; those of a
-wrapped optimizer begin with `inner/`.
+The file is a NumPy archive (`.npz`, an uncompressed zip of arrays). The array `optimizer` holds
+JSON with the format, the class and the settings. The arrays of the state have the names that
+`saved.py` defines; the names of a wrapped optimizer's arrays begin with `inner/`.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ Load = Callable[[Any, Mapping[str, Any]], None]
 
 
 def save(optimizer: Optimizer, file: str) -> None:
-    """Write the optimizer to the file, or leave what is there as it is.
+    """Save an optimizer to a file; if this fails, an existing file stays unchanged.
 
-    The file is complete, and on the disk, before it takes the place of an earlier one. Where
-    variables are sharded over several processes, all of these must call this: each gathers all of
-    the state, and writes it.
+    The new file is complete and flushed to disk before it replaces an existing one. If variables
+    are sharded over several processes, all of them must call this function: each gathers all of the
+    state and writes it.
 
     Args:
         optimizer: a `kerasgd.SGD` or `kerasgd.LossScaleOptimizer`.
         file: the path of the file.
 
     Raises:
-        StateError: the optimizer has what cannot be saved: a function as learning rate, a class of
-            its own, weights and averages that are exchanged, a group that was not selected by
-            patterns and is not built yet.
+        StateError: the optimizer cannot be saved: its learning rate is a function, it is an
+            instance of a subclass, its weights and averages are swapped, or it is not built and has
+            a group that was not selected by patterns.
         OSError: the file cannot be written.
     """
     settings, arrays = _taken_apart(optimizer)
@@ -50,20 +50,20 @@ def save(optimizer: Optimizer, file: str) -> None:
 
 
 def load(file: str, variables: list[Any] | None = None, strict: bool = True) -> Optimizer:
-    """The optimizer that a file of `save_optimizer()` holds.
+    """Load an optimizer from a file that `save_optimizer()` wrote.
 
-    With `variables` it is built, and has its state. Without, it takes the state when it is built,
-    which is then where an error about state that does not fit comes from.
+    With `variables` the returned optimizer is built and has its state. Without them it takes its
+    state when it is built; if the state does not fit, the error is raised there.
 
     Args:
         file: the path of the file.
-        variables: the variables that the optimizer is to train, or None.
-        strict: whether state that does not fit is an error. If not, what does not fit is left out
-            with a warning.
+        variables: the variables that the optimizer will train, or None.
+        strict: whether state that does not fit is an error. If False, it is left out with a
+            warning.
 
     Raises:
-        StateError: the file holds no optimizer, it is damaged, or its state does not fit the
-            variables.
+        StateError: the file is not one written by `save_optimizer()`, it is damaged, or its state
+            does not fit the variables.
         OSError: the file cannot be opened.
     """
     arrays = archive.read(file)
@@ -89,8 +89,8 @@ def _taken_apart(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"class": "SGD", "config": optimizer.get_config()}, arrays
     if type(optimizer) is not _class("LossScaleOptimizer"):
         raise StateError(
-            f"An optimizer of class {type(optimizer).__name__} cannot be saved in this way, "
-            "only those of kerasgd itself. Save the model as a `.keras` file."
+            f"An optimizer of class {type(optimizer).__name__} cannot be saved this way, only "
+            "kerasgd's own classes can. Save the model as a `.keras` file instead."
         )
     inner, inner_arrays = _taken_apart(optimizer.inner_optimizer)
     arrays |= {INNER + role: array for role, array in inner_arrays.items()}
@@ -103,12 +103,12 @@ def _taken_apart(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _class(name: str) -> Any:
-    """A class of kerasgd's own, by the name under which Keras knows it."""
+    """The class of kerasgd that is registered with Keras under this name."""
     return keras.saving.get_registered_object(f"kerasgd>{name}")
 
 
 def _plain(array: Array) -> Array:
-    """Numbers that NumPy itself knows; float32 holds every bfloat16."""
+    """The array in a dtype that NumPy itself has; float32 represents every bfloat16 exactly."""
     return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
@@ -159,5 +159,5 @@ def _made(make: Callable[[dict[str, Any]], Optimizer], settings: Mapping[str, An
         raise StateError("It is damaged: its header has no settings.")
     try:
         return make(config)
-    except Exception as error:  # a schedule is made by its own class, which may raise anything
+    except Exception as error:  # a schedule's class creates it, and may raise anything
         raise StateError(f"Its settings are damaged, or of another version: {error}") from error

@@ -1,8 +1,8 @@
-"""How the state of an optimizer comes back from a file (contract 9.4).
+"""Restores the state of an optimizer from a file (contract 9.4).
 
-`load()` is for what Keras loads: it gives back all that fits, and tells what it left out.
-`load_strictly()` gives back everything or refuses. State for an optimizer that is not built yet
-waits until it is; step count and learning rate do not wait.
+`load()` is for files that Keras loads: it restores all that fits and warns about the rest.
+`load_strictly()` restores everything or raises an error. If the optimizer is not built yet, its
+state waits for `build()`, except the step count and the learning rate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
 from kerasgd.keras_internals import entry_around, vars_of_wrapper
 from kerasgd.variables import check_available, find_path, path_of, shape_of
 
-# Set as soon as a file is read, built or not.
+# Restored as soon as a file is read, whether the optimizer is built or not.
 RATE = ("learning_rate", "rate_replaced")
 AT_ONCE = ("iterations", *RATE)
 
@@ -34,7 +34,7 @@ class Pending:
     """State that waits for `build()`.
 
     Attributes:
-        state: what a file held.
+        state: the state that was read from a file.
         strict: whether it must fit.
     """
 
@@ -43,12 +43,12 @@ class Pending:
 
 
 def save(optimizer: Any, store: MutableMapping[str, Any]) -> None:
-    """Write the state of the optimizer into `store`, also what still waits for its variables."""
+    """Write the state of the optimizer into `store`, including state that waits for `build()`."""
     saved.write(current(optimizer), store)
 
 
 def current(optimizer: Any) -> SavedState:
-    """The state of the optimizer, with what still waits for its variables.
+    """The state of the optimizer, including state that waits for `build()`.
 
     Raises:
         StateError: JAX's trainer holds the values, or JAX has deleted them.
@@ -80,18 +80,18 @@ def _rate_is_number(optimizer: Any) -> bool | None:
 
 
 def load(optimizer: Any, store: Mapping[str, Any]) -> None:
-    """Give back what fits, with one warning about the rest.
+    """Restore what fits, with one warning about the rest.
 
     Raises:
-        StateError: the state is damaged. Nothing is changed then.
+        StateError: the state is damaged. Nothing is changed in that case.
     """
     is_wrapper = hasattr(optimizer, "inner_optimizer")
     if is_wrapper and "iterations" in store.keys():  # noqa: SIM118 (no `in` for Keras' stores)
-        return  # of an optimizer that was not wrapped: the inner one takes it
+        return  # the saved optimizer was not wrapped: the inner optimizer takes this state
     inside = None if is_wrapper else _inside_of_wrapper(store)
     if inside is not None:
         load(optimizer, inside)
-        _tell(optimizer, ["the dynamic loss scale, with which the file was trained"])
+        _tell(optimizer, ["the dynamic loss scale that the file was trained with"])
         return
     if not len(store.keys()):
         store = vars_of_wrapper(store)
@@ -113,10 +113,10 @@ def _load(optimizer: Any, store: Mapping[str, Any]) -> None:
 
 
 def _inside_of_wrapper(store: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The entry of the inner optimizer, if this one is of a `LossScaleOptimizer`.
+    """The entry of the inner optimizer, if the file was saved with a `LossScaleOptimizer`.
 
-    `compile()` wraps an optimizer by the policy at that time: a file of a mixed_float16 training
-    that is loaded under another policy has the wrapper's entry where ours is looked for.
+    `compile()` wraps an optimizer under mixed_float16. If such a file is loaded under another
+    policy, the optimizer finds the wrapper's entry in place of its own.
     """
     entry = entry_around(store)
     inner: Mapping[str, Any] = entry.get("inner_optimizer/vars", {}) if entry is not None else {}
@@ -124,16 +124,16 @@ def _inside_of_wrapper(store: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def load_strictly(optimizer: Any, store: Mapping[str, Any]) -> None:
-    """Give everything back.
+    """Restore everything.
 
     Raises:
-        StateError: the state does not fit; the error names what differs. Nothing is changed then.
-            For an optimizer that is not built yet the error comes from `build()`.
+        StateError: the state does not fit; the error names the difference, and nothing is changed.
+            If the optimizer is not built yet, `build()` raises the error.
     """
     state = saved.read(store)
     if state is None:
         raise StateError(
-            f"This state was not saved by kerasgd: `{optimizer.name}` cannot take it. "
+            f"This state was not saved by kerasgd: `{optimizer.name}` cannot load it. "
             "Continue with the class that saved it, or start with a new optimizer."
         )
     if not optimizer.built:
@@ -144,7 +144,7 @@ def load_strictly(optimizer: Any, store: Mapping[str, Any]) -> None:
 
 
 def hand_over(optimizer: Any, state: SavedState) -> None:
-    """Have an optimizer that is not built yet continue with this state, as far as it fits."""
+    """Give this state to an unbuilt optimizer, whose `build()` takes what fits."""
     _hold(optimizer, _without_unknown_kinds(optimizer, state), strict=False)
 
 
@@ -156,10 +156,10 @@ def stored(optimizer: Any) -> dict[str, Any]:
 
 
 def check_pending(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Refuse variables that state which must fit does not fit.
+    """Check that state loaded strictly fits these variables, before it is restored.
 
     Raises:
-        StateError: their number, a shape or an argument differs.
+        StateError: the number of variables, a shape or an argument differs.
     """
     pending = optimizer._pending
     if pending is not None and pending.strict:
@@ -167,7 +167,7 @@ def check_pending(optimizer: Any, variables: Sequence[Any]) -> None:
 
 
 def take_pending(optimizer: Any) -> None:
-    """Set the state that has waited for the variables, if some has."""
+    """Restore the state that waits for `build()`, if there is any."""
     pending = optimizer._pending
     if pending is not None:
         optimizer._pending = None
@@ -176,13 +176,13 @@ def take_pending(optimizer: Any) -> None:
 
 
 def take_late(optimizer: Any, role: str, variable: Any) -> None:
-    """Set a variable that a subclass adds when the rest of the state was given back already."""
+    """Restore a variable that a subclass adds after the rest of the state was restored."""
     state = optimizer._given_back
     if state is not None:
         pairing = _pair(optimizer, optimizer._trainable_variables, state)
         value = state.values.get(_source(Role.of(role), pairing) or "")
         if value is not None and tuple(value.shape) == tuple(variable.shape):
-            # `fit()` may be tracing its step: there an assignment would be done at every step.
+            # `fit()` may be tracing its step, where an assignment would run at every step.
             with optimizer.backend.colocated_with(optimizer, optimizer._iterations):
                 variable.assign(value)
     with optimizer.backend.colocated_with(optimizer, optimizer._iterations):
@@ -190,10 +190,10 @@ def take_late(optimizer: Any, role: str, variable: Any) -> None:
 
 
 def hold_weights(optimizer: Any, weights: Sequence[Any]) -> None:
-    """Take values without names, as a legacy file lists them: counters now, the rest at `build()`.
+    """Load the unnamed values of a legacy file: counters now, the rest at `build()`.
 
     Raises:
-        StateError: a counter is none.
+        StateError: the value of a counter is invalid.
     """
     counters = {"iterations": optimizer._iterations, "learning_rate": optimizer._rate.variable}
     values = [np.asarray(weight) for weight in weights[: len(counters)]]
@@ -201,12 +201,12 @@ def hold_weights(optimizer: Any, weights: Sequence[Any]) -> None:
         saved.check_value(role, value)
     for variable, value in zip(counters.values(), values, strict=False):
         variable.assign(value)
-    # Copies, since the file is closed by then.
+    # Copies, because the file is closed before `build()`.
     optimizer._pending_weights = [np.array(weight) for weight in weights[len(counters) :]]
 
 
 def take_pending_weights(optimizer: Any) -> None:
-    """Set the values without names, if they fit."""
+    """Restore the unnamed values, if they fit."""
     weights = optimizer._pending_weights
     if weights is None:
         return
@@ -218,15 +218,15 @@ def take_pending_weights(optimizer: Any) -> None:
                 variable.assign(weight)
             optimizer._pending_weights = None
             return
-    if type(optimizer).__module__ == "kerasgd":  # `build()` of a subclass goes on to add variables
+    if type(optimizer).__module__ == "kerasgd":  # `build()` of a subclass may still add variables
         optimizer._pending_weights = None
-        _tell(optimizer, ["the file's arrays, which have no names and do not fit in their order"])
+        _tell(optimizer, ["the file's arrays, which have no names and do not fit in order"])
 
 
 def _without_flag(weights: list[Any]) -> Iterator[list[Any]]:
-    """The values as they are, and without the flag of a replaced rate, which may be first or last.
+    """The values as they are, then without the flag of a replaced rate, which is first or last.
 
-    The settings have the rate that replaced the other.
+    The flag is not needed: the settings hold the number that replaced the rate.
     """
     yield weights
     if weights and _is_flag(weights[0]):
@@ -246,7 +246,7 @@ def _hold(optimizer: Any, state: SavedState, strict: bool) -> None:
 
 
 def _give_back(optimizer: Any, state: SavedState) -> None:
-    """Set what fits, and tell what does not; the optimizer is built."""
+    """Restore what fits into a built optimizer, and warn about the rest."""
     own_roles = optimizer._by_role()
     pairing = _pair(optimizer, optimizer._trainable_variables, state) if state.built else []
     usable = _usable(optimizer, state)
@@ -265,7 +265,7 @@ def _give_back(optimizer: Any, state: SavedState) -> None:
 
 
 def _usable(optimizer: Any, state: SavedState) -> dict[str, Array]:
-    """The values that mean the same here as where they were saved."""
+    """The values that have the same meaning here as in the saved optimizer."""
     values = dict(state.values)
     if not _takes_rate(optimizer, state):
         values.pop("learning_rate", None)
@@ -278,23 +278,23 @@ def _usable(optimizer: Any, state: SavedState) -> dict[str, Array]:
 
 
 def _takes_rate(optimizer: Any, state: SavedState) -> bool:
-    """Whether the rate in the file is one, and has a place here (contract 2.7)."""
+    """Whether the file holds a rate that this optimizer takes (contract 2.7)."""
     if state.values.get("rate_replaced", np.zeros(())).any():
         return True
     if not _rate_is_number(optimizer):
         return False
-    if state.rate_is_number is None:  # where a schedule was, older files hold 0
+    if state.rate_is_number is None:  # older files hold 0 in place of a schedule
         return bool(state.values.get("learning_rate", np.zeros(())) > 0)
     return state.rate_is_number
 
 
 def _is_open(state: SavedState) -> bool:
-    """Whether the state has gradients of an accumulation window that is not full."""
+    """Whether the state has gradients of an incomplete accumulation window."""
     return bool(state.values.get("in_window", np.zeros(())).any())
 
 
 def _source(role: Role, pairing: Pairing) -> str | None:
-    """The name under which the file has what `role` is here."""
+    """The name in the file of the array for this role."""
     if role.index is None:
         return str(role)
     partner = pairing[role.index] if role.index < len(pairing) else None
@@ -317,7 +317,7 @@ def _assign(optimizer: Any, roles: Mapping[str, Any], values: Mapping[str, Array
 
 
 def _begin_averages(optimizer: Any, values: Mapping[str, Array]) -> None:
-    """Where averages go on, those of new variables begin with the weights as they are."""
+    """Start the averages of new variables at their weights, if the restored averages continue."""
     if "averaging" not in values or not values["averaging"]:
         return
     for i, parameter in enumerate(optimizer.state().parameters):
@@ -332,7 +332,7 @@ def _pair(optimizer: Any, variables: Sequence[Any], state: SavedState) -> Pairin
 
 
 def described(variables: Sequence[Any]) -> list[Described]:
-    """The variables as a file knows them, without checksums."""
+    """The descriptions of the variables, without checksums."""
     return [Described(path_of(v), shape_of(v)) for v in variables]
 
 
@@ -352,13 +352,13 @@ def _of_another_class(store: Mapping[str, Any]) -> str:
     count = len(store.keys())
     arrays = "1 array" if count == 1 else f"{count} arrays"
     return (
-        f"the file's {arrays}, which kerasgd did not save; they do not name their class. If it was "
-        "`keras.optimizers.SGD`, load the model with it, and make the optimizer with {from_keras}"
+        f"the file's {arrays}, which kerasgd did not save and which do not name their class. If it "
+        "was `keras.optimizers.SGD`, load the model with it, and convert it with {from_keras}"
     )
 
 
 def _without_unknown_kinds(optimizer: Any, state: SavedState) -> SavedState:
-    """The state without what the arguments leave no place for, which is told now."""
+    """The state without the kinds that the arguments do not need; warns about those now."""
     kinds = optimizer._kinds()
     unknown = [kind for kind in ARGUMENTS if kind not in kinds and _holds(state, kind)]
     _tell(optimizer, [_of_unknown_kind(optimizer, state, kind) for kind in unknown])
@@ -372,7 +372,7 @@ def _without_unknown_kinds(optimizer: Any, state: SavedState) -> SavedState:
 
 def _holds(state: SavedState, kind: str) -> bool:
     if kind == "accumulator" and not _is_open(state):
-        return False  # sums of 0
+        return False  # the sums of a complete window are 0
     return any(Role.of(name).kind == kind for name in state.values)
 
 
@@ -395,7 +395,7 @@ def _counted(count: int) -> str:
 
 
 def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[str]) -> list[str]:
-    """A phrase for each reason why something of the file has no place here."""
+    """A phrase for each piece of state that is left out, with the reason."""
     own_kinds = optimizer._kinds()
     phrases = _of_lost_own(optimizer, state) + _of_lost_factors(optimizer, state)
     phrases += _of_lost_velocities(optimizer, state, pairing)
@@ -413,16 +413,16 @@ def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[s
                 lost.setdefault(index, []).append(kind)
     if "in_window" in state.values and "in_window" not in usable and "accumulator" in own_kinds:
         phrases.append(
-            f"the gradients of an accumulation window of {state.window} steps, which is one of "
-            f"{optimizer.window} here"
+            f"the gradients of an accumulation window of {state.window} steps, since the window "
+            f"is {optimizer.window} here"
         )
     return phrases + _of_lost_variables(optimizer, state, lost)
 
 
 def _of_lost_own(optimizer: Any, state: SavedState) -> list[str]:
-    """A phrase for what a subclass kept, if the optimizer has no place for it."""
+    """A phrase for the state of a subclass that the optimizer does not have."""
     if optimizer._given_back is not None and type(optimizer).__module__ != "kerasgd":
-        return []  # its `build()` goes on to add variables
+        return []  # its `build()` may still add variables
     known = {Role.of(name).kind for name in optimizer._by_role()}
     lost = {Role.of(name).kind for name in state.values if saved.is_own(name)} - known
     if not lost:
@@ -432,7 +432,7 @@ def _of_lost_own(optimizer: Any, state: SavedState) -> list[str]:
 
 
 def _of_lost_factors(optimizer: Any, state: SavedState) -> list[str]:
-    """A phrase for the factors of groups, if the optimizer has no place for them."""
+    """A phrase for the factors of groups that the optimizer does not have."""
     factors = {role for role in state.values if role.startswith(saved.GROUP_FACTOR)}
     lost = factors - set(optimizer._by_role())
     numbers = sorted(int(role.removeprefix(saved.GROUP_FACTOR)) for role in lost)
@@ -444,9 +444,9 @@ def _of_lost_factors(optimizer: Any, state: SavedState) -> list[str]:
 
 
 def _of_lost_velocities(optimizer: Any, state: SavedState, pairing: Pairing) -> list[str]:
-    """A phrase for velocities of variables that are here, in a group without momentum."""
+    """A phrase for the velocities of variables that are in a group without momentum here."""
     if "velocity" not in optimizer._kinds():
-        return []  # all of them, which is told by the argument
+        return []  # the phrase about the argument covers all velocities
     own_roles = optimizer._by_role()
     lost = [
         f"`{path_of(optimizer._trainable_variables[i])}`"
@@ -460,7 +460,7 @@ def _of_lost_velocities(optimizer: Any, state: SavedState, pairing: Pairing) -> 
 
 
 def _of_lost_skips(optimizer: Any, state: SavedState) -> list[str]:
-    """A phrase for the number of skipped updates, if the optimizer does not count them."""
+    """A phrase for the count of skipped updates, if the optimizer does not count them."""
     skipped = int(state.values.get("skipped", np.zeros((), "int32")))
     if not skipped or "skipped" in optimizer._by_role():
         return []
@@ -481,7 +481,7 @@ def _of_lost_variables(
         if here is not None and own[here].shape != variable.shape:
             phrases.append(
                 f"the {' and '.join(kinds)} of `{variable.path}`, whose shape was "
-                f"{variable.shape} and is {own[here].shape}"
+                f"{variable.shape} and is now {own[here].shape}"
             )
         else:
             gone.append(variable.path)
@@ -496,7 +496,7 @@ def _of_lost_variables(
 
 
 def _tell(optimizer: Any, phrases: list[str]) -> None:
-    """Warn once, and remember it for `summary()`."""
+    """Warn once about the state left out, and keep the phrases for R's `summary()`."""
     if not phrases:
         return
     phrases = [in_words(phrase) for phrase in phrases]
@@ -535,7 +535,7 @@ def _check_variables(
         longer, shorter = without, [v.path for v in state.variables]
         if len(own) < len(state.variables):
             longer, shorter = not_taken, [v.path for v in own]
-        # One whose path is not there, rather than one that is there with another shape.
+        # Prefer a variable whose path is missing to one that exists with another shape.
         longer = [v for v in longer if find_path(v.path, shorter) is None] or longer
         raise StateError(
             f"The saved state belongs to {_counted(len(state.variables))}, but "

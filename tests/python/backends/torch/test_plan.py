@@ -256,7 +256,7 @@ def stateless(training):
 def exchanged(training):
     training.optimizer.swap_ema_weights()
     if training.optimizer.use_ema:
-        with pytest.raises(kerasgd.StateError, match="exchanged"):
+        with pytest.raises(kerasgd.StateError, match="swapped"):
             training.step()
     training.optimizer.swap_ema_weights()
 
