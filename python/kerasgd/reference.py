@@ -1,16 +1,16 @@
 """SGD as documented, in plain NumPy and float64.
 
 This module is the contract of `optimizer_sgd()` as a program. It shares no code with the optimizer
-and imports NumPy only, so that it can judge any implementation; `ReferenceSGD.step_replicas` and
-`ReferenceSGD.update` show the order of one step. It is made to be read, not to be fast, and expects
-valid input.
+and imports only NumPy, so that it can judge any implementation; `ReferenceSGD.step_replicas` and
+`ReferenceSGD.update` show the order of one step. It is written for readability, not for speed, and
+expects valid input.
 
 Shapes: a model has variables numbered 0, 1, ...; weights, gradients, velocities, averages and
-constraints are lists with one entry a variable. A gradient is an array of its variable's shape,
-`SparseRows`, or None. No array is ever changed in place: what a step returned stays as it was.
+constraints are lists with one entry per variable. A gradient is an array of its variable's shape,
+`SparseRows`, or None. No array is changed in place, so the arrays that a step returns stay valid.
 
-Units: with the loss in units L and a weight in units W, its gradient is in L/W and so is a clip
-limit; the learning rate is in W^2/L; `weight_decay` is in L/W^2; all else is a pure number.
+Units: if the loss has unit L and a weight has unit W, its gradient and a clip limit have unit L/W,
+the learning rate W^2/L, and `weight_decay` L/W^2; everything else is dimensionless.
 
 Minimise `loss(w) = (w - 3)^2 / 2`, whose gradient is `w - 3`:
 
@@ -56,10 +56,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class ReferenceGroup:
-    """Variables, by their index, with settings of their own (contract 14.2); None: not set here.
+    """Variables, by index, with settings of their own (contract 14.2); None means not set here.
 
     `learning_rate_factor` multiplies the rate of the optimizer (14.3). `momentum` and
-    `weight_decay` take the place of the optimizer's; a `weight_decay` of 0 is none.
+    `weight_decay` replace the optimizer's; a `weight_decay` of 0 means no decay.
 
     >>> slow = ReferenceGroup({1, 2}, learning_rate_factor=0.5)
     >>> frozen = ReferenceGroup({2}, learning_rate_factor=0.0)
@@ -76,10 +76,10 @@ class ReferenceGroup:
 
 @dataclass(frozen=True)
 class SparseRows:
-    """A gradient that is zero but for some rows (TensorFlow's `IndexedSlices`).
+    """A gradient that is zero except in some rows (TensorFlow's `IndexedSlices`).
 
     `values` has shape `(m, *variable.shape[1:])`; row `values[j]` belongs to row `indices[j]` of
-    the variable. An index may occur more than once: its rows are added.
+    the variable. If an index occurs more than once, its rows are added.
 
     >>> sgd = ReferenceSGD(learning_rate=1.0).build([[[0.0], [0.0], [0.0]]])
     >>> sgd.step([SparseRows(values=[[1.0], [2.0], [4.0]], indices=[2, 0, 2])])[0].tolist()
@@ -95,14 +95,14 @@ Gradients = Sequence[Gradient]
 
 
 def divide(gradient: npt.ArrayLike | SparseRows, factor: float) -> Array | SparseRows:
-    """`gradient / factor`, of the same kind and in float64."""
+    """`gradient / factor`, as the same type and in float64."""
     if isinstance(gradient, SparseRows):
         return SparseRows(np.asarray(gradient.values, np.float64) / factor, gradient.indices)
     return np.asarray(gradient, np.float64) / factor
 
 
 def to_dense(gradient: npt.ArrayLike | SparseRows, shape: tuple[int, ...]) -> Array:
-    """A dense copy of `gradient`, with the sum of all rows that share an index."""
+    """A dense copy of `gradient`, in which rows with the same index are summed."""
     if not isinstance(gradient, SparseRows):
         return np.array(gradient, np.float64)
     dense = np.zeros(shape)
@@ -112,11 +112,11 @@ def to_dense(gradient: npt.ArrayLike | SparseRows, shape: tuple[int, ...]) -> Ar
 
 
 def scaled_norm(arrays: Arrays) -> tuple[float, int]:
-    """The joint L2 norm `sqrt(sum over all elements of x^2)` as `(m, e)`: it is `m * 2^e`.
+    """The joint L2 norm `sqrt(sum over all elements of x^2)` as `(m, e)`, which means `m * 2^e`.
 
-    Squares over- and underflow where the norm does not (4.3). Scaling by a power of two avoids it
-    and rounds nothing, so that a norm exactly at a limit is still recognised as such (4.4). Of
-    elements that are not finite the norm is NaN or infinite.
+    Squares can overflow or underflow even if the norm does not (4.3). Scaling by a power of two
+    avoids this without rounding, so that a norm exactly at a limit is recognised as such (4.4). If
+    elements are not finite, the norm is NaN or infinite.
     """
     present = [a for a in arrays if a is not None]
     largest = np.max([np.max(np.abs(a), initial=0.0) for a in present], initial=0.0)
@@ -132,11 +132,11 @@ def norm(arrays: Arrays) -> float:
 
 
 def clip_by_norm(gradients: Arrays, limit: float) -> list[Array | None]:
-    """Shrink `gradients` together, if need be, to a joint L2 norm of `limit` (contract 4.1).
+    """Scale `gradients` so that their joint L2 norm is at most `limit` (contract 4.1).
 
         g <- g * limit / norm  if norm > limit
 
-    If any element is infinite or NaN all become NaN (4.5). Pascanu, Mikolov and Bengio (2013),
+    If any element is infinite or NaN, all become NaN (4.5). Pascanu, Mikolov and Bengio (2013),
     *On the difficulty of training recurrent neural networks*.
 
     >>> clip_by_norm([np.array([3.0, 0.0]), None, np.array([4.0])], limit=1.0)
@@ -151,9 +151,9 @@ def clip_by_norm(gradients: Arrays, limit: float) -> list[Array | None]:
 
 
 def norms_of_update(gradients: Arrays, changes: Arrays, weights: Arrays) -> dict[str, float]:
-    """The norms of one variable or of all (15.2), with `update_norm / weight_norm`.
+    """The norms of one variable or of all (15.2), and `update_norm / weight_norm`.
 
-    Of weights of norm 0, as a bias has at first, this ratio is 0, so that its means stay finite.
+    The ratio is 0 if the weights have norm 0, as a new bias does, so that its means stay finite.
     """
     update_norm, weight_norm = norm(changes), norm(weights)
     return {
@@ -166,9 +166,9 @@ def norms_of_update(gradients: Arrays, changes: Arrays, weights: Arrays) -> dict
 
 @dataclass(eq=False)
 class ReferenceSGD:
-    """Stochastic gradient descent as `optimizer_sgd()` documents it.
+    """Stochastic gradient descent as documented for `optimizer_sgd()`.
 
-    With `g` the gradient of an update, `w` a weight and `v` its velocity, which starts at 0:
+    With the gradient `g` of an update, a weight `w` and its velocity `v`, which starts at 0:
 
         momentum 0:   w <- w - learning_rate * g
         momentum > 0: v <- momentum * v - learning_rate * g
@@ -176,9 +176,9 @@ class ReferenceSGD:
                       w <- w + momentum * v - learning_rate * g         (nesterov True)
 
     Sutskever, Martens, Dahl and Hinton (2013), *On the importance of initialization and momentum in
-    deep learning*. Names, order and defaults of the arguments are the documented ones, and
-    `learning_rate` is a number, a `Schedule`, or a function without arguments that is called once
-    a step (2.3). It may be replaced at any time (2.7).
+    deep learning*. The arguments have the documented names, order and defaults. `learning_rate` is
+    a number, a `Schedule`, or a function without arguments that is called once per step (2.3). It
+    may be replaced at any time (2.7).
 
     State: `weights`, `velocities`, `averages` (None before the first update), `accumulators` (None
     for a variable without a gradient in this window), `steps` (t, from 0), `updates` (k, the
@@ -219,12 +219,12 @@ class ReferenceSGD:
         statistics_every: int | None = None,
         skip_nonfinite: bool = False,
     ) -> ReferenceSGD:
-        """Take the variables to train, start anew, and return self.
+        """Set the variables to train, reset all state, and return self.
 
-        A constraint maps a weight to an allowed one (None: all are). Variables are excluded from
-        weight decay by their index (3.2). A variable in `overwrite_with_gradient` takes its
-        gradient as its new value and nothing else acts on it (13.1: the scales of float8 layers).
-        Every `statistics_every`-th update is measured (15.1); None measures none.
+        A constraint maps a weight to an allowed one (None: no constraint). Variables are excluded
+        from weight decay by index (3.2). A variable in `overwrite_with_gradient` takes its gradient
+        as its new value, and nothing else acts on it (13.1: the scales of float8 layers). Every
+        `statistics_every`-th update is measured (15.1); None measures no update.
         """
         self.steps = 0
         self.updates = 0
@@ -245,22 +245,22 @@ class ReferenceSGD:
         return self
 
     def set_learning_rate_factor(self, group: int, factor: float | Schedule) -> None:
-        """Give a group another factor, from the next update on (14.7)."""
+        """Change the factor of a group from the next update on (14.7)."""
         self.groups[group] = replace(self.groups[group], learning_rate_factor=factor)
 
     @property
     def iterations(self) -> int:
-        """`t // n`, n the steps of an accumulation window (7.2)."""
+        """`t // n`, where n is the number of steps in an accumulation window (7.2)."""
         return self.steps // self.window
 
     @property
     def window(self) -> int:
-        """How many steps make an update (7.1)."""
+        """The number of steps per update (7.1)."""
         return self.gradient_accumulation_steps or 1
 
     @property
     def has_gradient(self) -> list[bool]:
-        """Which variables have had a gradient in this accumulation window (7.4)."""
+        """For each variable, whether it has had a gradient in this accumulation window (7.4)."""
         return [accumulator is not None for accumulator in self.accumulators]
 
     # One step (contract 0) --------------------------------------------------------------------
@@ -269,7 +269,7 @@ class ReferenceSGD:
         """Take one step on one device, and return the weights."""
         return self.step_replicas([gradients])
 
-    # Infinities and NaN are part of the contract (4.5): NumPy need not warn of them.
+    # The contract covers infinities and NaN (4.5), so NumPy need not warn about them.
     @np.errstate(invalid="ignore", over="ignore", under="ignore")
     def step_replicas(self, replicas: Sequence[Gradients]) -> list[Array]:
         """Take one step on one list of gradients per replica, and return the weights.
@@ -313,10 +313,10 @@ class ReferenceSGD:
         self.overwrite_weights_if_due(factors)
 
     def skip_update(self, given: Arrays, rate: float) -> None:
-        """Leave weights, velocities, averages and `updates` alone, and count that (16.1).
+        """Leave weights, velocities, averages and `updates` unchanged, and count the skip (16.1).
 
-        The gradient of a frozen variable can be the cause (14.3), and so can the value for one in
-        `overwrite_with_gradient`, as in 6.3.
+        The gradient of a frozen variable can be the cause (14.3), and so can the value for a
+        variable in `overwrite_with_gradient`, as in 6.3.
 
         >>> sgd = ReferenceSGD(1.0).build([0.0], skip_nonfinite=True)
         >>> [float(sgd.step([g])[0]) for g in (1.0, np.nan, 1.0)], sgd.steps, sgd.updates
@@ -329,7 +329,7 @@ class ReferenceSGD:
     # The parts of a step, in its order --------------------------------------------------------
 
     def current_rate(self) -> float:
-        """The rate of this step (2.1 to 2.3); a function is called."""
+        """The rate of this step (2.1 to 2.3); calls the function, if the rate is one."""
         if isinstance(self.learning_rate, Schedule):
             return float(self.learning_rate.function(self.steps))
         if callable(self.learning_rate):
@@ -337,7 +337,7 @@ class ReferenceSGD:
         return float(self.learning_rate)
 
     def scale_loss(self, loss: float) -> float:
-        """The loss whose gradients `step` expects: `loss * loss_scale_factor` (6.1)."""
+        """The scaled loss, whose gradients `step` expects: `loss * loss_scale_factor` (6.1)."""
         return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
 
     def unscale(self, gradients: Gradients) -> list[Gradient]:
@@ -359,21 +359,21 @@ class ReferenceSGD:
         ]
 
     def sum_over_replicas(self, replicas: Iterable[list[Array | None]]) -> list[Array | None]:
-        """One gradient a variable for all replicas; None on some of them counts as zero there."""
+        """Sum the gradients of each variable over the replicas; None counts as zero there."""
         return [self.merge(i, parts) for i, parts in enumerate(zip(*replicas, strict=True))]
 
     def accumulate(self, gradients: Arrays) -> None:
-        """Add the gradients of this step to those of its window; None counts as zero (7.4)."""
+        """Add the gradients of this step to those of the window; None counts as zero (7.4)."""
         self.accumulators = [
             self.merge(i, pair)
             for i, pair in enumerate(zip(self.accumulators, gradients, strict=True))
         ]
 
     def merge(self, index: int, parts: Iterable[Array | None]) -> Array | None:
-        """The sum of one variable's gradients, None if there are none.
+        """The sum of one variable's gradients; None if there are none.
 
-        A variable that is overwritten with its gradient takes the elementwise maximum instead: what
-        float8 layers hand over are scales and largest magnitudes, whose sum means nothing.
+        A variable in `overwrite_with_gradient` takes the elementwise maximum instead: the
+        "gradients" of float8 layers are scales and largest magnitudes, whose sum has no meaning.
         """
         present = [part for part in parts if part is not None]
         operation = np.maximum if index in self.overwrite_with_gradient else np.add
@@ -384,7 +384,7 @@ class ReferenceSGD:
         return (self.steps + 1) % self.window == 0
 
     def average_over_window(self) -> list[Array | None]:
-        """The mean over all n steps of the window (7.1); the next one starts empty (7.4)."""
+        """The mean over all n steps of the window (7.1); the next window starts empty (7.4)."""
         means = [
             a if a is None or i in self.overwrite_with_gradient else a / self.window
             for i, a in enumerate(self.accumulators)
@@ -393,13 +393,13 @@ class ReferenceSGD:
         return means
 
     def learning_rate_factors(self, t: int) -> list[float]:
-        """The factor of each variable's rate at step `t` (14.3); 1 where no group sets one."""
+        """The factor of each variable's rate at step `t` (14.3); 1 if no group sets one."""
         factors = (group.learning_rate_factor for group in self.groups)
         values = (f.function(t) if isinstance(f, Schedule) else f for f in factors)
         return self.setting_of_groups(1.0, values)
 
     def setting_of_groups(self, default: float, values: Iterable[float | None]) -> list[float]:
-        """For each variable the value of the last group that sets one (14.4), else the default."""
+        """The value for each variable: from the last group that sets it (14.4), or the default."""
         of_variables = dict.fromkeys(range(len(self.weights)), float(default))
         for group, value in zip(self.groups, values, strict=True):
             if value is not None:
@@ -407,14 +407,14 @@ class ReferenceSGD:
         return list(of_variables.values())
 
     def overwrite_with_gradients(self, given: Arrays, factors: Sequence[float]) -> None:
-        """Write `overwrite_with_gradient` variables (13.1), but for frozen ones (14.3)."""
+        """Write the variables in `overwrite_with_gradient` (13.1), except frozen ones (14.3)."""
         for i in self.overwrite_with_gradient:
             written = given[i]
             if written is not None and factors[i] != 0:
                 self.weights[i] = written
 
     def not_overwritten(self, values: Arrays) -> list[Array | None]:
-        """The same, but None for each variable in `overwrite_with_gradient`."""
+        """The same values, with None for each variable in `overwrite_with_gradient`."""
         return [None if i in self.overwrite_with_gradient else v for i, v in enumerate(values)]
 
     def clip(self, gradients: Arrays) -> list[Array | None]:
@@ -429,17 +429,19 @@ class ReferenceSGD:
         return list(gradients)
 
     def leave_frozen_alone(self, gradients: Arrays, factors: Sequence[float]) -> list[Array | None]:
-        """None where the factor is 0: to be left alone as without a gradient (14.3).
+        """The same gradients, with None where the factor is 0, so that nothing changes (14.3).
 
-        Clips have seen these gradients (14.5). At a rate of 0, unlike a factor, the rule goes on.
+        Clips have seen these gradients (14.5). At a rate of 0 the rule still acts, unlike at a
+        factor of 0.
         """
         return [None if f == 0 else g for g, f in zip(gradients, factors, strict=True)]
 
     def decay_weights(self, gradients: Arrays, rates: Sequence[float]) -> None:
-        """`w <- w - learning_rate * weight_decay * w` (3.1), but for None (1.6) and excluded (3.2).
+        """`w <- w - learning_rate * weight_decay * w` (3.1).
 
-        An exclusion wins over groups (14.4). Loshchilov and Hutter (2019), *Decoupled weight decay
-        regularization*.
+        Variables without a gradient (1.6) and excluded variables (3.2) are left unchanged; an
+        exclusion takes precedence over groups (14.4). Loshchilov and Hutter (2019), *Decoupled
+        weight decay regularization*.
         """
         by_group = (group.weight_decay for group in self.groups)
         decays = self.setting_of_groups(self.weight_decay or 0.0, by_group)
@@ -448,13 +450,13 @@ class ReferenceSGD:
                 self.weights[i] = self.weights[i] - rate * decay * self.weights[i]
 
     def apply_rule(self, gradients: Arrays, rates: Sequence[float]) -> None:
-        """The update rule (1.1 to 1.3); a variable without a gradient is left alone (1.6)."""
+        """Apply the update rule (1.1 to 1.3), except to variables without a gradient (1.6)."""
         by_group = (group.momentum for group in self.groups)
         momenta = self.setting_of_groups(self.momentum, by_group)
         for i, (g, rate, momentum) in enumerate(zip(gradients, rates, momenta, strict=True)):
             if g is None:
                 continue
-            # Rule 1.1 on its own: with an infinite velocity, 0 * velocity would be NaN.
+            # Rule 1.1 is a separate case: 0 * velocity would be NaN for an infinite velocity.
             if momentum == 0:
                 self.weights[i] = self.weights[i] - rate * g
                 continue
@@ -464,19 +466,19 @@ class ReferenceSGD:
             self.weights[i] = self.weights[i] + move
 
     def apply_constraints(self, gradients: Arrays) -> None:
-        """`w <- constraint(w)`, of the variables just updated (7.3)."""
+        """`w <- constraint(w)` for the variables just updated (7.3)."""
         for i, (constraint, g) in enumerate(zip(self.constraints, gradients, strict=True)):
             if constraint is not None and g is not None:
                 self.weights[i] = np.array(constraint(self.weights[i]), np.float64)
 
     def measure(self, given: Arrays, rate: float, before: Sequence[Array]) -> None:
-        """Write the statistics (15.2) of every `statistics_every`-th update; skipped ones count.
+        """Write the statistics (15.2) of every `statistics_every`-th update, skipped ones included.
 
-        `learning_rate` is the optimizer's, without factors; `loss_scale` is 1 without one, under
-        `ReferenceLossScale` the scale of this step; `updates` is k, with this update if it is done.
-        Values for `overwrite_with_gradient` count in `nonfinite` only. All other variables are in
-        `weight_norm`, with or without a gradient; those left alone, as all are at a skipped update,
-        have an `update_norm` of 0.
+        `learning_rate` is the optimizer's, without factors. `loss_scale` is 1 without a loss scale;
+        under `ReferenceLossScale` it is the scale of this step. `updates` is k, and includes this
+        update unless it is skipped. Values for `overwrite_with_gradient` count only in `nonfinite`.
+        All other variables count in `weight_norm`, with or without a gradient. The `update_norm` of
+        unchanged variables is 0; a skipped update leaves all of them unchanged.
 
         >>> sgd = ReferenceSGD(0.5, clipvalue=4.0).build([[6.0, 8.0]], statistics_every=1)
         >>> _ = sgd.step([[0.0, 8.0]])
@@ -486,7 +488,7 @@ class ReferenceSGD:
         every = self.statistics_every
         if every is None or (self.updates + self.skipped) % every != 0:
             return
-        # No array is changed in place: a variable that was left alone still holds the same one.
+        # No array is changed in place, so an unchanged variable still holds the same array.
         changes = [None if w is b else w - b for w, b in zip(self.weights, before, strict=True)]
         parts = [self.not_overwritten(part) for part in (given, changes, before)]
         counts = [count_nonfinite(g) for g in given]
@@ -504,7 +506,7 @@ class ReferenceSGD:
         ]
 
     def clip_coefficient(self, gradients: Arrays) -> float:
-        """The norm after the clip by that before; 1 for a norm of 0, NaN unless it is finite."""
+        """The norm after the clip divided by the norm before; 1 if that is 0, NaN unless finite."""
         before = norm(gradients)
         if before == 0:
             return 1.0
@@ -513,8 +515,8 @@ class ReferenceSGD:
     def average_weights(self) -> None:
         """`average <- ema_momentum * average + (1 - ema_momentum) * w` (5.1, 5.3).
 
-        The average starts as the weights after the first update. It is one of weights, not of
-        gradients: it includes, at every update, variables that had no gradient.
+        The average starts as the weights after the first update. Every update changes it, even for
+        variables without a gradient, because it averages weights, not gradients.
         Polyak and Juditsky (1992), *Acceleration of stochastic approximation by averaging*.
 
         >>> sgd = ReferenceSGD(1.0, use_ema=True, ema_momentum=0.5).build([10.0])
@@ -538,7 +540,7 @@ class ReferenceSGD:
             self.write_averages(range(len(self.weights)), factors)
 
     def write_averages(self, indices: Iterable[int], factors: Sequence[float]) -> None:
-        """`w <- average`, but for frozen variables (14.3) and those without an average."""
+        """`w <- average`, except for frozen variables (14.3) and those without an average."""
         for i in indices:
             average = self.averages[i]
             if average is not None and factors[i] != 0:
@@ -547,11 +549,11 @@ class ReferenceSGD:
     # After training ---------------------------------------------------------------------------
 
     def finalize_variable_values(self, indices: Iterable[int] | None = None) -> None:
-        """Write the averages into these variables, None for all (5.4).
+        """Write the averages into these variables; None means all variables (5.4).
 
-        Before the first update there are none, and nothing changes. A variable without an average
-        (`overwrite_with_gradient`) is left alone, and so is a frozen one (14.3): one that has a
-        factor of 0, as a number now or by its schedule at the last update.
+        Before the first update there are no averages, and nothing changes. A variable without an
+        average (`overwrite_with_gradient`) is left unchanged, and so is a frozen one (14.3), whose
+        factor is 0: its number now, or the value of its schedule at the last update.
         """
         if self.updates == 0:
             return
@@ -564,10 +566,10 @@ class ReferenceSGD:
 class ReferenceLossScale:
     """Dynamic loss scaling around a `ReferenceSGD` (contract 6.3).
 
-    A step with a gradient that is not finite, on any replica, halves the scale and is skipped:
-    nothing else changes and `t` does not grow. After `dynamic_growth_steps` finite steps in a row
-    the scale doubles. The scale takes the place of the inner optimizer's `loss_scale_factor`, and
-    an inner optimizer that skips by itself is refused (16.1).
+    A step with a non-finite gradient on any replica halves the scale and is skipped: nothing else
+    changes, and `t` does not grow. After `dynamic_growth_steps` finite steps in a row the scale
+    doubles. The scale replaces the inner optimizer's `loss_scale_factor`; an inner optimizer that
+    skips updates itself is refused (16.1).
 
     >>> scaler = ReferenceLossScale(ReferenceSGD(1.0).build([0.0]), 8.0, dynamic_growth_steps=2)
     >>> for g in (8.0, np.inf, 4.0, 4.0, 8.0):
@@ -595,7 +597,7 @@ class ReferenceLossScale:
         return loss * self.scale
 
     def step(self, gradients: Gradients) -> list[Array]:
-        """Take or skip one step on one device, and return the weights."""
+        """Take or skip a step on one device, and return the weights."""
         return self.step_replicas([gradients])
 
     def step_replicas(self, replicas: Sequence[Gradients]) -> list[Array]:
@@ -603,7 +605,7 @@ class ReferenceLossScale:
         if nothing_given(replicas):
             return list(self.inner.weights)
         if not all_finite(replicas):
-            self.inner.current_rate()  # A function is called at skipped steps too (2.3).
+            self.inner.current_rate()  # Skipped steps call a rate function too (2.3).
             self.scale = self.scale / 2
             self.finite_steps = 0
             return list(self.inner.weights)
@@ -622,18 +624,18 @@ def nothing_given(replicas: Sequence[Gradients]) -> bool:
 
 
 def require_a_gradient(replicas: Sequence[Gradients]) -> None:
-    """A step whose gradients are all None is an error, always (1.6)."""
+    """Refuse a step whose gradients are all None (1.6)."""
     if all(g is None for gradients in replicas for g in gradients):
         raise ValueError("At least one gradient must not be None.")
 
 
 def all_finite(replicas: Sequence[Gradients]) -> bool:
-    """Whether no gradient holds an infinity or NaN, on any replica (6.3, 16.1)."""
+    """Whether the gradients of all replicas are finite (6.3, 16.1)."""
     return not any(count_nonfinite(g) for gradients in replicas for g in gradients)
 
 
 def count_nonfinite(gradient: Gradient) -> int:
-    """How many elements are infinite or NaN (15.2)."""
+    """The number of elements that are infinite or NaN (15.2)."""
     if gradient is None:
         return 0
     values = gradient.values if isinstance(gradient, SparseRows) else gradient

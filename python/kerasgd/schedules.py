@@ -1,9 +1,9 @@
 """Learning-rate schedules: the rate as a function of the step.
 
-Keras' six, with their arguments checked, and four more. Each formula is written once, in terms of
+They are Keras' six, with checked arguments, and four more. Each formula is written once, with
 functions that NumPy and `keras.ops` share: numbers are computed in double precision, tensors (in
-training) in the precision of the rate. A schedule is a value: it cannot be changed, and two with
-the same arguments are equal.
+training) in the precision of the rate. A schedule is a value: it is immutable, and two schedules
+with the same arguments are equal.
 
     >>> from kerasgd.schedules import CosineDecay, LinearWarmup
     >>> schedule = LinearWarmup(CosineDecay(0.5, decay_steps=2), warmup_steps=2)
@@ -45,7 +45,7 @@ Functions = Any
 def _sequence(
     rule: ArgumentRule[Any], requirement: str, at_least: int = 1
 ) -> ArgumentRule[tuple[Any, ...]]:
-    """Several values of one rule; one alone counts as a sequence of one (R has no scalars)."""
+    """A sequence whose elements follow one rule; a single value is accepted (R has no scalars)."""
 
     def convert(value: object) -> tuple[Any, ...]:
         if isinstance(value, np.ndarray):
@@ -128,7 +128,7 @@ RULES: Mapping[str, ArgumentRule[Any]] = {
     "name": arguments.label(),
 }
 
-# Those of `Table.of_function()`.
+# The rules for `Table.of_function()`.
 TABLE_RULES: Mapping[str, ArgumentRule[Any]] = {
     "fn": _FUNCTION,
     "steps": _POSITIVE_COUNT,
@@ -137,22 +137,22 @@ TABLE_RULES: Mapping[str, ArgumentRule[Any]] = {
 
 
 class Schedule(keras_schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Base of the schedules here: checks the arguments, and is called with numbers or tensors.
+    """Base class of the schedules: checks the arguments, and can be called on numbers or tensors.
 
-    A schedule is a dataclass of its arguments, with the formula as the method `at()`.
+    A schedule is a dataclass of its arguments; its method `at()` is the formula.
     """
 
     name: str
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Schedule:
-        """Refuse names that are no argument, with a suggestion."""
+        """Refuse unknown arguments, with a suggestion."""
         known = [argument.name for argument in fields(cls)]
         unknown = {name: value for name, value in kwargs.items() if name not in known}
         arguments.check_no_unknown(unknown, cls.__name__, known)
         return super().__new__(cls)  # type: ignore[no-any-return]
 
     def __post_init__(self) -> None:
-        # Keras' constructors are not called: all they do is to keep the arguments.
+        # Keras' constructors are not called: they only store the arguments.
         for name, value in arguments.check_all(self.settings, RULES).items():
             object.__setattr__(self, name, value)
 
@@ -177,7 +177,7 @@ class Schedule(keras_schedules.LearningRateSchedule):  # type: ignore[misc]
             step: a tensor or variable; or a whole number >= 0, or several of them.
 
         Returns:
-            A tensor for a tensor; else a float, a list of them, or an array, as `step` is.
+            A tensor for a tensor; otherwise a float, a list of floats or an array, to match `step`.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: `step` is none of the above.
@@ -197,12 +197,12 @@ class Schedule(keras_schedules.LearningRateSchedule):  # type: ignore[misc]
 
     @property
     def formula(self) -> str:
-        """The rate as a function of the step `t`, in words that every language knows."""
+        """The rate as a function of the step `t`, in notation that R and Python share."""
         raise NotImplementedError
 
     @property
     def span(self) -> int:
-        """How many steps it takes to see what the schedule does."""
+        """The number of steps that a plot of the schedule should show."""
         raise NotImplementedError
 
 
@@ -225,7 +225,7 @@ def _at_numbers(schedule: Any, steps: object, argument: str) -> Any:
 
 
 def _rates(rate: Any, t: Any, xp: Functions) -> Any:
-    """The values at `t` of a number or a schedule, which may be Keras' or the user's own."""
+    """The values at `t` of a number or of any schedule, including Keras' and the user's own."""
     if isinstance(rate, Schedule):
         return rate.at(t, xp)
     if not isinstance(rate, keras_schedules.LearningRateSchedule):
@@ -237,10 +237,10 @@ def _rates(rate: Any, t: Any, xp: Functions) -> Any:
 
 
 def evaluate(schedule: Any, steps: Any) -> list[float]:
-    """The rates of any learning-rate schedule at whole numbers `steps`.
+    """The rates of any learning-rate schedule at the given steps.
 
     Args:
-        schedule: a `keras.optimizers.schedules.LearningRateSchedule`, ours or not.
+        schedule: any `keras.optimizers.schedules.LearningRateSchedule`.
         steps: one or several whole numbers >= 0.
 
     Raises:
@@ -258,8 +258,8 @@ def evaluate(schedule: Any, steps: Any) -> list[float]:
     return rates
 
 
-# `clip` stands for minima and maxima, and zeros are added to what is rounded: on PyTorch Keras'
-# `minimum()` and `floor()` turn float64 into float32.
+# On PyTorch, Keras' `minimum()` and `floor()` turn float64 into float32. So `clip` replaces minima
+# and maxima, and a zero is added to the argument of `floor` and `ceil`.
 
 
 def _at_least_zero(x: Any, xp: Functions) -> Any:
@@ -274,8 +274,8 @@ def _ceil(x: Any, xp: Functions) -> Any:
     return xp.ceil(x) + xp.zeros_like(x)
 
 
-# Steps are whole numbers. Half a step more (or less) leaves `floor` (or `ceil`) of a quotient as it
-# is, and makes it safe against rounding: XLA multiplies by 1 / decay_steps.
+# Steps are whole numbers. Adding (or subtracting) half a step does not change `floor` (or `ceil`)
+# of the quotient, and protects it against rounding: XLA multiplies by 1 / decay_steps.
 
 
 def _completed(t: Any, decay_steps: int, staircase: bool, xp: Functions) -> Any:
@@ -283,41 +283,43 @@ def _completed(t: Any, decay_steps: int, staircase: bool, xp: Functions) -> Any:
 
 
 def _half_cosine(fraction: Any, xp: Functions) -> Any:
-    """From 1 to 0 as `fraction` goes from 0 to 1."""
+    """Half a cosine, which falls from 1 to 0 as `fraction` goes from 0 to 1."""
     return 0.5 * (1.0 + xp.cos(math.pi * fraction))
 
 
 def _rise(t: Any, low: float, high: Any, steps: float) -> Any:
-    """From `low` to `high` in a straight line; without any steps there is no line."""
+    """A linear rise from `low` to `high` over `steps`; `high` if `steps` is 0."""
     return low + (high - low) * (t / (steps or 1))
 
 
 @_registered
 @dataclass(frozen=True)
 class CosineDecay(Schedule, keras_schedules.CosineDecay):  # type: ignore[misc]
-    """Falls along half a cosine, after a linear warm-up if there is a `warmup_target`.
+    """Cosine decay, after a linear warm-up if `warmup_target` is given.
 
     ::
 
         rate(t) = peak * ((1 - alpha) * (1 + cos(pi * f)) / 2 + alpha)
         f       = min(t, decay_steps) / decay_steps
 
-    `peak` is `initial_learning_rate`. With a `warmup_target` that is the peak; the rate first goes
-    from `initial_learning_rate` to it in a straight line, and `t` counts from the end of that.
+    Without a warm-up, `peak` is `initial_learning_rate`. With a `warmup_target`, the rate first
+    rises linearly from `initial_learning_rate` to it; then `peak` is `warmup_target`, and `t`
+    counts from the end of the warm-up.
 
     Args:
         initial_learning_rate: a finite number >= 0.
-        decay_steps: how many steps the fall takes; a whole number >= 1.
-        alpha: what is left at the end, as a fraction of the peak; a number from 0 to 1.
+        decay_steps: the number of decay steps; a whole number >= 1.
+        alpha: the final rate as a fraction of the peak; a number from 0 to 1.
         name: a non-empty string without "/".
-        warmup_target: a finite number >= 0, or None for no warm-up.
-        warmup_steps: how many steps the warm-up takes; a whole number >= 0.
+        warmup_target: the rate at the end of the warm-up, a finite number >= 0; or None for no
+            warm-up.
+        warmup_steps: the number of warm-up steps; a whole number >= 0.
 
     Raises:
         ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
 
-    Source: Loshchilov & Hutter (2017), SGDR: Stochastic gradient descent with warm restarts; the
-    warm-up: Goyal et al. (2017), Accurate, large minibatch SGD.
+    Source: Loshchilov & Hutter (2017), SGDR: Stochastic gradient descent with warm restarts; for
+    the warm-up, Goyal et al. (2017), Accurate, large minibatch SGD.
 
     Example:
         >>> from kerasgd.schedules import CosineDecay
@@ -367,7 +369,7 @@ class CosineDecay(Schedule, keras_schedules.CosineDecay):  # type: ignore[misc]
 
     @property
     def span(self) -> int:
-        """The warm-up and the fall."""
+        """The warm-up and the decay."""
         return self.decay_steps + (0 if self.warmup_target is None else self.warmup_steps)
 
 
@@ -376,17 +378,18 @@ class CosineDecay(Schedule, keras_schedules.CosineDecay):  # type: ignore[misc]
 class CosineDecayRestarts(Schedule, keras_schedules.CosineDecayRestarts):  # type: ignore[misc]
     """Cosine decay with warm restarts.
 
-    Period `i` = 0, 1, ... takes `first_decay_steps * t_mul^i` steps. In it, with `f` from 0 to 1::
+    Period `i` = 0, 1, ... takes `first_decay_steps * t_mul^i` steps. As `f` goes from 0 to 1 in
+    it::
 
         rate(t) = initial_learning_rate * ((1 - alpha) * m_mul^i * (1 + cos(pi * f)) / 2 + alpha)
 
     Args:
         initial_learning_rate: a finite number >= 0.
-        first_decay_steps: how many steps the first period takes; a whole number >= 1.
-        t_mul: by what each period is longer than the one before; a finite number >= 1.
-        m_mul: by what each peak is higher than the one before; a finite number >= 0.
-        alpha: what is left at the end of a period, as a fraction of `initial_learning_rate`; a
-            number from 0 to 1.
+        first_decay_steps: the number of steps in the first period; a whole number >= 1.
+        t_mul: the factor from the length of one period to the next; a finite number >= 1.
+        m_mul: the factor from one peak to the next; a finite number >= 0.
+        alpha: the rate at the end of a period, as a fraction of `initial_learning_rate`; a number
+            from 0 to 1.
         name: a non-empty string without "/".
 
     Raises:
@@ -414,13 +417,13 @@ class CosineDecayRestarts(Schedule, keras_schedules.CosineDecayRestarts):  # typ
         return self.initial_learning_rate * ((1 - self.alpha) * cosine + self.alpha)
 
     def _place(self, t: Any, xp: Functions) -> tuple[Any, Any]:
-        """The number of the period, and how much of it is over."""
+        """The number of the period, and the fraction of it that has passed."""
         periods = t / self.first_decay_steps
         if self.t_mul == 1:
             period = _floor((t + 0.5) / self.first_decay_steps, xp)
             return period, periods - period
         growth = self.t_mul - 1
-        # A logarithm of a power is not quite whole, and a restart must not come a step too late.
+        # The computed logarithm may be just below a whole number, which would delay the restart.
         period = _floor(xp.log1p(periods * growth) / math.log(self.t_mul) + 1e-5, xp)
         length = self.t_mul**period
         return period, (periods - (length - 1) / growth) / length
@@ -442,7 +445,7 @@ class CosineDecayRestarts(Schedule, keras_schedules.CosineDecayRestarts):  # typ
 @_registered
 @dataclass(frozen=True)
 class ExponentialDecay(Schedule, keras_schedules.ExponentialDecay):  # type: ignore[misc]
-    """Is multiplied by `decay_rate` every `decay_steps` steps.
+    """Exponential decay: multiplies the rate by `decay_rate` every `decay_steps` steps.
 
     ::
 
@@ -454,7 +457,7 @@ class ExponentialDecay(Schedule, keras_schedules.ExponentialDecay):  # type: ign
         initial_learning_rate: a finite number >= 0.
         decay_steps: a whole number >= 1.
         decay_rate: a finite number >= 0.
-        staircase: whether the rate changes at multiples of `decay_steps` only.
+        staircase: whether the rate changes only at multiples of `decay_steps`.
         name: a non-empty string without "/".
 
     Raises:
@@ -487,26 +490,26 @@ class ExponentialDecay(Schedule, keras_schedules.ExponentialDecay):  # type: ign
 
     @property
     def span(self) -> int:
-        """Five times the steps of one factor."""
+        """Five times `decay_steps`."""
         return 5 * self.decay_steps
 
 
 @_registered
 @dataclass(frozen=True)
 class InverseTimeDecay(Schedule, keras_schedules.InverseTimeDecay):  # type: ignore[misc]
-    """Falls as one over time.
+    """Decay in proportion to the inverse of time.
 
     ::
 
         rate(t) = initial_learning_rate / (1 + decay_rate * t / decay_steps)
 
-    With `staircase` it is ``floor(t / decay_steps)``.
+    With `staircase`, ``floor(t / decay_steps)`` replaces ``t / decay_steps``.
 
     Args:
         initial_learning_rate: a finite number >= 0.
         decay_steps: a whole number >= 1.
         decay_rate: a finite number >= 0.
-        staircase: whether the rate changes at multiples of `decay_steps` only.
+        staircase: whether the rate changes only at multiples of `decay_steps`.
         name: a non-empty string without "/".
 
     Raises:
@@ -547,7 +550,7 @@ class InverseTimeDecay(Schedule, keras_schedules.InverseTimeDecay):  # type: ign
 @_registered
 @dataclass(frozen=True)
 class PiecewiseConstantDecay(Schedule, keras_schedules.PiecewiseConstantDecay):  # type: ignore[misc]
-    """Is constant between boundaries.
+    """A rate that is constant between boundaries.
 
     ::
 
@@ -594,7 +597,7 @@ class PiecewiseConstantDecay(Schedule, keras_schedules.PiecewiseConstantDecay): 
 
     @property
     def span(self) -> int:
-        """A quarter more than the last boundary."""
+        """A quarter more steps than the last boundary."""
         return math.ceil(1.25 * self.boundaries[-1]) + 1
 
 
@@ -606,21 +609,21 @@ def _look_up(values: Sequence[float], index: Any, t: Any, xp: Functions) -> Any:
 @_registered
 @dataclass(frozen=True)
 class PolynomialDecay(Schedule, keras_schedules.PolynomialDecay):  # type: ignore[misc]
-    """Falls to `end_learning_rate` along a power of what is left to do.
+    """Decay to `end_learning_rate` along a power of the remaining fraction of steps.
 
     ::
 
         rate(t) = end + (initial - end) * (1 - min(t, decay_steps) / decay_steps)^power
 
-    With `cycle`, `decay_steps` is replaced by its first multiple that is not less than `t` (and not
-    0), so that the rate jumps up after each multiple, to lower and lower peaks.
+    With `cycle`, `decay_steps` is replaced by its smallest positive multiple >= `t`. So the rate
+    jumps up after each multiple, to ever lower peaks.
 
     Args:
         initial_learning_rate: a finite number >= 0.
         decay_steps: a whole number >= 1.
         end_learning_rate: a finite number >= 0.
-        power: a finite number >= 0; with 1 the fall is a straight line.
-        cycle: whether to begin again after `decay_steps`.
+        power: a finite number >= 0; 1 makes the decay linear.
+        cycle: whether to start again after `decay_steps`.
         name: a non-empty string without "/".
 
     Raises:
@@ -646,7 +649,7 @@ class PolynomialDecay(Schedule, keras_schedules.PolynomialDecay):  # type: ignor
         steps: Any = self.decay_steps
         if self.cycle:
             steps = steps * xp.clip(_ceil((t - 0.5) / steps, xp), 1.0, math.inf)
-        # Not 1 - t / steps: rounded below 0, its root would be NaN.
+        # 1 - t / steps might round to a negative number, whose root is NaN.
         left = _at_least_zero(steps - t, xp) / steps
         span = self.initial_learning_rate - self.end_learning_rate
         return self.end_learning_rate + span * left**self.power
@@ -665,14 +668,14 @@ class PolynomialDecay(Schedule, keras_schedules.PolynomialDecay):  # type: ignor
 
     @property
     def span(self) -> int:
-        """The fall; three of them with `cycle`."""
+        """The decay; three of them with `cycle`."""
         return 3 * self.decay_steps if self.cycle else self.decay_steps
 
 
 @_registered
 @dataclass(frozen=True)
 class LinearWarmup(Schedule):
-    """Rises in a straight line to where another schedule, or a constant rate, begins.
+    """A linear warm-up before another schedule or a constant rate.
 
     ::
 
@@ -680,7 +683,7 @@ class LinearWarmup(Schedule):
                   schedule(t - warmup_steps)                            after that
 
     Args:
-        learning_rate: what comes after the warm-up: a finite number >= 0, or any learning-rate
+        learning_rate: the rate after the warm-up: a finite number >= 0, or any learning-rate
             schedule.
         warmup_steps: a whole number >= 0.
         initial_learning_rate: a finite number >= 0.
@@ -723,21 +726,21 @@ class LinearWarmup(Schedule):
 
     @property
     def span(self) -> int:
-        """The warm-up and what comes after."""
+        """The warm-up and the span of the schedule after it."""
         return self.warmup_steps + getattr(self.learning_rate, "span", 3 * self.warmup_steps + 1)
 
 
 @_registered
 @dataclass(frozen=True)
 class WarmupStableDecay(Schedule):
-    """Rises, stays, and falls, in three straight lines.
+    """A linear warm-up, a constant rate, and a linear decay.
 
     ::
 
         rate(t) = initial + (peak - initial) * t / warmup_steps    for t < warmup_steps
                   peak                                             for the next stable_steps
-                  peak + (end - peak) * u / decay_steps            for the next decay_steps,
-                                                                   of which u are over
+                  peak + (end - peak) * u / decay_steps            for the next decay_steps, where
+                                                                   u counts them from 0
                   end                                              after that
 
     Args:
@@ -795,7 +798,7 @@ class WarmupStableDecay(Schedule):
 @_registered
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Rises to a high rate along half a cosine, and falls to a very low one along another.
+    """One cycle: rises to the peak along half a cosine, and falls to a very low rate along another.
 
     ::
 
@@ -818,8 +821,8 @@ class OneCycle(Schedule):
         ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
 
     Source: Smith & Topin (2018), Super-convergence: Very fast training of neural networks using
-    large learning rates. They go in straight lines; half cosines and the default divisors are those
-    in common use today.
+    large learning rates. The paper uses straight lines; half cosines and these default divisors are
+    common practice today.
 
     Example:
         >>> from kerasgd.schedules import OneCycle
@@ -862,14 +865,14 @@ class OneCycle(Schedule):
 @_registered
 @dataclass(frozen=True)
 class Table(Schedule):
-    """Rates that are given one by one; beyond the last step it stays at the last of them.
+    """A list of rates, one for each step; after the last step the last rate continues.
 
     ::
 
         rate(t) = values[min(t, len(values) - 1)]
 
     Args:
-        values: finite numbers >= 0, those of steps 0, 1, 2, ...
+        values: the rates of steps 0, 1, 2, ...; finite numbers >= 0.
         name: a non-empty string without "/".
 
     Raises:
@@ -888,19 +891,19 @@ class Table(Schedule):
 
     @classmethod
     def of_function(cls, fn: Any, steps: Any, name: Any = "Table", **kwargs: Any) -> Table:
-        """The table of a function's values, which is right in compiled training, and can be saved.
+        """Create a table of a function's values, which works in compiled training and can be saved.
 
         Args:
-            fn: a function of the step that returns a finite number >= 0. It is called with 0, 1,
-                ..., steps - 1, now and never again.
+            fn: a function of the step that returns a finite number >= 0. It is called once with
+                each of 0, 1, ..., steps - 1, immediately.
             steps: a whole number >= 1.
             name: a non-empty string without "/".
             **kwargs: none.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: an argument is none of the above, or `fn` fails;
-                the error says at which step.
-            UnknownArgumentError: a name is no argument.
+                the error names the step.
+            UnknownArgumentError: there is no argument of this name.
         """
         arguments.check_no_unknown(kwargs, "Table.of_function", TABLE_RULES)
         checked: Any = arguments.check_all({"fn": fn, "steps": steps, "name": name}, TABLE_RULES)
@@ -923,7 +926,7 @@ class Table(Schedule):
 
 
 def _value_at(step: int, function: Callable[[int], object]) -> float:
-    """The rate that `function` returns at `step`; what is none is the fault of argument `fn`."""
+    """The rate that `function` returns at `step`; an invalid value is an error about `fn`."""
     try:
         value = function(step)
     except Exception as error:

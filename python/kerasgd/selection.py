@@ -1,4 +1,4 @@
-"""Which variables a user means, said before the optimizer knows them (contract 3.2, 14.1)."""
+"""Selections of variables, made before the optimizer is built (contract 3.2, 14.1)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SELECT = "a layer or model, regular expressions, a list of variables, or a funct
 
 
 class Caller(NamedTuple):
-    """The method that a selection is for, as its errors name it.
+    """The method that a selection belongs to, for its error messages.
 
     Attributes:
-        name: its name.
+        name: the name of the method.
         patterns: the argument that takes patterns.
         variables: the argument that takes variables.
-        effect: ends the sentence "`dense/bias` ...".
+        effect: completes the sentence "`dense/bias` ...".
     """
 
     name: str
@@ -48,12 +48,12 @@ SET_GROUP = Caller("set_group()", "select", "select", "is in a group")
 
 
 class Remembered(NamedTuple):
-    """A selected variable as a configuration knows it.
+    """The description of a selected variable in a configuration.
 
     Attributes:
         place: its index among the variables that the optimizer was built with, or None.
         path: its path; None in older files.
-        among: how many variables the optimizer was built with, or None.
+        among: the number of variables that the optimizer was built with, or None.
     """
 
     place: int | None
@@ -63,18 +63,18 @@ class Remembered(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """Variables that are selected in any of these ways.
+    """A selection of variables by one or more of these criteria.
 
     Attributes:
-        caller: the method that the selection is for.
-        variables: the variables themselves.
-        layers: layers and models, whose trainable variables are meant.
+        caller: the method that the selection belongs to.
+        variables: the selected variables themselves.
+        layers: layers and models whose trainable variables are selected.
         patterns: regular expressions, searched in each variable's path.
         predicate: a function of a variable, or None.
-        rank_below: variables with fewer dimensions than this are meant; None for none.
+        rank_below: selects variables with fewer dimensions than this; None selects none.
         remembered: the variables that a configuration names, until `resolved()` finds them.
-        is_checked: whether this has selected variables before, so that it need not again: a file
-            may be read into a model that trains other layers.
+        is_checked: whether it has selected variables before. If so it may now select none, because
+            a file may be loaded into a model that trains other layers.
     """
 
     caller: Caller
@@ -90,12 +90,12 @@ class Selection:
         selects_some = self.variables or self.layers or self.patterns or self.remembered
         return bool(selects_some) or self.predicate is not None or self.rank_below is not None
 
-    # -- which variables ---------------------------------------------------------------------
+    # -- selecting ---------------------------------------------------------------------------
 
     def resolved(self, variables: Sequence[Any]) -> Selection:
-        """The selection among the variables that the optimizer is built with.
+        """Resolve the selection to the variables that the optimizer is built with.
 
-        Layers, the predicate and what a configuration names become variables.
+        Layers, the predicate and the variables that a configuration names become variables.
 
         Raises:
             ArgumentValueError: a pattern, a layer or the list of variables selects none (contract
@@ -120,7 +120,7 @@ class Selection:
         )
 
     def covers(self, variable: Any) -> bool:
-        """Whether this variable is selected; by a predicate or in a layer once it is resolved."""
+        """Whether this variable is selected. Predicates and layers must be resolved before."""
         return (
             id(variable) in self._ids
             or any(re.search(pattern, path_of(variable)) for pattern in self.patterns)
@@ -129,7 +129,7 @@ class Selection:
 
     @cached_property
     def _ids(self) -> set[int]:
-        """Thousands of variables are looked for in each of many groups."""
+        """The ids of the variables: a set, because there may be thousands, in many groups."""
         return set(map(id, self.variables))
 
     def _of_layers(self) -> list[Any]:
@@ -154,8 +154,8 @@ class Selection:
 
     def _is_frozen(self, requirement: str, layer: Any) -> ArgumentValueError:
         hint = (
-            "All its variables are frozen: `trainable` is {false}. Leave the call of "
-            f"`{self.caller.name}` out, or set `trainable`."
+            "All its variables are frozen: `trainable` is {false}. Leave out the call of "
+            f"`{self.caller.name}`, or set `trainable`."
         )
         return ArgumentValueError(
             self.caller.variables, requirement, Described(f"`{layer.name}`"), hint
@@ -188,13 +188,14 @@ class Selection:
         return chosen
 
     def _place(self, remembered: Remembered, known: Sequence[str]) -> int | None:
-        """Where the variable is now; None if it was trained once and is not any more."""
+        """The current index of the variable; None if the optimizer no longer trains it."""
         place, path, among = remembered
         found = None if path is None else find_path(path, known)
         if found is not None:
             return found
         if path is not None and place is not None:
-            # Layers may be numbered anew; where variables came or went, it is not trained now.
+            # With as many variables as before, only names may have changed, so the index holds.
+            # With another number, this variable is no longer trained.
             return place if among == len(known) else None
         if place is None or place >= len(known):
             name = f"`{path}`" if path is not None else f"variable {place}"
@@ -206,13 +207,13 @@ class Selection:
     # -- configuration -----------------------------------------------------------------------
 
     def paths(self) -> list[str]:
-        """The paths of the variables that are selected as objects."""
+        """The paths of the variables that were selected as objects."""
         named = [r.path for r in self.remembered if r.path is not None]
         objects = [*self.variables, *self._of_layers()]
         return sorted({*named, *[path_of(variable) for variable in objects]})
 
     def get_config(self, variables: Sequence[Any]) -> dict[str, Any]:
-        """The selection in plain values; `variables` are those of `build()`, if it has been."""
+        """The selection as plain values; `variables` are those of `build()`, or empty before."""
         places = {id(variable): i for i, variable in enumerate(variables)}
         among = len(variables) or None
         objects = [*self.variables, *self._of_layers()]
@@ -230,13 +231,13 @@ class Selection:
 
     @classmethod
     def from_config(cls, config: Any, caller: Caller, key: str) -> Selection:
-        """The reverse of `get_config()`; also of older versions, which have indices only.
+        """The inverse of `get_config()`; also reads older versions, which only have indices.
 
         Raises:
             ArgumentError: the configuration, which was found under `key`, is damaged.
         """
         if not _is_config(config):
-            raise ArgumentValueError(key, "what `get_config()` gives", config)
+            raise ArgumentValueError(key, "what `get_config()` returns", config)
         try:
             patterns = checked_patterns(config["patterns"], caller.patterns)
         except ArgumentError as error:
@@ -253,14 +254,14 @@ class Selection:
         )
 
 
-# -- what users give ---------------------------------------------------------------------------
+# -- arguments ---------------------------------------------------------------------------------
 
 
 def for_exclusion(var_list: Any, var_names: Any, rank_below: int | None) -> Selection:
-    """The selection that `exclude_from_weight_decay()` is called with.
+    """The selection from the arguments of `exclude_from_weight_decay()`.
 
     Raises:
-        ArgumentError: something is not accepted, or a pattern is no regular expression.
+        ArgumentError: an argument is refused, or a pattern is not a valid regular expression.
     """
     layers = [var_list] if is_layer(var_list) else []
     variables = [] if var_list is None or layers else checked_list(var_list)
@@ -269,10 +270,10 @@ def for_exclusion(var_list: Any, var_names: Any, rank_below: int | None) -> Sele
 
 
 def for_group(select: Any) -> Selection:
-    """The selection that `set_group()` is called with.
+    """The selection from the argument of `set_group()`.
 
     Raises:
-        ArgumentError: it is not accepted, or a pattern is no regular expression.
+        ArgumentError: it is refused, or a pattern is not a valid regular expression.
     """
     if is_layer(select):
         return Selection(SET_GROUP, layers=[select])
@@ -299,10 +300,13 @@ def _are_texts(value: Any) -> bool:
 
 
 def checked_patterns(patterns: Any, argument: str, requirement: str = PATTERNS) -> list[str]:
-    """Regular expressions as a list; an argument that may be something else requires more.
+    """Check regular expressions, and return them as a list.
+
+    `requirement` describes the argument in errors, for one that also accepts other types.
 
     Raises:
-        ArgumentError: something else was given, or one is no regular expression.
+        ArgumentError: the argument is something else, or a pattern is not a valid regular
+            expression.
     """
     if patterns is None:
         return []
@@ -322,7 +326,7 @@ def _check_pattern(patterns: Sequence[Any], index: int, argument: str, requireme
     received, element = (patterns, Element(index)) if one_of_many else (pattern, None)
     if not isinstance(pattern, str):
         raise ArgumentTypeError(argument, requirement, received, element=element)
-    problem = "An empty pattern is found everywhere: to select all variables, write `.*`."
+    problem = "An empty pattern matches everything: to select all variables, write `.*`."
     try:
         re.compile(pattern)
     except re.error as error:

@@ -1,4 +1,4 @@
-"""What the arguments of an optimizer say about its steps."""
+"""The settings that a step reads, from the arguments of the optimizer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class GroupSettings:
     """The settings that the variables of one group share.
 
     Attributes:
-        momentum: 0 without.
-        weight_decay: 0 without.
-        factor_index: which of `Rates.factors` multiplies their rate; None for none.
+        momentum: the momentum; 0 for none.
+        weight_decay: the weight decay; 0 for none.
+        factor_index: the index in `Rates.factors` of the factor of their rate; None for none.
     """
 
     momentum: float
@@ -26,23 +26,24 @@ class GroupSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments in the form in which a step reads them; fixed once the optimizer is built.
+    """The arguments in the form that a step reads; fixed once the optimizer is built.
 
-    Equal settings make equal steps: compiled steps are kept by them.
+    Equal settings make equal steps, so they serve as the key for compiled steps.
 
     Attributes:
         groups: the settings of each group of variables (see `ParameterState.group`).
-        nesterov: whether the rule looks ahead.
+        nesterov: whether to use the Nesterov rule.
         clipnorm: the limit, or None.
         clipvalue: the limit, or None.
         global_clipnorm: the limit, or None.
         use_ema: whether averages of the weights are kept.
-        ema_momentum: how much of the average stays at an update.
-        ema_overwrite_frequency: after how many updates averages overwrite the weights, or None.
-        loss_scale_factor: what the loss was multiplied by; 1 without.
-        window: how many steps make an update.
-        skip_nonfinite: whether an update whose gradient is not finite is skipped.
-        statistics_every: every so many updates one is measured; None for none.
+        ema_momentum: the weight of the old average in an update.
+        ema_overwrite_frequency: the averages overwrite the weights every so many updates; None for
+            never.
+        loss_scale_factor: the factor that multiplied the loss; 1 for none.
+        window: the number of steps per update.
+        skip_nonfinite: whether updates with non-finite gradients are skipped.
+        statistics_every: one update in this many is measured; None for none.
         own_rule: the `update_step()` of a subclass that overrides it, or None.
     """
 

@@ -1,4 +1,4 @@
-"""What a step reads and writes: variables with what is kept for them, and the updates to do."""
+"""The data of a step: the variables with their state, and the updates to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Rates(NamedTuple):
 
     Attributes:
         rate: the rate of the optimizer.
-        factors: what groups of variables multiply it by (see `GroupSettings.factor_index`).
+        factors: the factors of the groups of variables (see `GroupSettings.factor_index`).
     """
 
     rate: Tensor | float
@@ -30,17 +30,17 @@ Step = Callable[[Sequence[Tensor | None], Rates], None]
 
 @dataclass(frozen=True)
 class ParameterState:
-    """A trainable variable with all that the optimizer keeps for it.
+    """A trainable variable and the state that the optimizer keeps for it.
 
     Attributes:
-        index: its place among the variables of `build()`.
+        index: its index among the variables of `build()`.
         variable: the weights.
         velocity: None without momentum.
         average: the EMA of the weights; None without EMA.
         accumulator: the sum of gradients in this window; None without accumulation.
         constraint: a function of the weights, or None.
-        overwrite_with_gradient: the gradient *is* the new value (float8 scales of Keras).
-        group: which of `Settings.groups` the variable belongs to.
+        overwrite_with_gradient: whether the gradient *is* the new value (Keras' float8 scales).
+        group: the index in `Settings.groups` of its group.
     """
 
     index: int
@@ -58,10 +58,9 @@ class DynamicScale:
     """A loss scale that follows the gradients (contract 6.3).
 
     Attributes:
-        scale: what the loss was multiplied by.
-        finite_steps: the number of steps in a row, since the scale last changed, whose gradients
-            were finite.
-        growth_steps: after how many of them the scale doubles.
+        scale: the factor that multiplied the loss.
+        finite_steps: the number of steps in a row with finite gradients since the scale changed.
+        growth_steps: the number of such steps after which the scale doubles.
     """
 
     scale: Variable
@@ -74,10 +73,10 @@ class Skips:
     """Counts of the updates that are skipped because a gradient is not finite (contract 16).
 
     Attributes:
-        skipped: the number of updates that were skipped.
-        in_a_row: those since the last one that was done.
-        nonfinite: of the last one that was skipped, for each variable the number of NaN (first
-            row) and of infinite elements (second row).
+        skipped: the number of skipped updates.
+        in_a_row: the number of updates skipped since the last one that was done.
+        nonfinite: for the last skipped update, the number of NaN elements (first row) and of
+            infinite elements (second row) in the gradient of each variable.
     """
 
     skipped: Variable
@@ -90,10 +89,10 @@ class Statistics:
     """The variables that hold the measurements of an update (contract 15).
 
     Attributes:
-        of_update: one for each of `rules.statistics.MEASURED_OF_UPDATE`.
+        of_update: an element for each of `rules.statistics.MEASURED_OF_UPDATE`.
         of_variables: a row for each of `rules.statistics.MEASURED`, a column for each variable.
-        updates: how many updates had been done then.
-        measured: how many updates have been measured.
+        updates: the number of updates done at the last measurement.
+        measured: the number of updates that have been measured.
     """
 
     of_update: Variable
@@ -104,18 +103,18 @@ class Statistics:
 
 @dataclass(frozen=True)
 class State:
-    """All that one step reads and writes, on one device.
+    """Everything that one step reads and writes, on one device.
 
     Attributes:
         iterations: `t`, the number of steps so far.
-        averaging: 1 once the averages hold weights, 0 before.
-        in_window: for each parameter 1 if it has had a gradient in this accumulation window.
+        averaging: 1 once the averages have been started, 0 before.
+        in_window: for each parameter, 1 if it has had a gradient in this accumulation window.
         parameters: one for each trainable variable, in the order of `build()`.
-        dynamic_scale: None where the loss scale is a fixed number.
-        skips: None where no update is skipped.
-        statistics: None where nothing is measured.
-        own: what a subclass keeps beside this.
-        memo: what the backend keeps from one step to the next; copies of the state share it.
+        dynamic_scale: None if the loss scale is a fixed number.
+        skips: None if updates are never skipped.
+        statistics: None if nothing is measured.
+        own: the additional state of a subclass.
+        memo: data that the backend keeps between steps; copies of the state share it.
     """
 
     iterations: Variable
@@ -129,7 +128,7 @@ class State:
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def variables(self) -> list[Variable]:
-        """Everything that an update may write, the step counter excepted."""
+        """Everything that an update may write, except the step counter."""
         of_parameters = [
             v
             for parameter in self.parameters
@@ -147,13 +146,13 @@ class State:
 
 
 class Update(NamedTuple):
-    """One variable's part in an update.
+    """The update of one variable.
 
     Attributes:
-        parameter: what is updated.
-        gradient: in at least float32.
-        coefficient: the scalar that makes it the gradient of the update (see `Updates`).
-        present: whether there is a gradient at all; a tensor where only the run can tell.
+        parameter: the variable and its state.
+        gradient: the gradient, in at least float32.
+        coefficient: the scalar that turns it into the gradient of the update (see `Updates`).
+        present: whether there is a gradient at all; a tensor if only known at run time.
     """
 
     parameter: ParameterState
@@ -164,15 +163,15 @@ class Update(NamedTuple):
 
 @dataclass(frozen=True)
 class Updates:
-    """The variables to update, side by side with their gradients.
+    """The variables to update, with their gradients, as parallel sequences.
 
     Attributes:
-        parameters: what is updated.
+        parameters: the variables and their state.
         gradients: one for each, in at least float32.
-        coefficient: the scalar that makes them the gradients of the update: the inverse loss scale,
-            1/n of accumulation and the clip in one, so that a scaled gradient need not be written
-            to memory. One for all of them, or a list with one for each.
-        present: for each whether there is a gradient at all, as in `Update`; None if all have one.
+        coefficient: the scalar that turns them into the gradients of the update. It combines the
+            inverse loss scale, the 1/n of accumulation and the clip, so that no scaled gradient is
+            written to memory. One scalar for all of them, or a list with one for each.
+        present: for each, whether there is a gradient at all, as in `Update`; None if all have one.
     """
 
     parameters: Sequence[ParameterState]
@@ -189,17 +188,17 @@ class Updates:
         return map(Update, *columns)
 
     def shares_coefficient(self) -> bool:
-        """Whether one coefficient is for all of them."""
+        """Whether all updates share one coefficient."""
         return not isinstance(self.coefficient, list)
 
     def each_coefficient(self) -> list[Tensor | float]:
-        """A coefficient for each."""
+        """The coefficient of each update."""
         if isinstance(self.coefficient, list):
             return self.coefficient
         return [self.coefficient] * len(self)
 
     def where(self, keep: Sequence[bool]) -> Updates:
-        """Those of the updates for which `keep` holds."""
+        """The updates for which `keep` is true."""
         if all(keep):
             return self
         if not any(keep):
@@ -217,13 +216,13 @@ class Updates:
         )
 
     def split(self, by: Sequence[bool]) -> tuple[Updates, Updates]:
-        """Those for which `by` holds, and the others."""
+        """The updates for which `by` is true, and the others."""
         if not any(by):
             return NOTHING, self
         return self.where(by), self.where([not chosen for chosen in by])
 
     def by_presence(self) -> tuple[Updates, Updates]:
-        """Those that have a gradient for certain, and those of which only the run can tell."""
+        """The updates that certainly have a gradient, and those known only at run time."""
         if self.present is None:
             return self, NOTHING
         certain, uncertain = self.split([present is True for present in self.present])
@@ -238,7 +237,7 @@ class Updates:
             yield group, self if len(places) == 1 else self._at(its_places)
 
     def _at(self, places: Sequence[int]) -> Updates:
-        """The updates at these places; for many groups faster than to look at all for each."""
+        """The updates at these indices; faster than `where()` if there are many groups."""
 
         def picked(column: Sequence[Any]) -> list[Any]:
             return [column[place] for place in places]
@@ -255,6 +254,6 @@ class Updates:
 NOTHING = Updates([], [], 1.0)
 
 
-# Goes on with the step on all devices, for each with the context to enter, its copy of the state,
-# and the gradients.
+# Continues the step on all devices. For each device it takes the context to enter, the device's
+# copy of the state, and the gradients.
 Proceed = Callable[[list[tuple[Any, State, list[Tensor | None]]]], None]

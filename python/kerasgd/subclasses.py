@@ -1,4 +1,4 @@
-"""What a subclass of `SGD` may do, and what it keeps (contract 13.3)."""
+"""Support for subclasses of `SGD`: checks of their methods, and their state (contract 13.3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from kerasgd.errors import SubclassError
 from kerasgd.files.saved import OWN, OWN_OF_VARIABLE, Role
 
-# Methods of Keras' optimizers, by backend or for all, that Keras' own step calls and ours does not.
+# Methods that Keras' own step calls on some or all backends, but ours never does.
 UNUSED_HOOKS = (
     "_all_reduce_sum_gradients",
     "_apply_weight_decay",
@@ -35,7 +35,7 @@ UNUSED_HOOKS = (
 
 
 def check_hooks(subclass: type, base: type) -> None:
-    """Refuse a subclass whose methods would silently never be called.
+    """Refuse a subclass that overrides methods which are never called.
 
     Raises:
         SubclassError: it overrides one of `UNUSED_HOOKS`.
@@ -44,23 +44,23 @@ def check_hooks(subclass: type, base: type) -> None:
         if getattr(subclass, hook, None) is not getattr(base, hook, None):
             raise SubclassError(
                 f"{subclass.__name__} overrides `{hook}()`, which `kerasgd.SGD` never calls. "
-                "Override `update_step()` for another rule, or `apply()` for what comes before and "
+                "Override `update_step()` for another rule, or `apply()` to add code before and "
                 "after a step."
             )
 
 
 class OwnVariables:
-    """The variables that a subclass adds, each with the role it is saved under."""
+    """The variables that a subclass adds, each with the role under which it is saved."""
 
     def __init__(self) -> None:
         self._by_role: dict[str, Any] = {}
-        # While a variable is added for a trainable one: what it is, and the index of that one.
+        # While a variable is added for a trainable variable: its kind, and the latter's index.
         self._adding: Role | None = None
         self._marked: set[str] | None = None
 
     @contextlib.contextmanager
     def belonging_to(self, optimizer: Any, reference: Any, name: str) -> Iterator[None]:
-        """What is added now is kept for the trainable variable `reference`."""
+        """A context in which added variables belong to the trainable variable `reference`."""
         index = optimizer._trainable_variables_indices.get(optimizer._var_key(reference))
         self._adding = None if index is None else Role(OWN_OF_VARIABLE + name, index)
         try:
@@ -69,7 +69,7 @@ class OwnVariables:
             self._adding = None
 
     def add(self, variable: Any, name: str) -> str:
-        """Note a variable; the answer is its role."""
+        """Register a variable, and return its role."""
         role = self._adding or Role(OWN + name.replace("/", "_"))
         repeated = role
         count = 1
@@ -80,11 +80,11 @@ class OwnVariables:
         return str(repeated)
 
     def mark(self) -> None:
-        """Note which variables are there now."""
+        """Remember which variables exist now."""
         self._marked = set(self._by_role)
 
     def since_mark(self) -> list[Any]:
-        """Forget the variables that were added since `mark()`; the answer is those."""
+        """Remove the variables that were added since `mark()`, and return them."""
         if self._marked is None:
             return []
         added = {role: v for role, v in self._by_role.items() if role not in self._marked}
@@ -93,9 +93,9 @@ class OwnVariables:
         return list(added.values())
 
     def by_role(self) -> dict[str, Any]:
-        """All of them, by role."""
+        """All variables, by role."""
         return dict(self._by_role)
 
     def variables(self) -> list[Any]:
-        """All of them."""
+        """All variables."""
         return list(self._by_role.values())

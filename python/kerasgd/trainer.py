@@ -9,7 +9,7 @@ import keras
 
 
 def bring_state_back(model: Any) -> None:
-    """Give the variables their values, which JAX' trainer holds during `fit()`."""
+    """Copy the values that JAX' trainer holds during `fit()` back into the variables."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
 
@@ -18,7 +18,7 @@ class LossTotal(NamedTuple):
     """The losses of an epoch so far.
 
     Attributes:
-        total: their sum, weighted by the rows of their batches.
+        total: their sum, weighted by the number of samples in each batch.
         weight: the sum of these weights.
     """
 
@@ -35,7 +35,7 @@ class LossTotal(NamedTuple):
         return cls(math.nan)
 
     def mean_since(self, before: LossTotal) -> float | None:
-        """The mean loss since then; None where an earlier one that was not finite hides it."""
+        """The mean loss since `before`; None if an earlier, non-finite loss makes it unknown."""
         weight = self.weight - before.weight
         if weight == 0 or not math.isfinite(before.total):
             return None
@@ -43,9 +43,10 @@ class LossTotal(NamedTuple):
 
 
 class Batches:
-    """Counts the batches of an epoch from 1, also where several make one execution.
+    """Counts the batches of an epoch from 1, even if an execution has several batches.
 
-    At the end of an execution Keras names its last batch; older releases name the first.
+    At the end of an execution Keras passes the number of its last batch; older releases pass that
+    of the first.
 
     Attributes:
         last: the last batch that was trained; 0 before the first.
@@ -57,10 +58,10 @@ class Batches:
         self._names_last = False
 
     def begin(self, batch: int) -> None:
-        """An execution begins with this batch, in Keras' count from 0."""
+        """Begin an execution, for which Keras passes the number `batch`, from 0."""
         self._begun = batch
 
     def end(self, batch: int, model: Any) -> None:
-        """An execution ends, for which Keras names this batch."""
+        """End an execution, for which Keras passes the number `batch`."""
         self._names_last = self._names_last or batch > self._begun
         self.last = batch + (1 if self._names_last else int(model.steps_per_execution))

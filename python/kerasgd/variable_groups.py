@@ -1,4 +1,4 @@
-"""The resulting settings of each variable, to look at before training (contract 14.9)."""
+"""The resulting settings of each variable, for inspection before training (contract 14.9)."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ MODEL = "a model, a layer, or a list of variables"
 def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
     """The settings of each trainable variable: its rate, momentum, weight decay and groups.
 
-    It can be called before the optimizer is built, to see what the first step would do. Nothing is
-    changed; a function that selects a group is called for each variable.
+    Before the optimizer is built, this shows the settings of the first step. Nothing is changed; a
+    function that selects a group is called for each variable.
 
     Args:
-        optimizer: a `kerasgd.SGD`, or a loss-scale optimizer around one, of kerasgd or of Keras.
-        model: a model or layer, whose trainable variables are meant, or a list of variables. Before
-            the optimizer is built they are taken for all that it is going to train.
+        optimizer: a `kerasgd.SGD`, or a loss-scale optimizer (kerasgd's or Keras') around one.
+        model: a model or layer, which stands for its trainable variables, or a list of variables.
+            If the optimizer is not built yet, they must be all the variables that it will train.
 
     Returns:
-        A dict for each variable: `path`; `shape`; `parameters`, how many numbers it holds;
-        `learning_rate_factor`, of the next step; `learning_rate`, that of the optimizer at the next
-        step times the factor; `momentum`; `weight_decay`; `groups`, the numbers of the groups that
-        it is in, from 0 in the order of `set_group()`.
+        A dict for each variable: `path`; `shape`; `parameters`, the number of its elements;
+        `learning_rate_factor`, at the next step; `learning_rate`, the optimizer's rate at the next
+        step times the factor; `momentum`; `weight_decay`; `groups`, the numbers of its groups, from
+        0 in the order of `set_group()`.
 
     Raises:
         ArgumentTypeError: the optimizer is another one, or `model` is something else.
-        ArgumentValueError: a group, or an exclusion from weight decay, selects no variable.
-        StateError: the model has no variables yet, the optimizer was built with others, or JAX's
-            `fit()` holds the state.
+        ArgumentValueError: a group or an exclusion from weight decay selects no variable.
+        StateError: the model has no variables yet, the optimizer was built with other variables, or
+            JAX's `fit()` holds the state.
 
     Example:
         >>> import keras, kerasgd
@@ -84,26 +84,26 @@ def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
 
 
 def inner_sgd(optimizer: Any) -> SGD:
-    """The `SGD` that has the groups of an optimizer.
+    """The `SGD` of an optimizer, inside its wrapper if there is one.
 
     Raises:
-        ArgumentTypeError: there is none.
+        ArgumentTypeError: `optimizer` is neither an `SGD` nor a wrapper around one.
     """
     inner = without_wrapper(optimizer)
     if isinstance(inner, SGD):
         return inner
     hint = None
     if isinstance(inner, keras.optimizers.SGD):
-        hint = "{from_keras} makes an optimizer with groups of this one."
+        hint = "{from_keras} converts it into an optimizer that can have groups."
     requirement = "an optimizer made by {sgd}, or a loss-scale optimizer around one"
     raise ArgumentTypeError("optimizer", requirement, inner, hint)
 
 
 def check_has_variables(model: Any) -> None:
-    """Refuse a model whose variables are not made yet.
+    """Refuse a model whose variables do not exist yet.
 
     Raises:
-        StateError: they are not.
+        StateError: they do not exist.
     """
     if not model.built:
         raise StateError(

@@ -1,4 +1,4 @@
-"""The variables of a model, as arguments and in messages."""
+"""Variables as arguments, and their names in messages."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def _same_inside_the_model(one: str, other: str) -> bool:
     return one.count("/") > 1 and one.partition("/")[2] == other.partition("/")[2]
 
 
-# Ways in which two paths may be those of one variable, the surest first: `load_model()` drops the
-# name of the outer model, and Keras numbers models without a name.
+# Tests of whether two paths belong to the same variable, the most reliable first: `load_model()`
+# drops the name of the outer model, and Keras numbers models without a name.
 ALIKE: Sequence[Callable[[str, str], bool]] = (
     _same,
     _one_ends_with_the_other,
@@ -39,7 +39,7 @@ ALIKE: Sequence[Callable[[str, str], bool]] = (
 
 
 def find_path(path: str, paths: Sequence[str]) -> int | None:
-    """Where the variable of this path is among `paths`; None if it is not, or nobody can tell."""
+    """The index in `paths` of the variable with this path; None if it is missing or ambiguous."""
     for alike in ALIKE:
         found = [i for i, other in enumerate(paths) if alike(path, other)]
         if found:
@@ -59,7 +59,7 @@ def value_of(variable: Any, optimizer: Any) -> np.ndarray[Any, Any]:
 
 
 def as_numpy(values: Any) -> np.ndarray[Any, Any]:
-    """The numbers of a variable or tensor; those of bfloat16 as float32, which holds them all."""
+    """The values of a variable or tensor; bfloat16 becomes float32, which is exact."""
     if keras.backend.standardize_dtype(values.dtype) == "bfloat16":
         values = keras.ops.cast(values, "float32")  # NumPy has no bfloat16
     array: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(values)
@@ -67,7 +67,7 @@ def as_numpy(values: Any) -> np.ndarray[Any, Any]:
 
 
 def check_available(variables: Iterable[Any], optimizer: Any) -> None:
-    """Check that these variables have values. (Keras would return their initial values.)
+    """Check that these variables have values. (Otherwise Keras would return initial values.)
 
     Raises:
         StateError: JAX's trainer holds the values, or JAX has deleted them.
@@ -82,7 +82,7 @@ def check_available(variables: Iterable[Any], optimizer: Any) -> None:
 
 
 def check_can_be_set(variable: Any, setting: str) -> None:
-    """Refuse to set a number that the trainer would overwrite with its own.
+    """Refuse to set a variable that the trainer would overwrite.
 
     Raises:
         StateError: JAX's trainer holds the value.
@@ -95,13 +95,13 @@ def check_can_be_set(variable: Any, setting: str) -> None:
 
 
 def is_variable(x: Any) -> bool:
-    """Whether this is a variable of Keras or TensorFlow, and no tensor, array or optimizer."""
-    # `assign` alone is not enough: a slice of a TensorFlow variable has it too.
+    """Whether `x` is a variable of Keras or TensorFlow, not a tensor, array or optimizer."""
+    # `assign` alone is not enough, because a slice of a TensorFlow variable has it too.
     return hasattr(x, "assign") and hasattr(x, "trainable")
 
 
 def shape_of(variable: Any) -> tuple[int, ...]:
-    """A variable's shape; if TensorFlow does not know it, that of the current value."""
+    """A variable's shape; the shape of its value if TensorFlow does not know the static shape."""
     shape = variable.shape
     if hasattr(shape, "is_fully_defined") and not shape.is_fully_defined():
         shape = variable.read_value().shape
@@ -113,22 +113,22 @@ def checked_list(
     argument: str = "var_list",
     requirement: str = "a list of variables, or {null}",
 ) -> list[Any]:
-    """An argument that must be a list of variables, as a list.
+    """Check an argument that must be a list of variables, and return it as a list.
 
     Raises:
-        ArgumentTypeError: it is not a list, or holds something else.
+        ArgumentTypeError: it is not a list, or an element is not a variable.
     """
     found = listed(variables, argument, requirement)
-    # What was given, so that the error has it; of an iterator there is only the list.
+    # The error shows the user's list; an iterator has been consumed, so only `found` is left.
     check_variables(variables if isinstance(variables, list) else found, argument, requirement)
     return found
 
 
 def check_variables(values: list[Any], argument: str, requirement: str) -> None:
-    """Refuse a list with something else than variables in it.
+    """Check that all elements of a list are variables.
 
     Raises:
-        ArgumentTypeError: there is such an element; the error names the first one.
+        ArgumentTypeError: an element is not; the error names the first one.
     """
     for index, value in enumerate(values):
         if not is_variable(value):
@@ -136,10 +136,10 @@ def check_variables(values: list[Any], argument: str, requirement: str) -> None:
 
 
 def listed(variables: Any, argument: str, requirement: str, hint: str | None = None) -> list[Any]:
-    """An argument that must be a list of variables, as a list; its elements are not checked.
+    """Convert an argument that must be a list of variables to a list, without checking elements.
 
     Raises:
-        ArgumentTypeError: it is not a list. (Iterating over a JAX variable never ends.)
+        ArgumentTypeError: it is not a list. (Iterating over a JAX variable would never end.)
     """
     is_list = isinstance(variables, Iterable) and not isinstance(variables, str | bytes | Mapping)
     if not is_list or hasattr(variables, "shape"):

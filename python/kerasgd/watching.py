@@ -1,4 +1,4 @@
-"""Statistics and skipped updates, as users read them (contract 15, 16)."""
+"""Reads statistics and skipped updates from an optimizer (contract 15, 16)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from kerasgd.errors import ArgumentValueError, StateError
 from kerasgd.rules import statistics as rules
 from kerasgd.variables import path_of, value_of
 
-# Where the settings are in a configuration.
+# The keys of these settings in a configuration.
 STATISTICS = "track_statistics"
 SKIPPING = "skip_nonfinite"
 KEYS = (STATISTICS, SKIPPING)
 
 
 def statistics(optimizer: Any) -> dict[str, Any] | None:
-    """The statistics of the last update that was measured; None before there is one."""
+    """The statistics of the last measured update; None before the first one."""
     if not optimizer._statistics_every:
         raise StateError(
             f"`{optimizer.name}` does not measure its updates. Call `track_statistics()` before "
@@ -46,30 +46,30 @@ def statistics(optimizer: Any) -> dict[str, Any] | None:
 
 
 def measured(optimizer: Any) -> int:
-    """How many updates have been measured."""
+    """The number of measured updates."""
     kept = optimizer.state().statistics if optimizer.built else None
     return 0 if kept is None else int(value_of(kept.measured, optimizer))
 
 
 def steps(optimizer: Any) -> int:
-    """How many steps have been done."""
+    """The number of steps done."""
     return int(value_of(optimizer._iterations, optimizer))
 
 
 def skipped(optimizer: Any) -> int:
-    """How many updates were skipped."""
+    """The number of skipped updates."""
     skips = optimizer.state().skips if optimizer.built else None
     return 0 if skips is None else int(value_of(skips.skipped, optimizer))
 
 
 def skipped_in_a_row(optimizer: Any) -> int:
-    """How many updates were skipped since the last one that was done."""
+    """The number of updates skipped since the last one that was done."""
     skips = optimizer.state().skips if optimizer.built else None
     return 0 if skips is None else int(value_of(skips.in_a_row, optimizer))
 
 
 def nonfinite(optimizer: Any) -> dict[str, tuple[int, int]]:
-    """Of the update that was skipped last: NaN and infinite elements of each such gradient."""
+    """The counts of NaN and infinite elements in the gradients of the last skipped update."""
     counts = value_of(optimizer.state().skips.nonfinite, optimizer)
     pairs = zip(optimizer._trainable_variables, counts.T, strict=True)
     return {path_of(v): (int(nan), int(inf)) for v, (nan, inf) in pairs if nan or inf}
@@ -79,7 +79,7 @@ def nonfinite(optimizer: Any) -> dict[str, tuple[int, int]]:
 
 
 def get_config(optimizer: Any) -> dict[str, Any]:
-    """These settings as a configuration holds them; nothing where they are off."""
+    """These settings in a configuration; empty if they are off."""
     config: dict[str, Any] = {}
     if optimizer._statistics_every:
         config[STATISTICS] = {
@@ -92,15 +92,15 @@ def get_config(optimizer: Any) -> dict[str, Any]:
 
 
 def set_from_config(optimizer: Any, config: Mapping[str, Any]) -> None:
-    """Set what `get_config()` gave.
+    """Restore the settings that `get_config()` returned.
 
     Raises:
-        ArgumentError: it is damaged.
+        ArgumentError: the configuration is damaged.
     """
     settings = config.get(STATISTICS)
     if settings is not None:
         if not (isinstance(settings, dict) and settings.keys() == {"per_variable", "every"}):
-            raise ArgumentValueError(STATISTICS, "what `get_config()` gives", settings)
+            raise ArgumentValueError(STATISTICS, "what `get_config()` returns", settings)
         optimizer.track_statistics(**settings)
     if arguments.check(SKIPPING, config.get(SKIPPING, False), arguments.flag()):
         optimizer.skip_nonfinite()

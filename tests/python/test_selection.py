@@ -126,7 +126,7 @@ def test_an_empty_list_is_refused(bad):
         (["a", 3], r"`select\[1\]` is 3\."),
         (
             "",
-            r"not ''\. An empty pattern is found everywhere: to select all variables, write `\.\*`",
+            r"not ''\. An empty pattern matches everything: to select all variables, write `\.\*`",
         ),
         (keras.Variable(1.0), "Put a single variable into a list"),
         ([keras.Variable(1.0), 3], r"`select\[1\]` is 3\."),

@@ -102,7 +102,7 @@ def test_nonfinite_elements_are_told_by_kind():  # contract 16.2
 
 
 def test_a_dynamic_loss_scale_skips_already():  # contract 16.1, 6.3
-    words = r"skips the steps .* already: leave `skip_nonfinite\(\)` out"
+    words = r"already skips steps .* not finite: leave out `skip_nonfinite\(\)`"
     skipping = kerasgd.SGD().skip_nonfinite()
     with pytest.raises(kerasgd.StateError, match=words):
         kerasgd.LossScaleOptimizer(skipping)

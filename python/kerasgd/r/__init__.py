@@ -1,1 +1,1 @@
-"""The entrance for R. Nothing in the rest of the package imports it."""
+"""The interface for R. No other part of the package imports it."""

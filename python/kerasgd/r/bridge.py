@@ -1,7 +1,7 @@
-"""How R calls a function of Python: value, error and warnings come back as data.
+"""Calls a Python function for R, and returns its value, error and warnings as data.
 
-What is raised through reticulate loses its fields and, with old versions, its class; a warning
-reaches the console only. So nothing is raised here: an `Outcome` holds value, error and warnings.
+An exception that passes through reticulate loses its fields and, in old versions, its class; a
+warning reaches only the console. So nothing is raised here: an `Outcome` holds all three.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from kerasgd.errors import (
     element_of,
 )
 
-# Python hides these from users, and so does R.
+# Python hides these warnings from users, and so does R.
 FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 
 
 @dataclass
 class Outcome:
-    """What came of a call.
+    """The outcome of a call.
 
     Attributes:
-        value: what the function returned; None after an error.
+        value: the returned value; None after an error.
         error: the error's fields as plain strings (see `fields_of()`), or None.
         exception: the exception itself, or None.
-        warnings: the text of each warning, once.
+        warnings: the text of each distinct warning.
     """
 
     value: object = None
@@ -47,7 +47,7 @@ def call(
     args: Sequence[object] = (),
     kwargs: Mapping[str, object] | None = None,
 ) -> Outcome:
-    """Run ``function(*args, **kwargs)`` and tell what happened."""
+    """Run ``function(*args, **kwargs)``, and return its outcome."""
     outcome = Outcome()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -63,7 +63,7 @@ def call(
 
 
 def fields_of(exception: BaseException) -> dict[str, str | None]:
-    """The exception's data in plain strings, for a language that cannot hold the object."""
+    """The exception's data as plain strings, which R can hold."""
     fields: dict[str, str | None] = {
         "kind": kind_of(exception),
         "type": type(exception).__name__,
@@ -84,7 +84,7 @@ def fields_of(exception: BaseException) -> dict[str, str | None]:
 
 
 def nonfinite_gradients(exception: NonfiniteGradientError) -> dict[str, object]:
-    """Where training stopped and why, as columns of numbers; floats are exact in R."""
+    """The place and the cause of the stop, as columns of floats, which are exact in R."""
     counts = list(exception.variables.values())
     return {
         "epoch": float(exception.epoch),
@@ -97,7 +97,7 @@ def nonfinite_gradients(exception: NonfiniteGradientError) -> dict[str, object]:
 
 
 def _fields_of_element(element: Element, values: object) -> dict[str, str | None]:
-    """Which elements a sentence has to name, and what they are in Python's words."""
+    """The elements that the message must name, and their values in Python's words."""
     fields: dict[str, str | None] = {
         "element": str(element.index),
         "element_received": describe(element_of(values, element.index)),
@@ -111,7 +111,7 @@ def _fields_of_element(element: Element, values: object) -> dict[str, str | None
 
 
 def kind_of(exception: BaseException) -> str:
-    """Which of R's condition classes stands for this exception."""
+    """The R condition class for this exception."""
     if isinstance(exception, UnknownArgumentError):
         return "unknown_argument"
     if isinstance(exception, ArgumentError):

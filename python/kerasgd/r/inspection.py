@@ -1,6 +1,6 @@
-"""What can be said of an optimizer without changing it, and one like it with other settings.
+"""Describes and compares optimizers, and creates one with other settings.
 
-R prints, compares and updates optimizers by these functions.
+R uses these functions to print, compare and update optimizers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-# Ours is a subclass; Keras' own is what `compile()` puts around an SGD under mixed_float16.
+# The base class of ours; under mixed_float16, `compile()` wraps an SGD in Keras' own.
 from keras.optimizers import LossScaleOptimizer as Wrapper
 
 from kerasgd import arguments, watching
@@ -29,7 +29,7 @@ from kerasgd.variables import check_available, path_of, shape_of, value_of
 
 
 def settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
-    """All arguments of the optimizer as they are now; a schedule or function as an object."""
+    """The current arguments of the optimizer; a schedule or function as an object."""
     if isinstance(optimizer, Wrapper):
         names = ["inner_optimizer", *arguments.LOSS_SCALE_RULES]
         return {name: getattr(optimizer, name) for name in names}
@@ -40,7 +40,7 @@ def settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
 
 
 def changed_settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
-    """The settings that differ from the defaults; the inner optimizer is no setting here."""
+    """The settings that differ from the defaults, without the inner optimizer."""
     parameters = inspect.signature(type(optimizer)).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     if isinstance(optimizer, Wrapper):
@@ -53,7 +53,7 @@ def changed_settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
 
 
 def description(optimizer: SGD | Wrapper) -> dict[str, Any]:
-    """How far the optimizer is, and what it holds. Counts are floats, exact above 2^31 in R."""
+    """The progress and the state of an optimizer. Counts are floats, exact above 2^31 in R."""
     if isinstance(optimizer, Wrapper):
         return description(optimizer.inner_optimizer) | _scale(optimizer)
     parameters = optimizer._state.parameters if optimizer._state is not None else []
@@ -82,7 +82,7 @@ def description(optimizer: SGD | Wrapper) -> dict[str, Any]:
 
 
 def _statistics(optimizer: SGD) -> dict[str, Any] | None:
-    """What is measured, and how many updates were; None for an optimizer that measures nothing."""
+    """The measured statistics and the number of measured updates; None without tracking."""
     if not optimizer._statistics_every:
         return None
     return {
@@ -93,7 +93,7 @@ def _statistics(optimizer: SGD) -> dict[str, Any] | None:
 
 
 def _skipping(optimizer: SGD) -> dict[str, float] | None:
-    """How many updates were skipped; None for an optimizer that skips none."""
+    """The counts of skipped updates; None if the optimizer does not skip updates."""
     if not optimizer._skips_nonfinite:
         return None
     return {
@@ -103,7 +103,7 @@ def _skipping(optimizer: SGD) -> dict[str, float] | None:
 
 
 def _excluded(optimizer: SGD) -> list[str]:
-    """The paths of the variables that weight decay leaves alone, as far as they are known."""
+    """The known paths of the variables that are excluded from weight decay."""
     exclusions = optimizer._exclusions
     if not optimizer.built:
         return exclusions.paths()
@@ -111,7 +111,7 @@ def _excluded(optimizer: SGD) -> list[str]:
 
 
 def _group(group: Group, optimizer: SGD) -> dict[str, Any]:
-    """How a group was selected, and the settings that it gives its variables."""
+    """The selection of a group, and the settings that it gives its variables."""
     selection = group.selection
     trained = optimizer._trainable_variables if optimizer.built else []
     return {
@@ -119,14 +119,14 @@ def _group(group: Group, optimizer: SGD) -> dict[str, Any]:
         "layers": [layer.name for layer in selection.layers],
         "function": selection.predicate,
         "variables": selection.paths(),
-        # None where it is not known yet
+        # None while it is not known
         "size": float(sum(map(selection.covers, trained))) if optimizer.built else None,
         "settings": group.settings(),
     }
 
 
 def _scale(optimizer: Wrapper) -> dict[str, float]:
-    """The loss scale now, and after how many finite steps in a row it doubles."""
+    """The current loss scale, and the number of finite steps after which it doubles."""
     held = _values(optimizer)
     scale = float(held.get("dynamic_scale", optimizer.initial_scale))
     finite_steps = int(held.get("step_counter", 0))
@@ -137,7 +137,7 @@ def _scale(optimizer: Wrapper) -> dict[str, float]:
 
 
 def _rate_now(optimizer: SGD) -> float | None:
-    """The rate of the next step, of a function the last one; None where it was never called."""
+    """The rate of the next step, or the last one of a function; None if it was never called."""
     rate = optimizer._rate.as_argument()
     if rate is not None and callable(rate) and not isinstance(rate, Schedule):
         return optimizer._rate.last
@@ -146,7 +146,7 @@ def _rate_now(optimizer: SGD) -> float | None:
         return float(keras.ops.convert_to_numpy(rate(optimizer._iterations)))
     if not isinstance(rate, float):
         return None
-    # A tiny number may have become 0 where it is kept.
+    # The variable may have rounded a tiny number to 0.
     return rate if float(_as_array(optimizer._rate.variable)) else 0.0
 
 
@@ -162,13 +162,13 @@ def _bytes(variable: Any) -> int:
 def updated(
     optimizer: SGD | Wrapper, changes: Mapping[str, Any], keep_state: Any = False
 ) -> SGD | LossScaleOptimizer:
-    """A new optimizer that differs in these settings, and has the state if that is to be kept.
+    """A new optimizer with these changes, and with the old state if `keep_state` is true.
 
-    Of a `LossScaleOptimizer` the inner optimizer is new as well, and takes the changes that are
-    settings of its own. Keras' wrapper becomes ours, which checks its settings.
+    For a `LossScaleOptimizer` the inner optimizer is new too, and takes the changes to its own
+    settings. Keras' wrapper becomes ours, which checks its settings.
 
     Raises:
-        ArgumentError: as the constructor; also if `keep_state` is no flag.
+        ArgumentError: as from the constructor, or `keep_state` is not True or False.
     """
     keeps = bool(arguments.check("keep_state", keep_state, arguments.flag()))
     ours = optimizer if isinstance(optimizer, SGD | LossScaleOptimizer) else from_keras(optimizer)
@@ -176,7 +176,7 @@ def updated(
 
 
 def differing_settings(one: SGD | Wrapper, other: SGD | Wrapper, tolerance: float) -> list[str]:
-    """The names of the settings in which two optimizers of one class differ."""
+    """The names of the settings in which two optimizers of the same class differ."""
     others = settings(other)
     names = [
         name
@@ -201,7 +201,7 @@ def _exclusions(optimizer: SGD) -> tuple[list[str], list[str], int | None]:
 
 
 def are_equal(one: Any, other: Any, tolerance: float = 0.0) -> bool:
-    """Whether two values of a setting are equal; schedules are if class and arguments are."""
+    """Whether two values of a setting are equal; schedules compare by class and arguments."""
     if isinstance(one, Schedule) and type(one) is type(other):
         return are_equal(one.get_config(), other.get_config(), tolerance)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -221,7 +221,7 @@ def differing_state(
 ) -> dict[str, float | None]:
     """The mean relative difference of each piece of state that differs by more than `tolerance`.
 
-    None stands for state that only one of the two has, or of another shape.
+    None stands for state that only one optimizer has, or whose shapes differ.
     """
     ours, theirs = _values(one), _values(other)
     differing: dict[str, float | None] = {}
@@ -233,7 +233,7 @@ def differing_state(
 
 
 def state_as_doubles(optimizer: SGD | Wrapper) -> dict[str, tuple[bytearray, list[float]]]:
-    """All state by role, as bytes of doubles in R's order (see `transfer`) and the shape."""
+    """All state by role, as the bytes of doubles in R's order (see `transfer`), and the shape."""
     return {
         role: (transfer.as_doubles(array), [float(n) for n in array.shape])
         for role, array in _values(optimizer).items()
@@ -241,13 +241,13 @@ def state_as_doubles(optimizer: SGD | Wrapper) -> dict[str, tuple[bytearray, lis
 
 
 def _values(optimizer: SGD | Wrapper) -> dict[str, Any]:
-    """All state as arrays, by role. State that waits for the variables is state too."""
+    """All state as arrays, by role, including state that waits for `build()`."""
     if isinstance(optimizer, SGD | LossScaleOptimizer):
         held = saved_state.current(optimizer).values
     else:
         roles = ("dynamic_scale", "step_counter") if optimizer.built else ()
         held = {role: value_of(getattr(optimizer, role), optimizer) for role in roles}
-    # Rate and factors are settings; the rate's variable means nothing when the rate is a schedule.
+    # Rate and factors are settings; with a schedule, the rate's variable has no meaning.
     return {
         role: array
         for role, array in held.items()

@@ -1,4 +1,4 @@
-"""Adapters for R's functions: a model in place of its variables, arrays of R."""
+"""Adapters for R's functions, which accept a model in place of its variables, and R arrays."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ Optimizer = SGD | LossScaleOptimizer
 def updated_schedule(
     schedule: schedules.Schedule, changes: Mapping[str, Any]
 ) -> schedules.Schedule:
-    """A schedule that differs in these arguments.
+    """The schedule with these arguments changed.
 
     Raises:
-        ArgumentError: as the constructor.
+        ArgumentError: as from the constructor.
     """
     return type(schedule)(**(schedule.settings | dict(changes)))
 
 
 def checked_table(fn: Any, steps: Any, name: Any = "Table") -> dict[str, Any]:
-    """The arguments of `Table.of_function()`, checked and converted.
+    """Check the arguments of `Table.of_function()`, and return them converted.
 
     Raises:
-        ArgumentError: one of them is refused.
+        ArgumentError: an argument is refused.
     """
     given = {"fn": fn, "steps": steps, "name": name}
     checked = arguments.check_all(given, schedules.TABLE_RULES)
@@ -44,7 +44,7 @@ def checked_table(fn: Any, steps: Any, name: Any = "Table") -> dict[str, Any]:
 
 
 def table(data: bytes, name: str) -> schedules.Table:
-    """A table of the rates that these doubles of R are."""
+    """A table of rates, which R passes as the bytes of doubles."""
     rates = transfer.from_doubles(data, [len(data) // 8])
     return schedules.Table(tuple(rates.tolist()), name=name)
 
@@ -52,27 +52,27 @@ def table(data: bytes, name: str) -> schedules.Table:
 def exclude_from_weight_decay(
     optimizer: Optimizer, var_names: Any, var_list: Any, rank_below: Any
 ) -> None:
-    """`exclude_from_weight_decay()`, where one variable stands for a list of it."""
+    """`exclude_from_weight_decay()`, which here accepts a single variable too."""
     optimizer.exclude_from_weight_decay(_listed(var_list), var_names, rank_below)
 
 
 def set_group(optimizer: Optimizer, select: Any, **settings: Any) -> None:
-    """`set_group()`, where one variable stands for a list of it."""
+    """`set_group()`, which here accepts a single variable too."""
     optimizer.set_group(_listed(select), **settings)
 
 
 def set_learning_rate_factor(optimizer: Optimizer, group: Any, factor: Any) -> None:
-    """`set_learning_rate_factor()`, with groups that are counted from 1.
+    """`set_learning_rate_factor()`, with groups counted from 1.
 
     Raises:
-        ArgumentError: there is no such group, or the factor is something else.
-        StateError: the factor could not act.
+        ArgumentError: there is no such group, or the factor is refused.
+        StateError: the factor would have no effect.
     """
     groups.find(optimizer.groups, group, first=1).set_factor(factor, "factor")
 
 
 def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
-    """`variable_groups()`, where one variable stands for a list of it."""
+    """`variable_groups()`, which here accepts a single variable too."""
     return rows_of_variables(optimizer, _listed(model))
 
 
@@ -81,12 +81,12 @@ def _listed(value: Any) -> Any:
 
 
 def finalize_variable_values(optimizer: Optimizer, model: Any) -> None:
-    """`finalize_variable_values()` for the variables that `model` stands for."""
+    """`finalize_variable_values()` for the variables of `model`."""
     optimizer.finalize_variable_values(variables_of_model(model))
 
 
 def swap_ema_weights(optimizer: Optimizer, model: Any) -> None:
-    """`swap_ema_weights()`, if the optimizer trains the variables that `model` stands for.
+    """`swap_ema_weights()`, if the optimizer trains the variables of `model`.
 
     Raises:
         StateError: a variable of the model is not among those of the optimizer.
@@ -96,10 +96,10 @@ def swap_ema_weights(optimizer: Optimizer, model: Any) -> None:
 
 
 def variables_of_model(model: Any) -> list[Any] | None:
-    """The variables that the argument `model` stands for; None stays None.
+    """The variables of the argument `model`; None stays None.
 
     Raises:
-        ArgumentTypeError: it is something else.
+        ArgumentTypeError: it is not a model or a list of variables.
     """
     if model is None:
         return None
@@ -108,10 +108,10 @@ def variables_of_model(model: Any) -> list[Any] | None:
 
 
 def variables_of(source: Any, argument: str, requirement: str) -> list[Any]:
-    """The trainable variables of a model, or those of a list, or one.
+    """The variables given as a model (its trainable ones), as a list, or as a single variable.
 
     Raises:
-        ArgumentTypeError: it is something else.
+        ArgumentTypeError: `source` is something else.
     """
     if hasattr(source, "trainable_variables"):
         return list(source.trainable_variables)
@@ -125,10 +125,10 @@ def variables_of(source: Any, argument: str, requirement: str) -> list[Any]:
 
 
 def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:
-    """Refuse variables that the optimizer was not built with.
+    """Check that the optimizer was built with these variables.
 
     Raises:
-        StateError: there is one.
+        StateError: it was not built with one of them.
     """
     if not optimizer.built:
         return
@@ -142,7 +142,7 @@ def check_trained_by(optimizer: Optimizer, variables: list[Any] | None) -> None:
 
 
 def load_optimizer(file: str, model: Any, strict: Any) -> Optimizer:
-    """`snapshot.load()` for the variables that `model` stands for.
+    """`snapshot.load()` for the variables of `model`.
 
     Raises:
         ArgumentError: `model` or `strict` is refused.
@@ -153,12 +153,12 @@ def load_optimizer(file: str, model: Any, strict: Any) -> Optimizer:
 
 
 def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:
-    """The variables that the argument `variables` of a step stands for; there must be some.
+    """The variables of the argument `variables` of a step, which must not be empty.
 
-    `grads` are the gradients that came with them, as far as they are objects of Python.
+    `grads` are the gradients passed with them, as far as they are Python objects.
 
     Raises:
-        ArgumentTypeError: it is something else.
+        ArgumentTypeError: `variables` is something else.
     """
     requirement = "a list of variables, or a Keras model"
     is_model = [hasattr(gradient, "trainable_variables") for gradient in grads]
@@ -172,12 +172,13 @@ def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:
 
 
 def gradient(data: bytes, shape: list[float], variable: Any) -> Any:
-    """An array of R (see `transfer`) as a tensor for this variable.
+    """Convert an R array (see `transfer`) to a gradient tensor for this variable.
 
-    The tensor is float32 at least: its dtype is the variable's only at the rule (contract 1.4).
+    The tensor is at least float32; only the update rule casts it to the variable's dtype
+    (contract 1.4).
 
     Raises:
-        ArgumentValueError: its shape is not that of the variable, or float32 ends below a number.
+        ArgumentValueError: the shape differs from the variable's, or a number exceeds float32.
     """
     array = transfer.from_doubles(data, shape)
     wanted = tuple(int(n) for n in variable.shape)

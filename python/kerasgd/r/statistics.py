@@ -1,6 +1,6 @@
 """The statistics of updates as columns, for R's data frames.
 
-A list of dicts takes reticulate a while, a row at a time; bytes of doubles do not.
+Columns are bytes of doubles: reticulate would convert a list of dicts slowly, row by row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Columns = dict[str, Any]
 
 
 def of_updates(source: Any) -> Columns | None:
-    """The columns of the measured updates of a callback, or of the last one of an optimizer."""
+    """The columns of a callback's measured updates, or of an optimizer's last measured update."""
     rows = _rows(source)
     if rows is None:
         return None
@@ -32,7 +32,7 @@ def of_updates(source: Any) -> Columns | None:
 
 
 def of_variables(source: Any) -> Columns | None:
-    """The same for each variable; `path` is the index, from 0, of one of `paths`.
+    """The same for each variable; the column `path` holds indices into `paths`, from 0.
 
     Raises:
         StateError: the variables are not measured.
@@ -62,7 +62,7 @@ def _rows(source: Any) -> Sequence[Mapping[str, Any]] | None:
 
 
 def _where(source: Any) -> Sequence[str]:
-    """The columns that say which update it was; an optimizer does not know epochs."""
+    """The columns that identify an update; an optimizer does not know epochs."""
     return WHERE if isinstance(source, Statistics) else ("updates",)
 
 
@@ -71,7 +71,7 @@ def _doubles(values: Sequence[float]) -> bytearray:
 
 
 def _limit(source: Any, argument: str) -> float | None:
-    """The limit of the norms, as the optimizer has it now."""
+    """The optimizer's current limit on the norms."""
     optimizer = source
     if isinstance(source, Statistics):
         optimizer = getattr(source.model, "optimizer", None)

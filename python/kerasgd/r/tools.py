@@ -1,4 +1,4 @@
-"""The tools around training as R gets them: results as columns, and what a picture needs beside."""
+"""The training tools for R: results as columns, with the data that R's plots need."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from kerasgd.sgd import SGD
 from kerasgd.tools.learning_rate_finder import OF_FIT
 from kerasgd.variables import value_of
 
-# A function of R that draws a bar. It raises nothing.
+# An R function that draws a progress bar. It raises nothing.
 Progress = Callable[[int, int], object]
-# What reticulate makes of an interrupt that comes while Python calls R.
+# The message of reticulate's error for an interrupt while Python calls R.
 INTERRUPT_OF_R = "(Unknown exception occurred)"
 SECONDS_BETWEEN_CALLS = 0.2
-# Which of the outcomes a step may have.
+# The possible outcomes of a step.
 DONE, IN_WINDOW, SKIPPED = "done", "in_window", "skipped"
 
 
@@ -33,7 +33,7 @@ def find_learning_rate(
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
     """`find_learning_rate()`: the rows as columns, and the suggestions."""
-    # In R it is no argument: the progress bar is cli's.
+    # R's function has no such argument: it draws a progress bar with cli.
     not_in_r = {name: value for name, value in arguments.items() if name == "progress"}
     check_no_unknown(not_in_r, "find_learning_rate()", OF_FIT)
     told = None if progress is None else _now_and_then(progress)
@@ -47,7 +47,7 @@ def find_learning_rate(
 
 
 def _now_and_then(progress: Progress) -> Progress:
-    """Call R seldom: it takes a while."""
+    """Limit how often `progress` calls R, which is slow."""
     last = time.monotonic()
 
     def told(done: int, steps: int) -> None:
@@ -61,7 +61,7 @@ def _now_and_then(progress: Progress) -> Progress:
 
 
 def explain_step(model: Any, x: Any, y: Any, sample_weight: Any, check: Any) -> dict[str, Any]:
-    """`explain_step()`: the rows as columns, and what the step is as a whole."""
+    """`explain_step()`: the rows as columns, and a description of the whole step."""
     rows = tools.explain_step(model, x, y, sample_weight, check)
     optimizer = model.optimizer
     inner = without_wrapper(optimizer)

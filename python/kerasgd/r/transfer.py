@@ -1,7 +1,7 @@
-"""Numbers out of Keras, and between R and Python: exactly, whatever the versions of all three.
+"""Transfers numbers between Keras, R and Python exactly, with any versions of the three.
 
-An integer above 2^31 - 1, half precision and, with some versions, arrays do not survive the usual
-conversion to R. Bytes of doubles in R's order (the first index runs fastest) do.
+The usual conversion to R fails for integers above 2^31 - 1, half precision and, in some versions,
+arrays. Bytes of doubles in R's order (the first index runs fastest) are always exact.
 """
 
 from __future__ import annotations
@@ -20,5 +20,5 @@ def as_doubles(values: Any) -> bytearray:
 
 
 def from_doubles(data: bytes, shape: Sequence[float]) -> np.ndarray[Any, Any]:
-    """The array of this shape whose doubles these are, in R's order."""
+    """The array of this shape from the bytes of doubles in R's order."""
     return np.frombuffer(data, "<f8").reshape([int(n) for n in shape], order="F")

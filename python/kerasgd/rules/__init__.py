@@ -1,5 +1,5 @@
-"""What the documented arguments do, as functions of arrays of any backend.
+"""The effects of the documented arguments, as functions of arrays of any backend.
 
-One argument a file, with its formula. Backends that have faster kernels are held equal to these by
-tests.
+Each file has one argument and its formula. Tests compare the faster kernels of the backends with
+these functions.
 """

@@ -16,15 +16,15 @@ def accumulated(total: Tensor, gradient: Tensor, coefficient: Tensor | float) ->
 
 
 def largest(so_far: Tensor, gradient: Tensor, is_first: Tensor) -> Tensor:
-    """The largest value in the window, for what is overwritten with its gradient (float8 scales).
+    """The largest value in the window, for variables with `overwrite_with_gradient`.
 
-    `is_first` says that the window has none before this one.
+    `is_first` is true if the window has no value before this one.
     """
     return keras.ops.where(is_first, gradient, keras.ops.maximum(so_far, gradient))
 
 
 def is_update(iterations: Tensor, window: int) -> Tensor:
-    """Whether the step after this many is an update: every `window`-th is (contract 7.1)."""
+    """Whether the step after `iterations` steps is an update: every `window`-th is (7.1)."""
     return (iterations + 1) % window == 0
 
 

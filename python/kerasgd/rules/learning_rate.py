@@ -20,10 +20,10 @@ Schedule = keras.optimizers.schedules.LearningRateSchedule
 def of_schedule(
     schedule: Callable[[Any], Tensor], step: Any, is_eager: bool, argument: str = "learning_rate"
 ) -> Tensor:
-    """The rate that the schedule has for this step; eager code checks it (contract 2.8).
+    """The rate of a schedule at this step, checked in eager code (contract 2.8).
 
     Raises:
-        LearningRateError: it is negative or not finite.
+        LearningRateError: the rate is negative or not finite.
     """
     rate = schedule(step)
     if is_eager:
@@ -40,17 +40,17 @@ def of_schedule(
 
 def of_group(rate: Tensor, factor: Tensor) -> Tensor:
     """The rate of a group: ``learning_rate * learning_rate_factor`` (contract 14.3)."""
-    # The rate may be a number in eager code, and a schedule may give one, or have another dtype.
+    # In eager code the rate may be a number; a schedule may return a number or another dtype.
     if keras.ops.is_tensor(rate) and getattr(factor, "dtype", None) != rate.dtype:
         factor = scalar(factor, rate.dtype)
     return rate * factor
 
 
 def value_of(function: Callable[[], object]) -> float:
-    """What the function returns, as one finite number >= 0.
+    """The value that the function returns, which must be one finite number >= 0.
 
     Raises:
-        LearningRateError: it failed (the original error is its cause), or returned something else.
+        LearningRateError: the function failed (its error is the cause), or returned something else.
     """
     try:
         value = function()
@@ -70,10 +70,10 @@ def _refused(description: str) -> LearningRateError:
 
 
 def exact(given: float | None, stored: Any) -> float:
-    """The rate as a Python float that is not `0.10000000149` where 0.1 was meant (2.6).
+    """The rate as an exact Python float: 0.1 rather than 0.10000000149 (2.6).
 
-    `given` is the number last set through the optimizer, if it still is what the variable holds;
-    else it is the shortest number that the variable's dtype rounds to the same value.
+    This is `given`, the number last set through the optimizer, if the variable still holds it;
+    otherwise it is the shortest number that rounds to the variable's value.
     """
     value = np.asarray(stored)[()]
     if given is not None and value.dtype.type(given) == value:

@@ -1,4 +1,4 @@
-"""The loss scale: what undoes it, and how a dynamic one follows the gradients (contract 6)."""
+"""The loss scale: its inverse, and the changes of a dynamic scale (contract 6)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kerasgd.state import Tensor
 
 
 def unscaling(scale: Tensor | float) -> Tensor | float:
-    """The coefficient that makes gradients of the scaled loss those of the loss (contract 6.1)."""
+    """The coefficient that turns gradients of the scaled loss into those of the loss (6.1)."""
     return 1 / scale
 
 
@@ -24,7 +24,7 @@ def all_finite(gradients: Sequence[Tensor]) -> Tensor:
 def after_finite_step(
     scale: Tensor, finite_steps: Tensor, growth_steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Scale and count after a finite step: after enough of them in a row the scale doubles."""
+    """Scale and count after a finite step: after `growth_steps` in a row the scale doubles."""
     ops = keras.ops
     finite_steps = finite_steps + 1
     grows = finite_steps >= growth_steps
@@ -33,6 +33,6 @@ def after_finite_step(
 
 
 def after_other_step(scale: Tensor) -> Tensor:
-    """The scale after a step with a gradient that is not finite: half of it."""
-    # A scale of 0 or infinity could never change again, and would spoil the weights.
+    """The scale after a step with a non-finite gradient: half the scale."""
+    # A scale of 0 could never change again, and would make the weights NaN.
     return keras.ops.maximum(scale / 2, SMALLEST_NORMAL)

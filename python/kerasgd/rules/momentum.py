@@ -15,20 +15,20 @@ def learning_rate_times_gradient(
     ops = keras.ops
     if dtype == wide(dtype) == keras.backend.standardize_dtype(gradient.dtype):
         return (scalar(rate, dtype) * scalar(coefficient, dtype)) * gradient
-    # Contract 1.4: the cast comes last of all. A scaled gradient that is cast first may overflow.
+    # Contract 1.4: the cast comes last, because a scaled gradient may overflow in `dtype`.
     gradient = ops.cast(scalar(coefficient, gradient.dtype) * gradient, dtype)
     return scalar(rate, wide(dtype)) * ops.cast(gradient, wide(dtype))
 
 
 def without_momentum(weights: Tensor, step: Tensor) -> Tensor:
-    """Rule 1.1, where `step` is ``learning_rate * g``: the new weights."""
+    """The new weights by rule 1.1, where `step` is ``learning_rate * g``."""
     return keras.ops.cast(keras.ops.cast(weights, step.dtype) - step, weights.dtype)
 
 
 def with_momentum(
     weights: Tensor, velocity: Tensor, step: Tensor, momentum: float, nesterov: bool
 ) -> tuple[Tensor, Tensor]:
-    """Rules 1.2 and 1.3, where `step` is ``learning_rate * g``: new weights and velocity."""
+    """The new weights and velocity by rules 1.2 and 1.3, where `step` is ``learning_rate * g``."""
     ops = keras.ops
     new_velocity = ops.cast(momentum * ops.cast(velocity, step.dtype) - step, velocity.dtype)
     ahead = ops.cast(new_velocity, step.dtype)

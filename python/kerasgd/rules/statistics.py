@@ -1,7 +1,7 @@
 """The statistics of an update (contract 15.2).
 
-A measured update writes norms and counts of its variables, no more; the fields are computed from
-these in NumPy when somebody reads them.
+A measured update writes only the norms and counts of its variables; the fields are computed from
+these in NumPy when the statistics are read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasgd.state import Tensor
 
-# What an update is told of, in this order,
+# The fields of an update, in this order,
 OF_UPDATE = (
     "learning_rate",
     "gradient_norm",
@@ -25,21 +25,21 @@ OF_UPDATE = (
     "nonfinite",
     "loss_scale",
 )
-# and each of its variables.
+# and the fields of each of its variables.
 OF_VARIABLE = ("gradient_norm", "update_norm", "weight_norm", "update_ratio", "nonfinite")
 
-# What is measured of each variable: L2 norms of the gradient before the clip and after it, of the
-# change of the weights, and of the weights before it; and elements of the gradient that are not
-# finite.
+# The measurements of each variable: the L2 norms of the gradient before and after the clip, of the
+# change of the weights, and of the weights before the update; and the number of non-finite elements
+# in the gradient.
 MEASURED = ("gradient_norm", "clipped_norm", "update_norm", "weight_norm", "nonfinite")
-# What is measured of an update as a whole.
+# The measurements of an update as a whole.
 MEASURED_OF_UPDATE = ("learning_rate", "loss_scale")
 
 Array = np.ndarray[Any, Any]
 
 
 def of_update(measured: Mapping[str, Array], whole: Mapping[str, float]) -> dict[str, float]:
-    """The fields of an update, from what is measured of its variables and of it as a whole."""
+    """The fields of an update, from the measurements of its variables and of the whole."""
     norms = {name: joint_norm(measured[name]) for name in MEASURED if name != "nonfinite"}
     fields = {
         **_fields(norms),
@@ -52,7 +52,7 @@ def of_update(measured: Mapping[str, Array], whole: Mapping[str, float]) -> dict
 
 
 def of_variable(measured: Mapping[str, float]) -> dict[str, float]:
-    """The fields of a variable, from what is measured of it."""
+    """The fields of a variable, from its measurements."""
     fields = {**_fields(measured), "nonfinite": int(measured["nonfinite"])}
     return {name: fields[name] for name in OF_VARIABLE}
 
@@ -67,8 +67,8 @@ def _fields(norms: Mapping[str, float]) -> dict[str, float]:
 
 
 def joint_norm(norms: Array) -> float:
-    """The L2 norm of all elements of the arrays that have these norms."""
-    # In float64, where squares of float32 cannot overflow; those of float64 can.
+    """The joint L2 norm of arrays with these norms."""
+    # In float64, squares of float32 numbers cannot overflow, but those of float64 numbers can.
     norms = norms.astype("float64")
     largest = np.max(norms, initial=0.0)
     unit = largest if 0 < largest < np.inf else 1.0
@@ -80,9 +80,9 @@ ROUNDING = 2e-6
 
 
 def clip_coefficient(norm: float, clipped_norm: float) -> float:
-    """The norm after the clip by that before: 1 for a norm of 0, NaN for one that is not finite.
+    """The norm after the clip divided by the norm before: 1 if that is 0, NaN if it is not finite.
 
-    XLA may add up the two norms in different orders: a difference of that size is not a clip.
+    XLA may sum the two norms in different orders; a difference of that size is not a clip.
     """
     if not np.isfinite(norm):
         return float("nan")
@@ -91,20 +91,20 @@ def clip_coefficient(norm: float, clipped_norm: float) -> float:
 
 
 def update_ratio(update_norm: float, weight_norm: float) -> float:
-    """The norm of the change by that of the weights; 0 for weights of norm 0, as biases have."""
+    """The norm of the change divided by that of the weights; 0 if the weights have norm 0."""
     if np.isnan(weight_norm):
         return weight_norm
     return update_norm / weight_norm if weight_norm > 0 else 0.0
 
 
 def count_nonfinite(gradient: Tensor) -> Tensor:
-    """How many elements are NaN or infinite, as a float."""
+    """The number of elements that are NaN or infinite, as a float."""
     ops = keras.ops
     return ops.sum(ops.cast(ops.logical_not(ops.isfinite(gradient)), "float32"))
 
 
 def count_nan_and_infinite(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """How many elements are NaN, and how many are infinite."""
+    """The number of NaN elements, and the number of infinite elements."""
     ops = keras.ops
     nan = ops.sum(ops.cast(ops.isnan(gradient), "int32"))
     return nan, ops.sum(ops.cast(ops.isinf(gradient), "int32"))

@@ -1,4 +1,4 @@
-"""Weight decay (contract 3.1). Which variables it leaves alone: `selection.py`."""
+"""Weight decay (contract 3.1). `selection.py` handles excluded variables."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def decay_factor(rate: Tensor | float, weight_decay: float, dtype: str) -> Tenso
 def decayed(weights: Tensor, factor: Tensor) -> Tensor:
     """``w - learning_rate * weight_decay * w`` in the dtype of the weights (contract 3.1).
 
-    `factor` is `decay_factor()`. The weights are not multiplied by ``1 - factor``, of which float32
-    keeps little where it is close to 1.
+    `factor` is `decay_factor()`. Multiplying the weights by ``1 - factor`` would be less accurate:
+    float32 keeps few digits of a small factor in that difference.
     """
     ops = keras.ops
     in_wide = ops.cast(weights, factor.dtype)

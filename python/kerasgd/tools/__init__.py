@@ -1,4 +1,4 @@
-"""Tools around training: they look at a model and leave it as it was."""
+"""Tools that examine the training of a model and leave the model unchanged."""
 
 from kerasgd.tools.learning_rate_finder import RateSearch, find_learning_rate
 from kerasgd.tools.step_explainer import explain_step

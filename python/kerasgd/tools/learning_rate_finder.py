@@ -1,4 +1,4 @@
-"""Looks for a learning rate by training with one that grows (contract 17)."""
+"""Finds a learning rate by training with a growing rate (contract 17)."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from kerasgd.tools.preserving import preserved
 from kerasgd.trainer import LossTotal, bring_state_back
 from kerasgd.variables import value_of
 
-# The rate is stored as float32, which holds no other numbers.
+# The rate is stored as float32, which limits its range.
 _RATE = arguments.number("a number from 1e-37 to 1e+38", lambda x: 1e-37 <= x <= 1e38)
 RULES: Mapping[str, ArgumentRule[Any]] = {
     "lowest_rate": _RATE,
     "highest_rate": _RATE,
     "steps": arguments.whole_number(at_least=10),
 }
-# The arguments of `fit()` that may be given. Keras checks the last ones.
+# The arguments of `fit()` that are accepted. Keras checks those without a rule here.
 OF_FIT_RULES: Mapping[str, ArgumentRule[Any]] = {
     "batch_size": arguments.optional(arguments.whole_number(at_least=1)),
     "shuffle": arguments.flag(),
 }
 OF_FIT = (*OF_FIT_RULES, "sample_weight", "class_weight", "verbose")
-# The share of the smoothed loss that stays at a batch.
+# The weight of the old smoothed loss at each batch.
 SMOOTHING = 0.9
-# The search ends where the smoothed loss is so many times its least value.
+# The search ends when the smoothed loss exceeds its minimum by this factor.
 DIVERGED = 4
-# By so many standard deviations the smoothed loss must fall; with fewer, noise often does.
+# The smoothed loss must fall by this many standard deviations; noise often causes smaller falls.
 SURE = 3
-# A loss of float32 changes by so much, relatively, through rounding alone.
+# The relative change of a float32 loss that rounding alone can cause.
 ROUNDING = 1e-6
 
 
@@ -50,9 +50,9 @@ class RateSearch:
 
     Attributes:
         rows: a dict for each batch: `step`, `learning_rate`, `loss`, `smoothed_loss`.
-        suggestion: by name a rate to begin with; empty where no rate made the loss fall.
+        suggestion: suggested rates by name; empty if no rate made the loss fall.
             `steepest`: where the smoothed loss falls most over the logarithm of the rate.
-            `minimum`: a tenth of the rate of the least smoothed loss.
+            `minimum`: a tenth of the rate at the minimum of the smoothed loss.
     """
 
     rows: list[dict[str, Any]] = field(repr=False)
@@ -69,7 +69,7 @@ class RateSearch:
         return f"{self.rows[index]['learning_rate']:.2g}"
 
     def plot(self) -> Any:
-        """Draw the loss over the rate, with the suggestions; the answer is matplotlib's axes.
+        """Plot the loss over the rate, with the suggestions, and return matplotlib's axes.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -104,29 +104,30 @@ def find_learning_rate(
     progress: Callable[[int, int], object] | None = None,
     **fit: Any,
 ) -> RateSearch:
-    """Train with a rate that grows from batch to batch, and see where the loss falls.
+    """Find a learning rate: train with a rate that grows with each batch, and record the loss.
 
     The rate of batch `i` of `n` is ``lowest_rate * (highest_rate / lowest_rate) ^ (i / (n - 1))``,
-    `i` from 0. The search ends early where the smoothed loss exceeds 4 times its least value or is
-    not finite. Another optimizer with the same settings trains, without velocities at first.
-    Afterwards weights, metrics, seed generators and the global random state are as before, bit for
-    bit, also after an error or an interrupt. What cannot be put back is the state of the data, as
-    of a `tf.data.Dataset` that shuffles.
+    with `i` from 0. The search ends early when the smoothed loss exceeds 4 times its minimum or is
+    not finite. A new optimizer with the same settings trains; its velocities start at 0.
+
+    Afterwards weights, metrics, seed generators and the global random state are restored, bit for
+    bit, even after an error or an interrupt. The state of the data cannot be restored, for example
+    that of a `tf.data.Dataset` that shuffles.
 
     Args:
-        model: a compiled model. Its optimizer is one of kerasgd, with any rate, or another one of
-            Keras whose rate is a number.
+        model: a compiled model, whose optimizer is one of kerasgd with any rate, or another Keras
+            optimizer whose rate is a number.
         x: the inputs, as in `fit()`; a generator is refused.
         y: the targets, as in `fit()`.
         lowest_rate: the first rate, a number from 1e-37 to 1e+38.
         highest_rate: the last rate, a larger number.
         steps: the number of batches, a whole number >= 10; data with fewer batches are repeated.
-            With momentum take more than 100: a gradient acts for many batches then, and the rate
-            must not grow much meanwhile.
-        progress: a function that is called after each batch, with the number of batches so far and
+            Use more than 100 with momentum: each gradient then acts over many batches, in which the
+            rate should not grow much.
+        progress: a function that is called after each batch with the number of batches so far and
             `steps`; or None.
-        **fit: what else `fit()` takes: `batch_size`, `sample_weight`, `class_weight`, `shuffle`,
-            `verbose`.
+        **fit: further arguments of `fit()`: `batch_size`, `sample_weight`, `class_weight`,
+            `shuffle`, `verbose`.
 
     Returns:
         A `RateSearch`.
@@ -175,12 +176,12 @@ def _check(model: Any, x: Any) -> None:
         raise StateError("The model has no weights yet: call it on some data, or give it an Input.")
     if inspect.isgenerator(x):
         requirement = "arrays, a `tf.data.Dataset` or a `PyDataset`"
-        hint = "What a generator has given cannot be put back."
+        hint = "A generator cannot be rewound."
         raise ArgumentTypeError("x", requirement, x, hint)
 
 
 def _checked_for_fit(fit: Mapping[str, Any]) -> dict[str, Any]:
-    """What `fit()` gets; what would train longer or validate, or is no argument, is refused."""
+    """Check the arguments for `fit()`: only those in `OF_FIT` are accepted."""
     for name, value in fit.items():
         if name in ("epochs", "callbacks", "initial_epoch", "steps_per_epoch"):
             requirement = "left out: the search decides how long it trains"
@@ -204,29 +205,29 @@ def _train(model: Any, x: Any, y: Any, recorder: _Recorder, fit: Mapping[str, An
     model.optimizer = _new_optimizer(model.optimizer, recorder.rates[0])
     model.train_function = None
     model.steps_per_execution = 1
-    epochs = len(recorder.rates)  # there is at least one batch in each
+    epochs = len(recorder.rates)  # enough, because each epoch has at least one batch
     with warnings.catch_warnings():
-        # Keras' own default, of which it warns with a `tf.data.Dataset`
+        # With a `tf.data.Dataset`, Keras warns about its own default.
         warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
         model.fit(x, y, epochs=epochs, callbacks=[recorder], **{"verbose": 0, **fit})
 
 
 def _new_optimizer(optimizer: Any, rate: float) -> Any:
-    """An optimizer with the same settings at another rate.
+    """A new optimizer with the same settings and another rate.
 
-    It has no velocities yet: those of another rate would move the weights more than this one does.
+    Its velocities start at 0: those from a higher rate would move the weights more than this rate.
     """
     inner = without_wrapper(optimizer)
     if isinstance(inner, SGD):
         new = inner.update(learning_rate=rate)
-        # Factors of groups may depend on the step; an accumulation window begins anew.
+        # Keep the step count for factors that depend on it, but start a new accumulation window.
         steps = int(value_of(inner._iterations, inner))
         new._iterations.assign(steps - steps % new.window)
         return _wrapped(optimizer, new) if inner is not optimizer else new
     if not isinstance(inner._learning_rate, keras.Variable):
         raise StateError(
             f"The `learning_rate` of this {type(inner).__name__} is a schedule, which cannot be "
-            "set. Compile the model with a number to look for a rate."
+            "set. Compile the model with a number as its rate."
         )
     new = type(optimizer).from_config(optimizer.get_config())
     new.learning_rate = rate
@@ -234,7 +235,7 @@ def _new_optimizer(optimizer: Any, rate: float) -> Any:
 
 
 def _wrapped(wrapper: Any, inner: SGD) -> Any:
-    """The optimizer in a loss scale like this one, at its scale now."""
+    """Wrap the optimizer in a loss-scale optimizer like this one, with its current scale."""
     return type(wrapper)(
         inner,
         initial_scale=scale_of(wrapper),
@@ -269,7 +270,7 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         loss = math.nan if mean is None else mean
         step = len(self.rows)
         average = SMOOTHING * self._average() + (1 - SMOOTHING) * loss
-        # Without the correction the first values would be too close to 0.
+        # Without this bias correction the first values would be too close to 0.
         smoothed = average / (1 - SMOOTHING ** (step + 1))
         self.rows.append(
             {
@@ -287,7 +288,7 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
             self._progress(len(self.rows), len(self.rates))
 
     def _average(self) -> float:
-        """The smoothed loss so far, without its correction."""
+        """The smoothed loss so far, without the bias correction."""
         if not self.rows:
             return 0.0
         last: float = self.rows[-1]["smoothed_loss"]
@@ -295,14 +296,14 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def suggestions(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Rates to begin with; none where the loss did not fall beyond chance (contract 17.3)."""
+    """The suggested rates; empty if the loss did not fall significantly (contract 17.3)."""
     rows = [row for row in rows if math.isfinite(row["smoothed_loss"])]
     if len(rows) < 3:
         return {}
     smoothed = np.array([row["smoothed_loss"] for row in rows])
     rates = np.array([row["learning_rate"] for row in rows])
     beginning = max(5, len(rows) // 5)
-    # Before, the average is of few batches: one that is easy makes it low.
+    # Earlier averages are of few batches, and one easy batch makes them low.
     least = beginning + int(np.argmin(smoothed[beginning:])) if len(rows) > beginning else 0
     level, noise = _at_the_beginning([row["loss"] for row in rows[:beginning]])
     by_chance = SURE * noise + ROUNDING * abs(level)
@@ -318,9 +319,9 @@ def suggestions(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _steepest(
     losses: np.ndarray[Any, Any], log_rates: np.ndarray[Any, Any], begins: int, least: int
 ) -> int:
-    """Where between these two the loss falls most, by lines through a tenth of all batches.
+    """The batch between `begins` and `least` where the loss falls most.
 
-    From one batch to the next noise falls more.
+    Lines fitted to a tenth of all batches give the slope; single batches would mostly show noise.
     """
     half = max(2, len(losses) // 20)
     middles = range(max(begins, half), least - half + 1)
@@ -334,7 +335,7 @@ def _steepest(
 
 
 def _at_the_beginning(losses: Sequence[float]) -> tuple[float, float]:
-    """Level and noise of the smoothed loss where the rate is too low to matter."""
-    # What is left of independent noise in the smoothed loss, and in this mean.
+    """Level and noise of the smoothed loss while the rate is too low to matter."""
+    # The share of independent noise that remains in the smoothed loss and in this mean.
     left = math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING) + 1 / len(losses))
     return float(np.mean(losses)), float(np.std(losses, ddof=1)) * left

@@ -1,4 +1,4 @@
-"""Puts back all that training changes: weights, metrics, and the state of random generators."""
+"""Restores everything that training changes: weights, metrics, and random generators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from kerasgd.keras_internals import global_seed_state
 from kerasgd.variables import as_numpy, check_available
 
-# Attributes of a model that `fit()` and a change of the optimizer set.
+# The attributes of a model that `fit()` or a change of the optimizer sets.
 ATTRIBUTES = (
     "optimizer",
     "train_function",
@@ -28,22 +28,22 @@ Restore = Callable[[], None]
 
 @contextlib.contextmanager
 def preserved(model: Any) -> Iterator[None]:
-    """While this is entered the model may be trained; afterwards it is as it was, bit for bit.
+    """A context in which the model may be trained; on exit it is restored, bit for bit.
 
-    The optimizer is an attribute of the model like others: give the model another one meanwhile.
+    The model's own optimizer must not be trained: assign another one inside the context.
     """
     restores = [_reset_metrics(model), *_variables(model), *_attributes(model), *_random_states()]
     try:
         yield
     finally:
         if hasattr(model, "_jax_state"):
-            # An interrupt leaves the values with JAX' trainer, which would write them back.
+            # After an interrupt JAX' trainer still holds values, and would write them back.
             model._jax_state = None
         _do_all(restores)
 
 
 def _do_all(restores: Iterable[Restore]) -> None:
-    """Put everything back, also if the user interrupts once more meanwhile."""
+    """Restore everything, even if the user interrupts again."""
     interrupt = None
     for restore in restores:
         try:
@@ -56,7 +56,7 @@ def _do_all(restores: Iterable[Restore]) -> None:
 
 
 def _reset_metrics(model: Any) -> Restore:
-    """Some metrics get their variables at the first batch."""
+    """Reset all metrics, since some create their variables only at the first batch."""
 
     def reset() -> None:
         for metric in model.metrics:
@@ -69,7 +69,7 @@ def _variables(model: Any) -> Iterator[Restore]:
     variables = {id(v): v for v in [*model.variables, *model.metrics_variables]}.values()
     check_available(variables, model)
     for variable in variables:
-        # A copy, since the array may share memory with the variable.
+        # A copy, because the array may share memory with the variable.
         yield _assigning(variable, np.array(as_numpy(variable)))
 
 
@@ -88,7 +88,7 @@ def _setting(model: Any, name: str, value: Any) -> Restore:
 
 
 def _random_states() -> Iterator[Restore]:
-    """Python's, NumPy's, Keras' and the backend's generators."""
+    """The random generators of Python, NumPy, Keras and the backend."""
     of_python, of_numpy = random.getstate(), np.random.get_state()
     yield lambda: random.setstate(of_python)
     yield lambda: np.random.set_state(of_numpy)
@@ -107,7 +107,7 @@ def _of_torch() -> Iterator[Restore]:
 
 
 def _of_jax() -> Iterator[Restore]:
-    """JAX has no global state."""
+    """Nothing, because JAX has no global random state."""
     yield from ()
 
 
@@ -117,7 +117,7 @@ def _of_tensorflow() -> Iterator[Restore]:
     generator = tf.random.get_global_generator()
     value = generator.state.numpy()
     yield lambda: generator.state.assign(value)
-    # The seeds of operations like `tf.random.shuffle` come from a generator of the context.
+    # Operations like `tf.random.shuffle` draw their seeds from a generator of the eager context.
     from tensorflow.python.eager import context
 
     seeds = getattr(context.context(), "_rng", None)

@@ -1,4 +1,4 @@
-"""Explains a step on a model and a batch, stage after stage (contract 18)."""
+"""Explains a step on a model and a batch, stage by stage (contract 18)."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from kerasgd.tools.preserving import preserved
 from kerasgd.variables import as_numpy, path_of, value_of
 
 Array = np.ndarray[Any, Any]
-# The largest difference between a step and the reference, by the largest weight (contract 8.2); for
-# half precision two roundings.
+# The largest allowed difference between a step and the reference, relative to the largest weight
+# (contract 8.2); in half precision it allows for two roundings.
 BOUNDS = {
     "float64": 1e-12,
     "float32": 2e-6,
@@ -42,33 +42,33 @@ BOUNDS = {
 def explain_step(
     model: Any, x: Any, y: Any = None, sample_weight: Any = None, check: bool = False
 ) -> list[dict[str, Any]]:
-    """Say what the next step does to each variable of a model, stage after stage.
+    """Explain the effect of the next step on each variable of a model, stage by stage.
 
-    The gradients are those of this batch; the step is that of the NumPy reference, in float64, from
-    the model's true weights and state. Nothing is changed.
+    The function computes the gradients of this batch, and takes the step in the NumPy reference (in
+    float64) from the model's current weights and state. Nothing is changed.
 
     Args:
-        model: a compiled model with Keras' own `train_step()`. Its optimizer is one of kerasgd or a
-            `keras.optimizers.SGD`.
+        model: a compiled model with Keras' own `train_step()`, whose optimizer is one of kerasgd or
+            a `keras.optimizers.SGD`.
         x: the inputs of one batch.
         y: the targets.
         sample_weight: weights of the samples, or None.
-        check: whether to do the real step too, on copies and with the same gradients, and to
+        check: whether to take the real step too, on copies and with the same gradients, and to
             compare it with the reference.
 
     Returns:
-        A dict for each variable: `path`, `shape`; the L2 norms `gradient_norm` (of the gradient as
-        it comes), `unscaled_norm`, `mean_norm` (over the accumulation window), `clipped_norm`, with
-        `clip_coefficient`; `decay_norm` (what weight decay changes), `velocity_norm_before`,
-        `velocity_norm`, `change_norm` (of the whole change), `constraint_norm` (the constraint's
-        part), `average_distance` (between weights and their average after the step) and
-        `overwritten` (whether the average overwrites the weights). None stands where a stage does
-        not happen, as after `unscaled_norm` in the middle of a window or where the step is skipped.
-        With `check` there are also `largest_difference`, `bound` and `holds`.
+        A dict for each variable: `path`, `shape`; the L2 norms `gradient_norm` (of the raw
+        gradient), `unscaled_norm`, `mean_norm` (over the accumulation window), `clipped_norm`, with
+        `clip_coefficient`; `decay_norm` (of the change by weight decay), `velocity_norm_before`,
+        `velocity_norm`, `change_norm` (of the whole change), `constraint_norm` (of the change by
+        the constraint), `average_distance` (between weights and their average after the step) and
+        `overwritten` (whether the average overwrites the weights). A stage that does not happen is
+        None, for example those after `unscaled_norm` in the middle of a window or in a skipped
+        step. With `check` there are also `largest_difference`, `bound` and `holds`.
 
     Raises:
-        ArgumentTypeError: `model` is not a compiled model, or `check` is something else.
-        StateError: its optimizer is another one, or the model has a `train_step()` of its own.
+        ArgumentTypeError: `model` is not a compiled model, or `check` is not True or False.
+        StateError: the optimizer is another one, or the model overrides `train_step()`.
 
     Example:
         >>> import keras, numpy, kerasgd
@@ -108,7 +108,7 @@ def _check(model: Any) -> None:
         raise ArgumentTypeError("model", "a compiled model", model)
     if type(model).train_step is not keras.Model.train_step:
         raise StateError(
-            f"{type(model).__name__} has a `train_step()` of its own, whose gradients are unknown."
+            f"{type(model).__name__} overrides `train_step()`, so its gradients are unknown."
         )
     inner = without_wrapper(model.optimizer)
     if not isinstance(inner, keras.optimizers.SGD):
@@ -118,7 +118,7 @@ def _check(model: Any) -> None:
 
 
 class _GradientRecorder(keras.optimizers.SGD):  # type: ignore[misc]
-    """Takes the gradients of a training step and changes nothing."""
+    """Records the gradients of a training step and changes nothing."""
 
     def __init__(self, optimizer: Any) -> None:
         super().__init__(0.0)
@@ -139,7 +139,7 @@ class _GradientRecorder(keras.optimizers.SGD):  # type: ignore[misc]
 
 
 def _gradients(model: Any, x: Any, y: Any, sample_weight: Any) -> list[Any]:
-    """The gradients of the loss on this batch, scaled as the optimizer scales it; None stays."""
+    """The gradients of the loss on this batch, as the optimizer scales it; None stays None."""
     with preserved(model):
         recorder = _GradientRecorder(model.optimizer)
         model.optimizer = recorder
@@ -167,7 +167,7 @@ def _as_tensor(gradient: Any, variable: Any) -> Any:
 
 
 def _copied(variable: Any) -> Any:
-    """A variable of the same value, path and constraint."""
+    """A new variable with the same value, path and constraint."""
     copy = keras.Variable(as_numpy(variable), dtype=variable.dtype, name=variable.name)
     copy.constraint = getattr(variable, "constraint", None)
     copy.overwrite_with_gradient = bool(getattr(variable, "overwrite_with_gradient", False))
@@ -179,7 +179,7 @@ def _copied(variable: Any) -> Any:
 
 
 def _ours(optimizer: Any, copies: Sequence[Any]) -> SGD:
-    """An optimizer of ours in the state of this one, built with the copies."""
+    """A kerasgd optimizer with the state of `optimizer`, built with the copies."""
     inner = without_wrapper(optimizer)
     ours = inner.update(keep_state=True) if isinstance(inner, SGD) else from_keras(inner)
     ours.build(copies)
@@ -187,7 +187,7 @@ def _ours(optimizer: Any, copies: Sequence[Any]) -> SGD:
 
 
 def _reference(ours: SGD, optimizer: Any) -> ReferenceSGD:
-    """The reference in the state of the optimizer."""
+    """The reference with the state of the optimizer."""
     state = ours.state()
     settings = {argument: getattr(ours, argument) for argument in arguments.RULES}
     settings["learning_rate"] = float(keras.ops.convert_to_numpy(ours.learning_rate))
@@ -209,7 +209,7 @@ def _loss_scale(ours: SGD, optimizer: Any) -> float | None:
 
 
 def _groups(ours: SGD) -> list[ReferenceGroup]:
-    """A group for each variable, with what holds for it."""
+    """One group per variable, with the settings of that variable."""
     factors = [g.factor_of_next_step() for g in groups_of_variables.with_factor(ours.groups)]
     groups = []
     for parameter in ours.state().parameters:
@@ -220,7 +220,7 @@ def _groups(ours: SGD) -> list[ReferenceGroup]:
 
 
 def _on_arrays(parameter: ParameterState) -> Any:
-    """The constraint as a function of arrays."""
+    """The constraint as a function on NumPy arrays."""
     constraint = parameter.constraint
     if constraint is None:
         return None
@@ -251,7 +251,7 @@ def _wide(variable: Any) -> Array:
 
 
 def _real_step(optimizer: Any, ours: SGD, copies: Sequence[Any]) -> Any:
-    """The optimizer that does the real step on the copies: ours, or a copy of Keras' own."""
+    """The optimizer that takes the real step on the copies: ours, or a copy of Keras' own."""
     if without_wrapper(optimizer) is not optimizer:
         scale = _loss_scale(ours, optimizer)
         inner = ours if isinstance(optimizer.inner_optimizer, SGD) else None
@@ -276,12 +276,12 @@ def _real_step(optimizer: Any, ours: SGD, copies: Sequence[Any]) -> Any:
 
 @dataclass
 class _Explanation:
-    """The stages of contract 0, taken from the reference one after the other.
+    """Runs the stages of contract 0 in the reference, one after the other.
 
     Attributes:
-        parameters: what the optimizer keeps for each variable.
-        reference: the reference in the state of the optimizer.
-        is_dynamic: whether a dynamic loss scale skips steps that are not finite.
+        parameters: the state that the optimizer keeps for each variable.
+        reference: the reference with the state of the optimizer.
+        is_dynamic: whether a dynamic loss scale skips steps with non-finite gradients.
     """
 
     parameters: Sequence[ParameterState]

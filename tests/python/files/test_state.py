@@ -430,7 +430,7 @@ def test_a_model_with_a_rate_function_can_be_cloned_and_described():  # contract
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_a_file_with_a_rate_function_is_refused(suffix, tmp_path):  # contract 9.3
     path = tmp_path / f"model.{suffix}"
-    with pytest.raises(kerasgd.StateError, match="register it with"):
+    with pytest.raises(kerasgd.StateError, match="Register it with"):
         network(kerasgd.SGD(lambda: 0.1)).save(path)
 
 

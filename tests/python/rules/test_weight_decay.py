@@ -80,7 +80,7 @@ def test_all_variables_or_none_can_be_excluded():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"var_names": ""}, r"not ''\. An empty pattern is found everywhere"),
+        ({"var_names": ""}, r"not ''\. An empty pattern matches everything"),
         ({"var_names": ["a", ""]}, r"`var_names\[1\]` is ''\. An empty pattern"),
         ({"var_names": ["a", 3]}, r"`var_names\[1\]` is 3\."),
         ({"var_names": ["a", "("]}, r"`var_names\[1\]` is '\('\. missing \)"),
