@@ -132,7 +132,7 @@ def test_what_was_frozen_since_build_has_no_row():
     [
         (keras.optimizers.Adam(), "Adam"),
         (keras_wrapper(keras.optimizers.Adam()), "Adam"),
-        (keras.optimizers.SGD(), r"`kerasgd.from_keras\(\)` makes"),
+        (keras.optimizers.SGD(), r"`kerasgd.from_keras\(\)` converts"),
         (kerasgd.SGD, "the class SGD"),
         ("sgd", "'sgd'"),
         (None, "None"),

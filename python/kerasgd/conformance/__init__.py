@@ -1,6 +1,6 @@
 """Runs the contract against an installed Keras: `python -m kerasgd.conformance --help`.
 
-Each clause of the contract that can be tested has its checks in the module of its section. A check
-uses the public interface of Keras only, and compares numbers with `kerasgd.reference` or with a
-closed form; it can judge any optimizer class, stock Keras' own among them.
+Each testable clause of the contract has its checks in the module of its section. A check uses only
+the public interface of Keras, and compares numbers with `kerasgd.reference` or with a closed form.
+So it can judge any optimizer class, including those of stock Keras.
 """

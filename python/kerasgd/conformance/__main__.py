@@ -1,10 +1,10 @@
 """The command: `python -m kerasgd.conformance [--subject module:Class] [--clause 5] [--json FILE]`.
 
-One line for each clause; it exits with 1 if one fails, and with 2 if it is called wrongly. Groups
-(14), statistics (15) and skipped updates (16) go beyond the documentation of Keras: their clauses
-are "not claimed" by a class without `set_group()`, `track_statistics()` or `skip_nonfinite()`, and
-do not count. The backend is the one that `KERAS_BACKEND` names. Set `TF_CPP_MIN_LOG_LEVEL=3` to
-keep TensorFlow silent while it is imported.
+It prints one line for each clause, and exits with status 1 if a clause fails, or 2 if the command
+line is wrong. Groups (14), statistics (15) and skipped updates (16) go beyond the documentation of
+Keras: a class without `set_group()`, `track_statistics()` or `skip_nonfinite()` does not claim
+these clauses, and they do not count. `KERAS_BACKEND` names the backend. Set
+`TF_CPP_MIN_LOG_LEVEL=3` to keep TensorFlow silent while it is imported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kerasgd.conformance.runner import FAILS, HOLDS, NOT_CLAIMED, NOT_TESTED, Re
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the result is its exit status."""
+    """Run the command, and return its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -69,10 +69,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _interpreters(given: Sequence[str]) -> dict[str, str]:
-    """Backends and the interpreters for them.
+    """The interpreter for each backend.
 
     Raises:
-        ValueError: something is not written 'backend=python', or is no program.
+        ValueError: an item does not have the form 'backend=python', or names no program.
     """
     interpreters = {}
     for item in given:

@@ -29,7 +29,7 @@ from kerasgd.conformance.training import (
 
 @check("7.1")
 def mean_of_every_window(subject: Subject) -> Comparisons:
-    """Weights move at every third step only."""
+    """Weights change only at every third step."""
     yield from follows_reference(
         subject,
         random_problem(steps=8),
@@ -41,7 +41,7 @@ def mean_of_every_window(subject: Subject) -> Comparisons:
 
 @check("7.1")
 def one_is_off(subject: Subject) -> Comparisons:
-    """A window of one step is no window; 2.0 is a whole number."""
+    """A window of one step means no accumulation; 2.0 is a whole number."""
     for steps, expected in ((None, [-1.0, -3.0]), (1, [-1.0, -3.0]), (2.0, [0.0, -1.5])):
         optimizer = subject(learning_rate=1.0, gradient_accumulation_steps=steps)
         run = APPLY.train(optimizer, scalar(0.0, [1.0, 2.0]))
@@ -51,7 +51,7 @@ def one_is_off(subject: Subject) -> Comparisons:
 
 @check("7.2")
 def counts(subject: Subject) -> Comparisons:
-    """7 steps of windows of 3 are 2 updates."""
+    """7 steps in windows of 3 make 2 updates."""
     for steps in (None, 3):
         optimizer = subject(learning_rate=1.0, gradient_accumulation_steps=steps)
         APPLY.train(optimizer, scalar(0.0, [1.0] * 7))
@@ -61,7 +61,7 @@ def counts(subject: Subject) -> Comparisons:
 
 @check("7.3", deviations=("D7",))
 def constraints_wait(subject: Subject) -> Comparisons:
-    """A weight that the constraint forbids stays until the update."""
+    """A weight that violates the constraint stays as it is until the update."""
     yield from follows_reference(
         subject,
         scalar(-4.0, [1.0] * 4, non_negative=(0,)),
@@ -72,7 +72,7 @@ def constraints_wait(subject: Subject) -> Comparisons:
 
 @check("7.3")
 def decay_waits(subject: Subject) -> Comparisons:
-    """And the velocity too."""
+    """Decay and velocity act only at updates."""
     yield from follows_reference(
         subject,
         scalar(8.0, [0.0, 0.0, 1.0, 0.0, 1.0]),
@@ -83,7 +83,8 @@ def decay_waits(subject: Subject) -> Comparisons:
     )
 
 
-# The second variable has a gradient in the first step of a window, in none, in the second, in both.
+# In each window the second variable has a gradient in other steps: the first, none, the second,
+# both.
 PATCHY = Problem(
     [[1.0], [2.0]],
     [
@@ -101,7 +102,7 @@ PATCHY = Problem(
 
 @check("7.4", deviations=("D14",))
 def none_counts_as_zero(subject: Subject) -> Comparisons:
-    """No gradient is lost or kept for later; without any, neither decay nor velocity act."""
+    """No gradient is lost or kept for later; without any, neither decay nor velocity acts."""
     for momentum in (0.0, 0.5):
         yield from follows_reference(
             subject,
@@ -116,7 +117,7 @@ def none_counts_as_zero(subject: Subject) -> Comparisons:
 
 @check("7.4")
 def none_beside_the_clips(subject: Subject) -> Comparisons:
-    """What is not there adds nothing to a norm."""
+    """A missing gradient adds nothing to a norm."""
     for clip in ("clipnorm", "clipvalue", "global_clipnorm"):
         yield from follows_reference(
             subject,
@@ -132,7 +133,7 @@ def none_beside_the_clips(subject: Subject) -> Comparisons:
 
 @check("7.5")
 def window_over_two_fits(subject: Subject) -> Comparisons:
-    """Five steps, and five more: the third window lies in both; also with a file in between."""
+    """The third window spans two `fit()` calls of five steps, also with a file in between."""
     problem = random_problem(steps=10)
     first = Problem(problem.weights, problem.gradients[:5])
     second = Problem(problem.weights, problem.gradients[5:])
@@ -155,7 +156,7 @@ def window_over_two_fits(subject: Subject) -> Comparisons:
 
 @check("7.5")
 def window_over_epochs(subject: Subject) -> Comparisons:
-    """Three steps an epoch, two a window."""
+    """Windows of two steps span epochs of three steps."""
     optimizer = subject(learning_rate=1.0, gradient_accumulation_steps=2)
     problem = scalar(0.0, [1.0, 2.0, 4.0])
     model = compiled(optimizer, problem)
@@ -165,7 +166,7 @@ def window_over_epochs(subject: Subject) -> Comparisons:
 
 @check("7.5")
 def nothing_is_carried_over(subject: Subject) -> Comparisons:
-    """Each window begins with nothing."""
+    """Each window starts empty."""
     optimizer = subject(learning_rate=1.0, gradient_accumulation_steps=2)
     variables = variables_of(scalar(0.0, []))
     moved = []

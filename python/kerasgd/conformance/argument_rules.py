@@ -1,4 +1,4 @@
-"""Checks of contract 12: what each argument accepts."""
+"""Checks of contract 12: the values that each argument accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kerasgd.conformance.checks import (
 from kerasgd.conformance.subjects import Subject
 from kerasgd.conformance.training import Problem, tensor, value, values, variables_of
 
-# The walk that every argument is taken on.
+# The values that every argument is tested with.
 WALK: dict[str, Any] = {
     "None": None,
     "nan": np.nan,
@@ -41,7 +41,7 @@ WALK: dict[str, Any] = {
     "a function": lambda x: x,
 }
 
-# Which of them each argument accepts.
+# The values that each argument accepts.
 ACCEPTED = {
     "learning_rate": ["0", "1.5"],
     "momentum": ["0", "1.5"],
@@ -61,7 +61,7 @@ ACCEPTED = {
 
 @check("12")
 def bad_input_walk(subject: Subject) -> Comparisons:
-    """Each refusal names the argument and what was received."""
+    """Each refusal names the argument and the received value."""
     for argument, accepted in ACCEPTED.items():
         actual = [word for word, given in WALK.items() if _accepts(subject, argument, given)]
         yield equal(f"{argument}, accepted", text(accepted), text(actual))
@@ -96,7 +96,7 @@ LARGEST = 2**31 - 1
 
 @check("12.1")
 def whole_numbers(subject: Subject) -> Comparisons:
-    """They come back as integers."""
+    """Accepted whole numbers become integers."""
     for argument in WHOLE:
         for given in (2, 2.0, np.int64(2), np.float32(2), LARGEST, float(LARGEST)):
             config = subject(**{argument: given}).get_config()
@@ -119,7 +119,7 @@ NUMBERS = (
 
 @check("12.2")
 def integers_are_numbers(subject: Subject) -> Comparisons:
-    """1 is 1.0, of Python or NumPy."""
+    """An integer of Python or NumPy is a number: 1 means 1.0."""
     for argument in NUMBERS:
         for one in (1, np.int32(1), np.float32(1), np.float64(1)):
             config = subject(**{argument: one}).get_config()
@@ -139,7 +139,7 @@ OPTIONAL = (
 
 @check("12.3")
 def missing_values(subject: Subject) -> Comparisons:
-    """None is for what can be left out, NaN for nothing."""
+    """Optional arguments accept None; no argument accepts NaN."""
     for argument in OPTIONAL:
         config = subject(**{argument: None}).get_config()
         yield equal(f"{argument}=None", None, config[argument])
@@ -151,7 +151,7 @@ def missing_values(subject: Subject) -> Comparisons:
 
 @check("12.4")
 def flags(subject: Subject) -> Comparisons:
-    """Nothing that merely counts as true or false."""
+    """Truthy and falsy values are refused."""
     for argument in ("nesterov", "use_ema"):
         for given in (True, False, np.True_):
             config = subject(**{argument: given}).get_config()
@@ -162,7 +162,7 @@ def flags(subject: Subject) -> Comparisons:
 
 @check("12.5")
 def names(subject: Subject) -> Comparisons:
-    """The name is the one given, and begins the paths of the velocities."""
+    """The optimizer has the given name, and the paths of the velocities begin with it."""
     yield equal("default", "SGD", subject().name)
     optimizer = subject(name="mine", momentum=0.5)
     optimizer.build(variables_of(Problem([[1.0], [2.0]], [])))
@@ -177,7 +177,7 @@ def names(subject: Subject) -> Comparisons:
 
 @check("12.6")
 def unknown_arguments(subject: Subject) -> Comparisons:
-    """The error suggests what was probably meant."""
+    """The error suggests the argument that was probably meant."""
     for typed, meant in (
         ("lr", "learning_rate"),
         ("learn", "learning_rate"),
@@ -196,7 +196,7 @@ def unknown_arguments(subject: Subject) -> Comparisons:
 
 @check("12.6")
 def arguments_beyond_ours(subject: Subject) -> Comparisons:
-    """What the installed `keras.optimizers.SGD` has more of, passes."""
+    """Further arguments of the installed `keras.optimizers.SGD` are accepted."""
     parameters = inspect.signature(keras.optimizers.SGD).parameters.values()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     beyond = {p.name: p.default for p in parameters if p.kind in named and p.name not in ACCEPTED}
@@ -206,7 +206,7 @@ def arguments_beyond_ours(subject: Subject) -> Comparisons:
 
 @check("12.7")
 def nothing_left_of_a_refused_rate(subject: Subject) -> Comparisons:
-    """The old one stays."""
+    """The old rate stays after a refusal."""
     optimizer = subject(learning_rate=0.5)
     refusable: tuple[Any, ...] = (-1.0, np.nan, "1", None, lambda step: 0.1)
     for bad in refusable:
@@ -220,7 +220,7 @@ def _set(optimizer: Any, rate: Any) -> None:
 
 @check("12.7")
 def nothing_left_of_a_refused_step(subject: Subject) -> Comparisons:
-    """Weights, state and counter are as they were, and an unbuilt optimizer is still unbuilt."""
+    """A refusal leaves weights, state and counter unchanged, and an unbuilt optimizer unbuilt."""
     stranger = keras.Variable([1.0], name="stranger")
     one, two = tensor([1.0]), tensor([1.0, 1.0])
     for name, steps, gradients, naming in (
@@ -246,7 +246,7 @@ def nothing_left_of_a_refused_step(subject: Subject) -> Comparisons:
 
 @check("12.7")
 def nothing_left_of_refused_exclusions(subject: Subject) -> Comparisons:
-    """The old ones stay."""
+    """The old exclusions stay after a refusal."""
     optimizer = subject(learning_rate=1.0, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["w0"])
     refusable = partial(optimizer.exclude_from_weight_decay, var_names=["("])
@@ -258,7 +258,7 @@ def nothing_left_of_refused_exclusions(subject: Subject) -> Comparisons:
 
 @check("12.7")
 def nothing_left_of_a_refused_wrapper(subject: Subject) -> Comparisons:
-    """The inner optimizer keeps its loss scale."""
+    """The inner optimizer keeps its loss scale if the wrapper is refused."""
     inner, wrapper = subject(loss_scale_factor=8.0), subject.loss_scale_optimizer
     for bad in (-1, 0, np.nan, "1"):
         wrap = partial(wrapper, inner, initial_scale=bad)

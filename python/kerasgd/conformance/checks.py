@@ -1,7 +1,7 @@
-"""What a check is, and how it compares what is expected with what happens.
+"""Defines checks, and the comparisons of expected with actual results.
 
-A check is a generator: it is given the subject, an optimizer class, and yields a `Comparison` for
-everything that it looks at. It belongs to a clause, which may have several checks, and names the
+A check is a generator: it takes the subject, an optimizer class, and yields a `Comparison` for
+each result that it tests. It belongs to a clause, which may have several checks, and names the
 deviations of stock Keras (`D1`, `D2`, ...) that make it fail.
 """
 
@@ -26,7 +26,7 @@ FLOAT32_BOUND = 2e-6
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was expected and what happened, in words fit to print, and whether they agree."""
+    """An expected and an actual result, as text to print, and whether they agree."""
 
     where: str
     expected: str
@@ -47,7 +47,7 @@ class Check:
 
     @property
     def name(self) -> str:
-        """Where the check is written."""
+        """The module and the function of the check."""
         return f"{self.compare.__module__.rpartition('.')[2]}.{self.compare.__name__}"
 
 
@@ -79,13 +79,13 @@ def only_on(backend: str, reason: str) -> None:
 
 
 def only_of_kerasgd(subject: Subject, function: str) -> None:
-    """End the check for every other class, since the function is kerasgd's."""
+    """End the check for every class that is not kerasgd's, because it needs kerasgd's function."""
     if not subject.is_of_kerasgd:
         raise NotTestedHere(f"only kerasgd has `{function}()`")
 
 
 def only_where_claimed(subject: Subject, method: str) -> None:
-    """End the check for a class that does not claim what the method is for."""
+    """End the check for a class without this method, which does not claim the clause."""
     if not hasattr(subject.optimizer, method):
         raise NotTestedHere(f"it has no `{method}()`")
 
@@ -94,9 +94,9 @@ def only_where_claimed(subject: Subject, method: str) -> None:
 
 
 def close(where: str, expected: Any, actual: Any, bound: float = FLOAT32_BOUND) -> Comparison:
-    """Whether numbers agree up to `bound` times the largest that is expected.
+    """Whether numbers agree within `bound` times the largest expected number.
 
-    Infinities and NaN agree with themselves only.
+    Infinities and NaN agree only with themselves.
     """
     wanted, got = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
     if wanted.shape != got.shape:
@@ -115,7 +115,7 @@ def same_bits(where: str, expected: Any, actual: Any) -> Comparison:
 
 
 def equal(where: str, expected: object, actual: object) -> Comparison:
-    """Whether two plain values are equal and of one type."""
+    """Whether two plain values are equal and have the same type."""
     holds = type(expected) is type(actual) and expected == actual
     in_words = text if text(expected) != text(actual) or holds else _with_type
     return Comparison(where, in_words(expected), in_words(actual), holds)
@@ -130,7 +130,7 @@ def _identical(a: Array, b: Array) -> Any:
 
 
 def _excerpt(wanted: Array, got: Array, distance: Array) -> tuple[str, str]:
-    """Both in words; of many numbers those around the worst."""
+    """Both arrays as text; a long array is cut to the numbers around the largest difference."""
     if wanted.size <= 8:
         return text(wanted), text(got)
     worst = int(np.argmax(distance))
@@ -139,7 +139,7 @@ def _excerpt(wanted: Array, got: Array, distance: Array) -> tuple[str, str]:
 
 
 def text(value: object) -> str:
-    """`value` in few characters."""
+    """A short text for `value`."""
     if isinstance(value, bool | str | int | type(None)):
         return str(value)
     if isinstance(value, float | np.floating):
@@ -169,7 +169,7 @@ def refused(where: str, call: Callable[[], object], naming: str) -> Comparison:
 def stopped(where: str, train: Callable[[], object], naming: str) -> Comparison:
     """Whether training ends with an error whose message contains `naming`.
 
-    Its class is free: compiled functions wrap an error in others of their own.
+    Any class is accepted, because compiled functions wrap an error in their own classes.
     """
     expected = f"an error that names {naming}"
     try:
@@ -185,7 +185,7 @@ def _in_words(result: object) -> str:
 
 
 def unexpected(where: str, error: BaseException) -> Comparison:
-    """The failure of what should have worked."""
+    """The failed comparison for an error in a call that should have worked."""
     return Comparison(where, "no error", describe(error), False)
 
 
@@ -199,7 +199,7 @@ def describe(error: BaseException) -> str:
 
 
 def warned(where: str, call: Callable[[], object], naming: str, times: int = 1) -> Comparison:
-    """Whether `call` gives so many warnings whose message contains `naming`."""
+    """Whether `call` issues exactly `times` warnings whose message contains `naming`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()

@@ -1,4 +1,4 @@
-"""Work that needs other processes: another backend, several workers, devices set up first."""
+"""Runs functions in other processes: for another backend, several workers or virtual devices."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from typing import Any
 from kerasgd.conformance.files import folder
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
-# So many seconds workers may take. A worker that has lost the others waits for them for minutes.
+# The time limit for workers, in seconds: a worker that has lost the others would wait for minutes.
 LONGEST = 120
 
 
 class ChildError(RuntimeError):
-    """A child process failed; the message is the last thing it said."""
+    """A child process failed; the message is the last line of its output."""
 
 
 def call(
@@ -31,7 +31,7 @@ def call(
 ) -> Any:
     """`function(*arguments)`, in a new process of the interpreter `python`.
 
-    Arguments and result travel as JSON.
+    Arguments and result are passed as JSON.
 
     Raises:
         ChildError: the process fails.
@@ -47,19 +47,19 @@ def call(
             env={**os.environ, **QUIET, **environment},
         )
         if done.returncode != 0:
-            raise ChildError((done.stderr.strip() or "it said nothing").splitlines()[-1])
+            raise ChildError((done.stderr.strip() or "no output").splitlines()[-1])
         return json.loads(result.read_text())
 
 
 def call_in_workers(
     workers: int, function: Callable[..., Any], *arguments: Any, **environment: str
 ) -> list[Any]:
-    """`function(rank, addresses, *arguments)` in new processes at once; the answer of each.
+    """Call `function(rank, addresses, *arguments)` in parallel processes, and return their results.
 
-    `addresses` has one of this machine, with a free port, for each of them.
+    `addresses` has one local address with a free port for each worker.
 
     Raises:
-        ChildError: one of them fails, or they take too long. None goes on then.
+        ChildError: a worker fails, or the workers take too long. All of them are stopped then.
     """
     addresses = _free_addresses(workers)
     with folder() as path, contextlib.ExitStack() as stack:
@@ -90,10 +90,11 @@ def _free_addresses(number: int) -> list[str]:
 
 
 def _wait_for(processes: Sequence[subprocess.Popen[bytes]], path: pathlib.Path) -> None:
-    """Wait until all have ended well.
+    """Wait until all processes have ended without error.
 
     Raises:
-        ChildError: one fails, which is the cause of what the others say then; or time is up.
+        ChildError: a process fails (the first failure causes those of the others), or the time
+            limit has passed.
     """
     end = time.monotonic() + LONGEST
     while any(process.poll() is None for process in processes):
@@ -103,14 +104,14 @@ def _wait_for(processes: Sequence[subprocess.Popen[bytes]], path: pathlib.Path) 
         time.sleep(0.05)
     for rank, process in enumerate(processes):
         if process.poll():
-            said = (path / f"{rank}.errors").read_text().strip() or "it said nothing"
+            said = (path / f"{rank}.errors").read_text().strip() or "no output"
             raise ChildError(f"Worker {rank}: " + "\n".join(said.splitlines()[-5:]))
     if any(process.poll() is None for process in processes):
         raise ChildError(f"The workers did not end within {LONGEST} seconds.")
 
 
 def main() -> None:
-    """Answer the request on standard input, into the file that the argument names."""
+    """Run the request on standard input, and write the result to the file named in the argument."""
     warnings.simplefilter("ignore")
     module, name, arguments = json.load(sys.stdin)
     answer = getattr(importlib.import_module(module), name)(*arguments)

@@ -43,7 +43,7 @@ NORM_CLIPS = ("clipnorm", "global_clipnorm")
 
 @check("4.1")
 def limits(subject: Subject) -> Comparisons:
-    """Of random gradients, some above the limit and some below."""
+    """Random gradients, some above the limit and some below."""
     for clip in CLIPS:
         arguments: Arguments = {"learning_rate": 0.25, "momentum": 0.5, clip: 1.5}
         yield from follows_reference(subject, random_problem(steps=6), **arguments)
@@ -51,7 +51,7 @@ def limits(subject: Subject) -> Comparisons:
 
 @check("4.1", deviations=("D19",))
 def limits_that_make_no_sense(subject: Subject) -> Comparisons:
-    """They are refused, not ignored."""
+    """Limits that make no sense are refused, not ignored."""
     for clip in CLIPS:
         for limit in (0, -1, np.nan, np.inf, True, "1"):
             yield refused(f"{clip}={limit!r}", partial(subject, **{clip: limit}), clip)
@@ -59,7 +59,7 @@ def limits_that_make_no_sense(subject: Subject) -> Comparisons:
 
 @check("4.1")
 def one_clip_at_most(subject: Subject) -> Comparisons:
-    """Two are refused."""
+    """Two clips are refused."""
     for one, other in (CLIPS[:2], CLIPS[1:], (CLIPS[0], CLIPS[2])):
         yield refused(f"{one} and {other}", partial(subject, **{one: 1.0, other: 1.0}), other)
 
@@ -116,7 +116,7 @@ def embeddings_are_clipped_as_dense(subject: Subject) -> Comparisons:
 
 @check("4.3", deviations=("D11",))
 def norms_of_any_size(subject: Subject) -> Comparisons:
-    """600 squared is no float16; the squares of 1e20 and 1e-30 are no float32."""
+    """The square of 600 overflows float16; the squares of 1e20 and 1e-30 exceed float32."""
     for clip in NORM_CLIPS:
         for dtype, unit, limit, bound in (
             ("float16", 100.0, 1.0, 2.0**-10),
@@ -133,7 +133,7 @@ def norms_of_any_size(subject: Subject) -> Comparisons:
 
 @check("4.3", deviations=("D11",))
 def large_norms_in_all_ways(subject: Subject) -> Comparisons:
-    """The careful pass is compiled too."""
+    """The careful pass for large norms also works when compiled."""
     problem = Problem([[0.0, 0.0]], [[[3.0, 4.0]], [[3e20, 4e20]], [[3e-30, 4e-30]]])
     for clip in NORM_CLIPS:
         arguments: Arguments = {"learning_rate": 1.0, clip: 1.0}
@@ -154,7 +154,7 @@ def norm_over_mixed_dtypes(subject: Subject) -> Comparisons:
 
 @check("4.4")
 def no_change_at_the_limit(subject: Subject) -> Comparisons:
-    """The norm of a number is the number, even of one that has no short binary form."""
+    """The norm of one number is that number, even if it has no short binary form."""
     for number in (0.7, 0.1, 1 / 3, 1.1):
         limit = float(np.float32(number))
         yield from _same_without(subject, scalar(0.0, [limit]), [APPLY], limit)
@@ -169,9 +169,9 @@ def no_change_at_the_limit_when_compiled(subject: Subject) -> Comparisons:
 
 @check("4.4")
 def no_change_below_the_limit(subject: Subject) -> Comparisons:
-    """Also with factors that round: a loss scale of 7, and the mean of 3.
+    """Nothing changes, even with factors that round: a loss scale of 7, and the mean of 3.
 
-    From weights of zero, so that no digit of the gradient is lost.
+    The weights start at zero, so that no digit of the gradient is lost.
     """
     shapes = ((50,), (10, 5))
     gradients = random_problem(steps=3, shapes=shapes, digits="float32").gradients
@@ -195,7 +195,7 @@ def _same_without(
 
 @check("4.5")
 def what_is_not_finite_shows(subject: Subject) -> Comparisons:
-    """In every weight that shares the norm; `clipvalue` clips infinities and keeps NaN."""
+    """Every weight that shares the norm becomes NaN; `clipvalue` clips infinities, keeps NaN."""
     nan, inf = np.nan, np.inf
     for bad in (nan, inf, -inf):
         gradients = [tensor([1.0, bad]), tensor([1.0])]
@@ -215,7 +215,7 @@ def what_is_not_finite_shows(subject: Subject) -> Comparisons:
 
 @check("4.5")
 def what_is_not_finite_shows_when_compiled(subject: Subject) -> Comparisons:
-    """Compilers may assume that all numbers are finite."""
+    """The same when compiled: a compiler may assume that all numbers are finite."""
     problem = Problem([[0.5, 1.0]], [[[1.0, 2.0]], [[np.nan, np.inf]]])
     for clip in CLIPS:
         arguments: Arguments = {"learning_rate": 1.0, clip: 0.5}

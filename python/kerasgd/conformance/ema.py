@@ -38,7 +38,7 @@ from kerasgd.conformance.training import (
 
 
 def averaging(subject: Subject, **arguments: Any) -> Any:
-    """An optimizer that keeps an average of halves."""
+    """An optimizer with an EMA whose momentum is 1/2."""
     return subject(learning_rate=1.0, use_ema=True, ema_momentum=0.5, **arguments)
 
 
@@ -47,7 +47,7 @@ def averaging(subject: Subject, **arguments: Any) -> Any:
 
 @check("5.1", deviations=("D1",))
 def follows_updates(subject: Subject) -> Comparisons:
-    """Four updates of 10 are 9, 8, 7, 6, and their average 6.875; steps between do nothing."""
+    """Four updates take 10 to 9, 8, 7, 6, with average 6.875; other steps do not change it."""
     for steps in (16, 18):
         yield from follows_reference(
             subject,
@@ -61,7 +61,7 @@ def follows_updates(subject: Subject) -> Comparisons:
 
 @check("5.1")
 def follows_every_update(subject: Subject) -> Comparisons:
-    """Without accumulation, from the first update on, at both ends of the range too."""
+    """Without accumulation, from the first update on, also at both ends of the range."""
     for momentum in (0.0, 0.9, 1.0):
         yield from follows_reference(
             subject,
@@ -75,7 +75,7 @@ def follows_every_update(subject: Subject) -> Comparisons:
 
 @check("5.2", deviations=("D1",))
 def overwrites_at_updates(subject: Subject) -> Comparisons:
-    """After every second update, which is every fourth step here."""
+    """Weights are overwritten after every second update, here every fourth step."""
     yield from follows_reference(
         subject,
         random_problem(steps=9),
@@ -89,7 +89,7 @@ def overwrites_at_updates(subject: Subject) -> Comparisons:
 
 @check("5.2")
 def overwrites_when_due(subject: Subject) -> Comparisons:
-    """After the third and the sixth update."""
+    """Weights are overwritten after the third and the sixth update."""
     yield from follows_reference(
         subject,
         random_problem(steps=7),
@@ -103,7 +103,7 @@ def overwrites_when_due(subject: Subject) -> Comparisons:
 
 @check("5.2", deviations=("D22",))
 def infinite_weights_stay(subject: Subject) -> Comparisons:
-    """Not overwriting is not a product with zero."""
+    """Weights that are not overwritten are not multiplied by zero, which would make them NaN."""
     yield from follows_reference(
         subject,
         Problem([[np.inf, 1.0]], [[[0.0, 1.0]]] * 4),
@@ -116,7 +116,7 @@ def infinite_weights_stay(subject: Subject) -> Comparisons:
 
 @check("5.3", deviations=("D7",))
 def after_constraints(subject: Subject) -> Comparisons:
-    """A weight that must not be negative has no negative average."""
+    """The average of a weight with a non-negative constraint is not negative."""
     yield from follows_reference(
         subject,
         scalar(1.0, [1.0, 1.0, 4.0, 2.0], non_negative=(0,)),
@@ -143,7 +143,7 @@ def trained_pair(subject: Subject) -> tuple[Any, list[Any]]:
 
 @check("5.4", deviations=("D8",))
 def nothing_before_the_first_update(subject: Subject) -> Comparisons:
-    """There is no average yet, and no zeros in its place."""
+    """There is no average yet, and zeros do not replace it."""
     variables = variables_of(PAIR)
     averaging(subject).finalize_variable_values(variables)
     yield same_bits("unbuilt", [8.0, 80.0], np.ravel(values(variables)))
@@ -151,7 +151,7 @@ def nothing_before_the_first_update(subject: Subject) -> Comparisons:
 
 @check("5.4", deviations=("D8",))
 def nothing_before_the_first_update_once_built(subject: Subject) -> Comparisons:
-    """Also in the first accumulation window."""
+    """Nothing is written in the first accumulation window either."""
     variables = variables_of(PAIR)
     optimizer = averaging(subject, gradient_accumulation_steps=2)
     optimizer.build(variables)
@@ -172,7 +172,7 @@ class Interrupt(keras.callbacks.Callback):  # type: ignore[misc]
 
 @check("5.4", deviations=("D9",))
 def interrupted_before_the_first_batch(subject: Subject) -> Comparisons:
-    """The weights are what they were."""
+    """The weights are unchanged."""
     for name, options in fit_options().items():
         model = compiled(averaging(subject), PAIR, **options)
         try:
@@ -185,7 +185,7 @@ def interrupted_before_the_first_batch(subject: Subject) -> Comparisons:
 
 @check("5.4", deviations=("D10",))
 def each_variable_its_own(subject: Subject) -> Comparisons:
-    """Whatever the order, and however few."""
+    """Each variable gets its own average, in any order and for any number of variables."""
     optimizer, variables = trained_pair(subject)
     optimizer.finalize_variable_values(variables[::-1])
     yield close("in reverse order", AVERAGES, np.ravel(values(variables)))
@@ -196,9 +196,9 @@ def each_variable_its_own(subject: Subject) -> Comparisons:
 
 @check("5.4", deviations=("D10",))
 def frozen_and_trained_on(subject: Subject) -> Comparisons:
-    """Freeze the first weight between two `fit()`: the second gets its own average.
+    """If the first weight is frozen between two `fit()`, the second still gets its own average.
 
-    JAX cannot train on with other variables, and says so.
+    JAX cannot continue with other variables, and raises an error.
     """
     for name, options in fit_options().items():
         optimizer = averaging(subject)
@@ -210,13 +210,13 @@ def frozen_and_trained_on(subject: Subject) -> Comparisons:
             yield refused(name, partial(fit, model, PAIR), "new optimizer")
             continue
         fit(model, PAIR)
-        # The second goes on from 50: to 30 and 10, and the average of 50 to 40 and 25.
+        # The second continues from 50 to 30 and 10, and its average from 50 to 40 and 25.
         yield close(name, [5.0, 25.0], np.ravel(values(model.layers[-1].parts)))
 
 
 @check("5.4", deviations=("D23",))
 def all_by_default(subject: Subject) -> Comparisons:
-    """Without an argument all variables are written, as the documentation has it."""
+    """Without an argument all variables are written, as documented."""
     for given in ((), (None,)):
         optimizer, variables = trained_pair(subject)
         optimizer.finalize_variable_values(*given)
@@ -225,7 +225,7 @@ def all_by_default(subject: Subject) -> Comparisons:
 
 @check("5.4")
 def variables_without_an_average(subject: Subject) -> Comparisons:
-    """One is left alone with a warning that names it; none but such is an error."""
+    """Such a variable is unchanged, with a warning that names it; only such ones is an error."""
     optimizer, variables = trained_pair(subject)
     stranger = keras.Variable([7.0], name="stranger")
     finalize = optimizer.finalize_variable_values
@@ -236,7 +236,7 @@ def variables_without_an_average(subject: Subject) -> Comparisons:
 
 @check("5.4")
 def when_fit_ends(subject: Subject) -> Comparisons:
-    """After the last epoch, not after each."""
+    """The averages are written after the last epoch, not after each."""
     twice = Problem(PAIR.weights, [*PAIR.gradients, *PAIR.gradients])
     expected = reference_run(twice, learning_rate=1.0, use_ema=True, ema_momentum=0.5)
     for name, options in fit_options().items():
@@ -321,7 +321,7 @@ def swapped_after_each_epoch(subject: Subject) -> Comparisons:
 
 @check("5.6")
 def half_precision_on_tensorflow(subject: Subject) -> Comparisons:
-    """There the callback cannot take a float32 average, and the error says what can."""
+    """On TensorFlow the callback cannot use a float32 average; the error names the alternative."""
     problem = Problem([[8.0]], [[[2.0]], [[2.0]]], dtype="float16")
     model = compiled(averaging(subject), problem)
     for gradients in problem.gradients:

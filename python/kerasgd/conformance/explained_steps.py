@@ -21,19 +21,19 @@ from kerasgd.conformance.checks import (
 from kerasgd.conformance.subjects import Subject
 from kerasgd.conformance.training import Problem, compiled, fit, reference_of, value, values
 
-# A first step, and the one that is explained.
+# The first step, which is taken before, and the explained step.
 DONE = Problem([[1.0, 2.0]], [[[3.0, 4.0]]])
 EXPLAINED = [6.0, 8.0]
 
 
 def only_of_sgd(subject: Subject) -> None:
-    """End the check for a class that is no SGD."""
+    """End the check for a class that is not an SGD."""
     if not issubclass(subject.optimizer, keras.optimizers.SGD):
         raise NotTestedHere("only steps of SGD can be explained")
 
 
 def trained(subject: Subject, arguments: Mapping[str, Any]) -> Any:
-    """A model whose first step is done."""
+    """A model that has taken its first step."""
     model = compiled(subject(**arguments), DONE)
     fit(model, DONE)
     return model
@@ -48,7 +48,7 @@ def explained(model: Any, **options: Any) -> dict[str, Any]:
 
 
 def batch() -> tuple[Any, Any]:
-    """The batch that is explained; its gradient is its input."""
+    """The batch of the explained step, whose gradient equals its input."""
     return np.array([EXPLAINED]), np.zeros(1)
 
 
@@ -59,7 +59,7 @@ def norm(array: Any) -> float:
 
 @check("18.1")
 def each_stage(subject: Subject) -> Comparisons:
-    """The clip has a limit of 1, half of the velocity stays, an eighth of the weights decays."""
+    """Each stage, with a clip limit of 1, a momentum of 1/2 and a decay of 1/8."""
     only_of_sgd(subject)
     model = trained(
         subject,
@@ -96,7 +96,7 @@ def each_stage(subject: Subject) -> Comparisons:
 
 @check("18.1")
 def constraint_and_average(subject: Subject) -> Comparisons:
-    """A constraint takes back what goes below 0; the average overwrites the weights."""
+    """A constraint sets negative weights to 0; the average overwrites the weights."""
     only_of_sgd(subject)
     problem = Problem([[1.0, 2.0]], [[[0.0, 0.0]]], non_negative=(0,))
     arguments = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}
@@ -112,7 +112,7 @@ def constraint_and_average(subject: Subject) -> Comparisons:
 
 @check("18.1")
 def nothing_is_changed(subject: Subject) -> Comparisons:
-    """A training goes on as it does without an explanation."""
+    """Training continues as it would without an explanation."""
     only_of_sgd(subject)
     outcomes = []
     for explains in (False, True):
@@ -126,7 +126,7 @@ def nothing_is_changed(subject: Subject) -> Comparisons:
         yield same_bits(f"value {i}", expected, actual)
 
 
-# The constraint forbids a first weight; Keras' own SGD does not wait for the update.
+# The first weight violates the constraint, which Keras' own SGD applies before the update.
 FORBIDDEN = Problem([[-1.0, 2.0]], [], non_negative=(0,))
 CHECKED: dict[str, tuple[Problem, dict[str, Any]]] = {
     "momentum": (DONE, {"momentum": 0.5, "nesterov": True, "clipnorm": 1.0}),
@@ -137,7 +137,7 @@ CHECKED: dict[str, tuple[Problem, dict[str, Any]]] = {
 
 @check("18.2")
 def the_real_step(subject: Subject) -> Comparisons:
-    """`check=True` compares the step that is done next with the reference."""
+    """`check=True` compares the real step with the reference."""
     only_of_sgd(subject)
     for name, (problem, settings) in CHECKED.items():
         arguments = {"learning_rate": 0.5, **settings}
@@ -146,7 +146,7 @@ def the_real_step(subject: Subject) -> Comparisons:
         for gradients in problem.gradients:
             model.train_on_batch(np.array(gradients), np.zeros(1))
             reference.step(gradients)
-        # The explanation begins with the weights as they are.
+        # The explanation starts from the current weights.
         reference.weights[0] = value(model.trainable_variables[0])
         reference.step([np.array(EXPLAINED)])
         row = explained(model, check=True)
@@ -162,7 +162,7 @@ STAGES_OF_UPDATE = ("mean_norm", "clip_coefficient", "clipped_norm", "decay_norm
 
 @check("18.3")
 def inside_a_window(subject: Subject) -> Comparisons:
-    """The first step of a window has no later stages, its last has the norm of the mean."""
+    """The first step of a window has no later stages; the last one has the norm of the mean."""
     only_of_sgd(subject)
     model = compiled(subject(learning_rate=0.5, gradient_accumulation_steps=2), DONE)
     row = explained(model)

@@ -1,4 +1,4 @@
-"""Saving and loading, as the checks need it."""
+"""Helpers of the checks for saving and loading."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import keras
 
 @contextlib.contextmanager
 def folder() -> Iterator[pathlib.Path]:
-    """A folder that is gone afterwards."""
+    """A temporary folder."""
     with tempfile.TemporaryDirectory(prefix="kerasgd-conformance-") as path:
         yield pathlib.Path(path)
 
 
 def unchanged(model: Any) -> Any:
-    """The model, without a file in between."""
+    """The model itself, without a file in between."""
     return model
 
 
 def saved_and_loaded(model: Any) -> Any:
-    """The model, as a `.keras` file gives it back."""
+    """The model after saving to a `.keras` file and loading."""
     with folder() as path:
         model.save(path / "model.keras")
         return keras.saving.load_model(path / "model.keras")
 
 
 def state_of(optimizer: Any) -> dict[str, Any]:
-    """What an optimizer saves."""
+    """The state that an optimizer saves."""
     store: dict[str, Any] = {}
     optimizer.save_own_variables(store)
     return store

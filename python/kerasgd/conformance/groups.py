@@ -1,4 +1,4 @@
-"""Checks of contract 14: groups of variables with settings of their own."""
+"""Checks of contract 14: groups of variables with their own settings."""
 
 from __future__ import annotations
 
@@ -51,29 +51,29 @@ THREE_SHAPES = ((3,), (2, 2), (2,))
 
 
 def only_at_odd_updates() -> Any:
-    """The factor 1, 0, 1."""
+    """A schedule with the factors 1, 0, 1."""
     return keras.optimizers.schedules.PiecewiseConstantDecay([0, 1], [1.0, 0.0, 1.0])
 
 
 FROZEN_AT_TIMES = Rate(only_at_odd_updates, lambda: Schedule(lambda t: float(t != 1)))
 
 
-# Which variables -------------------------------------------------------------------------------
+# Selections ------------------------------------------------------------------------------------
 
 
 def dense(name: str) -> Any:
-    """A layer with one weight, which is 1."""
+    """A layer with one weight of 1."""
     return keras.layers.Dense(1, name=name, use_bias=False, kernel_initializer="ones")
 
 
 def nested_model() -> Any:
-    """The layers `first` and `second` are in a model of their own, and `head` comes after it."""
+    """A model with the layers `first` and `second` in a nested model, and `head` after it."""
     base = keras.Sequential([keras.Input((1,)), dense("first"), dense("second")], name="base")
     return keras.Sequential([keras.Input((1,)), base, dense("head")])
 
 
 def selections(model: Any) -> dict[str, tuple[Any, list[float]]]:
-    """Ways to select variables of `nested_model()`, and the weights after a step with 1/2."""
+    """Selections from `nested_model()`, and the weights after a step with a factor of 1/2."""
     base = model.layers[0]
     return {
         "a layer": (base.layers[0], [0.5, 0.0, 0.0]),
@@ -86,7 +86,7 @@ def selections(model: Any) -> dict[str, tuple[Any, list[float]]]:
 
 
 def apply_ones(optimizer: Any, variables: Sequence[Any]) -> list[float]:
-    """The weights, all of one element, after a step whose gradients are 1."""
+    """The weights, which have one element each, after a step with gradients of 1."""
     optimizer.apply([keras.ops.ones(v.shape) for v in variables], variables)
     return [float(weights.item()) for weights in values(variables)]
 
@@ -104,7 +104,7 @@ def every_kind_of_selection(subject: Subject) -> Comparisons:
 
 @check("14.1")
 def predicate_is_called_once(subject: Subject) -> Comparisons:
-    """For each variable, when the optimizer is built."""
+    """The predicate is called once for each variable, when the optimizer is built."""
     called: list[str] = []
 
     def noted(variable: Any) -> bool:
@@ -132,7 +132,7 @@ def layers_are_excluded(subject: Subject) -> Comparisons:
 
 @check("14.6")
 def nothing_selected(subject: Subject) -> Comparisons:
-    """The error quotes what selects nothing and three paths; the optimizer is not built."""
+    """The error quotes the selection and three paths; the optimizer is not built."""
     other = dense("elsewhere")
     other.build((None, 1))
     for quoted, select in {
@@ -152,7 +152,7 @@ def nothing_selected(subject: Subject) -> Comparisons:
 
 @check("14.6")
 def too_late(subject: Subject) -> Comparisons:
-    """A group is set before the optimizer is built."""
+    """A group cannot be set after the optimizer is built."""
     optimizer = subject()
     optimizer.build(variables_of(scalar(0.0, [])))
     yield refused("built", partial(optimizer.set_group, "w0", momentum=0.5), "set_group")
@@ -160,7 +160,7 @@ def too_late(subject: Subject) -> Comparisons:
 
 # Settings --------------------------------------------------------------------------------------
 
-# For each setting what it accepts and what it refuses.
+# The values that each setting accepts, and those that it refuses.
 SETTINGS: dict[str, tuple[list[Any], list[Any]]] = {
     "learning_rate_factor": ([0, 0.5, 2], [-1, np.nan, np.inf, None, True, "1", [1.0]]),
     "momentum": ([0, 0.5], [-0.1, np.nan, np.inf, None, True, "1"]),
@@ -177,7 +177,7 @@ OTHER_SETTINGS: dict[str, Any] = {
 
 @check("14.2")
 def settings_are_checked(subject: Subject) -> Comparisons:
-    """By the rules of the arguments; any other setting is refused by name, and so is none."""
+    """The rules of the arguments apply; other settings, and a group without one, are refused."""
     for setting, (good, bad) in SETTINGS.items():
         for given in good:
             optimizer = subject()
@@ -197,7 +197,7 @@ def settings_are_checked(subject: Subject) -> Comparisons:
 
 @check("14.2")
 def none_is_no_decay(subject: Subject) -> Comparisons:
-    """`weight_decay=None` and 0 are none, for the variables of the group."""
+    """`weight_decay=None` and 0 both switch decay off for the variables of the group."""
     for decay in (None, 0):
         optimizer = halving(subject).set_group("w1", weight_decay=decay)
         variables = variables_of(Problem([[1.0], [1.0]], []))
@@ -206,7 +206,7 @@ def none_is_no_decay(subject: Subject) -> Comparisons:
 
 @check("14.3")
 def settings_of_their_own(subject: Subject) -> Comparisons:
-    """Rate, momentum and decay differ, and all else goes on as it is documented."""
+    """Groups with other rates, momenta and decays follow the reference."""
     groups = [
         Group((0,), {"learning_rate_factor": 0.5, "momentum": 0.75}),
         Group((1,), {"learning_rate_factor": 2.0, "momentum": 0.0, "weight_decay": 0.5}),
@@ -241,7 +241,7 @@ def rates_of_all_groups(subject: Subject) -> Comparisons:
 
 @check("14.3")
 def another_rate(subject: Subject) -> Comparisons:
-    """`optimizer.learning_rate = 0.5` acts on all groups, in a compiled `fit()` too."""
+    """`optimizer.learning_rate = 0.5` acts on all groups, also in a compiled `fit()`."""
     problem = Problem([[0.0], [0.0]], [[[1.0], [1.0]]])
     for name, options in fit_options().items():
         optimizer = subject(learning_rate=1.0).set_group("w1", learning_rate_factor=0.5)
@@ -255,7 +255,7 @@ def another_rate(subject: Subject) -> Comparisons:
 
 @check("14.3")
 def frozen(subject: Subject) -> Comparisons:
-    """No decay, no constraint, no average: not one bit changes. The others are trained."""
+    """No decay, constraint or average changes a single bit; the other variables are trained."""
     weights = [[-1 / 3, 0.1], [1.0]]
     problem = Problem(weights, [[[1.0, 2.0], [1.0]]] * 3, non_negative=(0,))
     for way in all_ways():
@@ -276,7 +276,7 @@ def frozen(subject: Subject) -> Comparisons:
 
 @check("14.3")
 def frozen_at_times(subject: Subject) -> Comparisons:
-    """A schedule that is 0 at the second update: the velocity stays as well."""
+    """With a schedule that is 0 at the second update, the velocity is unchanged too."""
     groups = [Group((1,), {"learning_rate_factor": FROZEN_AT_TIMES})]
     yield from follows_reference(
         subject,
@@ -304,7 +304,7 @@ def several_groups(subject: Subject) -> Comparisons:
 
 @check("14.4")
 def exclusions_win(subject: Subject) -> Comparisons:
-    """In either order of the calls."""
+    """Exclusions win in either order of the calls."""
     for order in ("group first", "exclusion first"):
         optimizer = halving(subject)
         calls = [
@@ -319,7 +319,7 @@ def exclusions_win(subject: Subject) -> Comparisons:
 
 @check("14.5")
 def clips_act_first(subject: Subject) -> Comparisons:
-    """The global norm has the gradients of all groups in it, frozen ones too."""
+    """The global norm includes the gradients of all groups, also of frozen ones."""
     groups = [
         Group((0,), {"learning_rate_factor": 0.0}),
         Group((1,), {"learning_rate_factor": 4.0}),
@@ -333,7 +333,7 @@ def clips_act_first(subject: Subject) -> Comparisons:
 # Factors that change ---------------------------------------------------------------------------
 
 FACTORS = [1.0, 0.5, 0.0, 0.0, 2.0]
-# A variable alone, and one in the group whose factor changes.
+# One variable without a group, and one in the group whose factor changes.
 UNFREEZING = random_problem(
     steps=len(FACTORS), shapes=((2,), (3,)), groups=[Group((1,), {"learning_rate_factor": 1.0})]
 )
@@ -343,22 +343,22 @@ SetFactor = Callable[[Any, float], object]
 
 
 def by_number(optimizer: Any, factor: float) -> None:
-    """The group is the first one."""
+    """Set the factor by the number of the group."""
     optimizer.set_learning_rate_factor(0, factor)
 
 
 def by_pattern(optimizer: Any, factor: float) -> None:
-    """By the pattern that selected it."""
+    """Set the factor by the pattern that selected the group."""
     optimizer.set_learning_rate_factor(UNFREEZING.groups[0].pattern, factor)
 
 
 def by_attribute(optimizer: Any, factor: float) -> None:
-    """By the group itself."""
+    """Set the factor as an attribute of the group."""
     optimizer.groups[0].learning_rate_factor = factor
 
 
 class ChangeFactor(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets a factor before each batch, and notes the weights after it."""
+    """Sets a factor before each batch, and records the weights after it."""
 
     def __init__(self, set_factor: SetFactor) -> None:
         super().__init__()
@@ -366,12 +366,12 @@ class ChangeFactor(keras.callbacks.Callback):  # type: ignore[misc]
         self.weights: list[list[Any]] = []
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Set it."""
+        """Set the factor."""
         synchronise(self.model)
         self.set_factor(self.model.optimizer, FACTORS[batch])
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Note them."""
+        """Record the weights."""
         synchronise(self.model)
         self.weights.append(values(self.model.trainable_variables))
 
@@ -421,7 +421,7 @@ def factor_changes_in_fit(subject: Subject) -> Comparisons:
 
 @check("14.7")
 def groups_that_there_are_not(subject: Subject) -> Comparisons:
-    """Another number or pattern is refused, and so is a bad factor, which changes nothing."""
+    """A wrong number or pattern, or a bad factor, is refused and changes nothing."""
     optimizer = subject().set_group("w1", learning_rate_factor=0.5)
     for group in (1, -1, "nowhere"):
         call = partial(optimizer.set_learning_rate_factor, group, 1.0)
@@ -442,7 +442,7 @@ SAVED_GROUPS = [
 
 @check("14.8")
 def groups_from_a_file(subject: Subject) -> Comparisons:
-    """A model that is saved with a changed factor continues like one that is not."""
+    """A model saved with a changed factor continues like one that was not saved."""
     whole = random_problem(steps=4, shapes=THREE_SHAPES, groups=SAVED_GROUPS)
     parts = [Problem(whole.weights, whole.gradients[i : i + 2]) for i in (0, 2)]
     arguments = {"learning_rate": 0.25, "momentum": 0.25}
@@ -463,18 +463,18 @@ def groups_from_a_file(subject: Subject) -> Comparisons:
 
 
 def through_config(optimizer: Any) -> Any:
-    """What the configuration gives back."""
+    """The optimizer after a round trip through its configuration."""
     return type(optimizer).from_config(optimizer.get_config())
 
 
 def through_pickle(optimizer: Any) -> Any:
-    """What a pickle gives back."""
+    """The optimizer after a round trip through a pickle."""
     return pickle.loads(pickle.dumps(optimizer))
 
 
 @check("14.8")
 def groups_in_config_and_pickle(subject: Subject) -> Comparisons:
-    """Before the optimizer is built; the copy then trains as the reference does."""
+    """An unbuilt optimizer is copied; the copy then trains like the reference."""
     problem = random_problem(steps=3, shapes=THREE_SHAPES, groups=SAVED_GROUPS)
     arguments = {"learning_rate": 0.25, "momentum": 0.25}
     expected = reference_run(problem, **arguments)
@@ -485,7 +485,7 @@ def groups_in_config_and_pickle(subject: Subject) -> Comparisons:
 
 @check("14.8")
 def groups_of_objects(subject: Subject) -> Comparisons:
-    """A predicate can be saved when it has selected, and not before; `deepcopy` keeps it."""
+    """A predicate can be saved only after it has selected variables; `deepcopy` keeps it."""
 
     def is_w1(variable: Any) -> bool:
         return bool(variable.path == "w1")
@@ -504,7 +504,7 @@ def groups_of_objects(subject: Subject) -> Comparisons:
 
 
 def normalised_model() -> Any:
-    """A kernel and a bias, scale and shift of a normalisation; all are 1."""
+    """A model with a kernel, a bias, and the scale and shift of a normalisation; all are 1."""
     return keras.Sequential(
         [
             keras.Input((1,)),
@@ -516,7 +516,7 @@ def normalised_model() -> Any:
 
 @check("14.11")
 def excluded_by_rank(subject: Subject) -> Comparisons:
-    """Only the kernel decays; so it does after a file."""
+    """Only the kernel decays, also after saving and loading."""
     expected = [0.5, 1.0, 1.0, 1.0]
     for through in (unchanged, through_config):
         optimizer = halving(subject)

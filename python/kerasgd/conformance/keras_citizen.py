@@ -1,4 +1,4 @@
-"""Checks of contract 13: what Keras expects of an optimizer."""
+"""Checks of contract 13: the behaviour that Keras expects of an optimizer."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from kerasgd.conformance.training import (
 
 @check("13.1")
 def is_an_sgd(subject: Subject) -> Comparisons:
-    """By inheritance."""
+    """It inherits from `keras.optimizers.SGD`."""
     yield equal("isinstance()", True, isinstance(subject(), keras.optimizers.SGD))
 
 
 @check("13.1")
 def custom_loops(subject: Subject) -> Comparisons:
-    """`apply()` without variables, `apply_gradients()`, and without state where Keras can."""
+    """`apply()` without variables, `apply_gradients()`, and `stateless_apply()` where it works."""
     variables = variables_of(Problem([[0.0], [0.0]], []))
     optimizer = subject(learning_rate=1.0)
     optimizer.build(variables)
@@ -59,7 +59,7 @@ def custom_loops(subject: Subject) -> Comparisons:
 
 @check("13.1")
 def values_for_gradients(subject: Subject) -> Comparisons:
-    """A float8 scale takes its gradient as its value; of a window it takes the largest."""
+    """A float8 scale takes its gradient as its value, and the largest one in a window."""
     for steps, expected in ((None, [2.0, 5.0, 1.0, 4.0]), (2, [9.0, 5.0, 5.0, 4.0])):
         scale, weight = variables_of(Problem([[9.0], [0.0]], []))
         scale.overwrite_with_gradient = True
@@ -99,7 +99,7 @@ class Crash(keras.callbacks.Callback):  # type: ignore[misc]
 
 @check("13.1")
 def backup_and_restore(subject: Subject) -> Comparisons:
-    """Training that crashed continues as if it had not."""
+    """Training that crashed continues as if it had not crashed."""
     problem = random_problem(steps=3)
     arguments = {"learning_rate": 0.25, "momentum": 0.5, "gradient_accumulation_steps": 2}
     expected = compiled(subject(**arguments), problem)
@@ -128,7 +128,7 @@ def in_keras_loss_scale_optimizer(subject: Subject) -> Comparisons:
 
 @check("13.1")
 def in_a_model_of_layers(subject: Subject) -> Comparisons:
-    """A least-squares fit finds its line."""
+    """A least-squares fit finds the line."""
     x = np.tile(np.linspace(-1.0, 1.0, 8), 60).reshape(-1, 1)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(optimizer=subject(learning_rate=0.5, momentum=0.5), loss="mse")
@@ -150,7 +150,7 @@ def a_class_is_no_optimizer(subject: Subject) -> Comparisons:
 
 @check("13.2", deviations=("D16",))
 def named_alike_on_every_backend(subject: Subject) -> Comparisons:
-    """What a file says of the class."""
+    """A file names the class in the same way on every backend."""
     optimizer = subject()
     yield equal("the class that was called", subject.optimizer.__name__, type(optimizer).__name__)
     record = keras.saving.serialize_keras_object(optimizer)

@@ -44,7 +44,7 @@ from kerasgd.reference import Schedule
 
 
 class Halving:
-    """1, 1/2, 1/4, ...: a rate function that counts its calls and notes their threads."""
+    """A rate function, 1, 1/2, 1/4, ..., that counts its calls and records their threads."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -75,7 +75,7 @@ def history(way: Way, optimizer: Any, problem: Problem) -> list[float]:
 
 
 def ways_with_functions() -> list[Way]:
-    """The ways in which a rate function can be called; a compiled JAX step has none."""
+    """The ways of training that can call a rate function; a compiled JAX step cannot."""
     return [APPLY] if keras.config.backend() == "jax" else all_ways()
 
 
@@ -84,7 +84,7 @@ def ways_with_functions() -> list[Way]:
 
 @check("2.1")
 def numbers_of_all_kinds(subject: Subject) -> Comparisons:
-    """An integer or a NumPy scalar is a number too."""
+    """An integer or a NumPy scalar is accepted too."""
     one = keras.ops.ones(())
     for rate in (1, 1.0, np.float32(1), np.int64(1), np.float64(1), np.array(1.0), one):
         kind = f"{type(rate).__name__} 1"
@@ -101,7 +101,7 @@ def numbers_of_all_kinds(subject: Subject) -> Comparisons:
 
 @check("2.1")
 def read_and_set(subject: Subject) -> Comparisons:
-    """By attribute, at any time."""
+    """The attribute can be read and set at any time."""
     optimizer = subject(learning_rate=0.5)
     variables = variables_of(scalar(0.0, []))
     yield close("read", 0.5, value(optimizer.learning_rate))
@@ -129,7 +129,7 @@ def schedules_count_steps(subject: Subject) -> Comparisons:
 
 @check("2.3", deviations=("D2",))
 def never_frozen(subject: Subject) -> Comparisons:
-    """The function's value now, not the one at compilation."""
+    """The step uses the function's current value, not the one at compilation."""
     for way in ways_with_functions():
         yield close(way.name, HALVED, history(way, subject(learning_rate=Halving()), HALVING))
     if keras.config.backend() == "jax":
@@ -140,7 +140,7 @@ def never_frozen(subject: Subject) -> Comparisons:
 
 @check("2.3", deviations=("D2",))
 def once_a_step(subject: Subject) -> Comparisons:
-    """With two variables and weight decay too."""
+    """The function is called once per step, also with two variables and weight decay."""
     problem = Problem([[1.0], [1.0]], [[[1.0], [1.0]]] * 4)
     for way in ways_with_functions():
         rate = Halving()
@@ -152,7 +152,7 @@ def once_a_step(subject: Subject) -> Comparisons:
 
 @check("2.3")
 def once_an_execution(subject: Subject) -> Comparisons:
-    """With `steps_per_execution=2` steps share a rate in pairs."""
+    """With `steps_per_execution=2`, each pair of steps shares a rate."""
     only_on("tensorflow", "elsewhere there are no functions in executions of several steps")
     for name, options in fit_options().items():
         rate = Halving()
@@ -170,14 +170,14 @@ class RateReader(keras.callbacks.Callback):  # type: ignore[misc]
         self.rates: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Read it."""
+        """Read the rate."""
         synchronise(self.model)
         self.rates.append(float(value(self.model.optimizer.learning_rate)))
 
 
 @check("2.3")
 def reading_calls_nothing(subject: Subject) -> Comparisons:
-    """Reading gives the value of the last step; only before the first it has to call."""
+    """Reading gives the value of the last step; only before the first step it calls."""
     rate = Halving()
     optimizer = subject(learning_rate=rate)
     variables = variables_of(scalar(0.0, []))
@@ -198,7 +198,7 @@ def reading_calls_nothing(subject: Subject) -> Comparisons:
 
 @check("2.3")
 def skipped_steps_call_too(subject: Subject) -> Comparisons:
-    """A step that a dynamic loss scale skips."""
+    """A step that a dynamic loss scale skips calls the function too."""
     rate = Halving()
     optimizer = subject.loss_scale_optimizer(subject(learning_rate=rate), initial_scale=1.0)
     APPLY.train(optimizer, scalar(0.0, [1.0, np.inf, 1.0]))
@@ -218,7 +218,7 @@ def callback(subject: Subject) -> Comparisons:
 
 @check("2.4")
 def what_a_function_returns(subject: Subject) -> Comparisons:
-    """Anything but one number is refused when it comes."""
+    """Anything but one finite number >= 0 is refused when the function returns it."""
     for bad in (None, "a", np.nan, np.inf, -1.0, True, [0.1, 0.2], np.array([0.1])):
         optimizer = subject(learning_rate=lambda bad=bad: bad)
         step = partial(APPLY.train, optimizer, scalar(0.0, [1.0]))
@@ -234,7 +234,7 @@ def what_a_function_returns(subject: Subject) -> Comparisons:
 
 @check("2.5")
 def functions_that_want_arguments(subject: Subject) -> Comparisons:
-    """They are refused at construction; arguments with defaults are no matter."""
+    """Such functions are refused at construction; arguments with defaults are accepted."""
 
     def of_step(step: int) -> float:
         return 0.1
@@ -259,7 +259,7 @@ def functions_that_want_arguments(subject: Subject) -> Comparisons:
 
 @check("2.6")
 def exact_configuration(subject: Subject) -> Comparisons:
-    """The rate as it was given, though a float32 holds it."""
+    """The configuration has the exact rate, although a float32 variable stores it."""
     for rate in (0.1, 1 / 3, 0.01, 1e-7, 3):
         yield equal(
             f"{rate}", float(rate), subject(learning_rate=rate).get_config()["learning_rate"]
@@ -269,12 +269,12 @@ def exact_configuration(subject: Subject) -> Comparisons:
     yield equal("set to 0.1", 0.1, optimizer.get_config()["learning_rate"])
 
 
-# What is no rate -------------------------------------------------------------------------------
+# Objects that are not rates --------------------------------------------------------------------
 
 
 @check("2.8")
 def not_a_rate(subject: Subject) -> Comparisons:
-    """A variable would be copied without a word; layers and models can be called."""
+    """A variable would be copied silently, and layers and models are callable: all are refused."""
     layer = keras.layers.Dense(1)
     for name, given in (
         ("a variable", keras.Variable(0.5)),
@@ -292,7 +292,7 @@ def _set_rate(optimizer: Any, rate: object) -> None:
 
 
 class Leaving(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A schedule that gives 0.5, and after the first step what is no rate."""
+    """A schedule that gives 0.5 at the first step, and then an invalid rate."""
 
     def __init__(self, bad: float) -> None:
         self.bad = bad
@@ -304,7 +304,7 @@ class Leaving(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[
 
 @check("2.8")
 def schedule_out_of_range(subject: Subject) -> Comparisons:
-    """The step at which it leaves the range changes nothing."""
+    """The step at which the schedule leaves the range changes nothing."""
     for bad in (-0.5, np.nan, np.inf):
         optimizer, variables = subject(learning_rate=Leaving(bad)), variables_of(scalar(0.0, []))
         step = partial(optimizer.apply, [tensor([1.0])], variables)

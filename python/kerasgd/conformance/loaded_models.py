@@ -1,4 +1,4 @@
-"""Checks of contract 9.4a and 9.4d: models that are loaded with their optimizers."""
+"""Checks of contract 9.4a and 9.4d: models loaded with their optimizers."""
 
 from __future__ import annotations
 
@@ -32,38 +32,38 @@ Y = np.linspace(1.0, -1.0, 8).reshape(4, 2)
 
 
 def network(optimizer: Any, units: int = 2) -> Any:
-    """A compiled model of two layers, with the same first weights each time."""
+    """A compiled model of two layers, with the same initial weights each time."""
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Dense(3, name="first"), keras.layers.Dense(units, name="second")]
     return compiled(keras.Sequential([keras.Input((3,)), *layers]), optimizer)
 
 
 def compiled(model: Any, optimizer: Any) -> Any:
-    """The model, compiled; a loss that is an object is what legacy files can hold."""
+    """The compiled model; its loss is an object, which legacy files can hold."""
     model.compile(optimizer=optimizer, loss=keras.losses.MeanSquaredError())
     return model
 
 
 def fitted(model: Any, epochs: int = 1) -> Any:
-    """The model after two steps an epoch."""
+    """The model after training, two steps per epoch."""
     model.fit(X, Y, batch_size=2, epochs=epochs, shuffle=False, verbose=0)
     return model
 
 
 def carried_on_by(model: Any) -> dict[str, Array]:
-    """What is left of the velocity of each trainable variable, by layer and name."""
+    """The velocity times the momentum of each trainable variable, by layer and name."""
     variables = model.trainable_variables
     names = ["/".join(variable.path.split("/")[-2:]) for variable in variables]
     return dict(zip(names, carried_on(model.optimizer, variables), strict=True))
 
 
 def in_its_second_layer(moved: Mapping[str, Array]) -> list[Array]:
-    """Of these movements, those of the second layer."""
+    """The movements of the second layer."""
     return [moved["second/kernel"], moved["second/bias"]]
 
 
 def with_weights_of(saved: Any, model: Any, **options: Any) -> Any:
-    """The model, with what a weights file has brought from `saved`."""
+    """The model after loading a weights file from `saved`."""
     with folder() as path:
         saved.save_weights(path / "model.weights.h5")
         model.load_weights(path / "model.weights.h5", **options)
@@ -71,7 +71,7 @@ def with_weights_of(saved: Any, model: Any, **options: Any) -> Any:
 
 
 def through_a_legacy_file(model: Any) -> Any:
-    """The model, as a file in the format of Keras 2 gives it back."""
+    """The model after saving to a file in the format of Keras 2, and loading."""
     with folder() as path:
         model.save(path / "model.h5")
         return keras.saving.load_model(path / "model.h5")
@@ -86,7 +86,7 @@ def _continues(where: str, model: Any, again: Any) -> Comparisons:
 
 @check("9.4a")
 def weights_of_a_fresh_model(subject: Subject) -> Comparisons:
-    """`load_weights()` right after `compile()` brings the optimizer's state along."""
+    """`load_weights()` right after `compile()` also loads the optimizer's state."""
     for name, arguments in (("momentum", MOMENTUM), ("all kinds of state", ALL_STATE)):
         model = fitted(network(subject(**arguments)))
         again = with_weights_of(model, network(subject(**arguments)))
@@ -95,7 +95,7 @@ def weights_of_a_fresh_model(subject: Subject) -> Comparisons:
 
 @check("9.4a")
 def legacy_files(subject: Subject) -> Comparisons:
-    """They have the count of steps and all state too."""
+    """Legacy files keep the step count and all state too."""
     for name, arguments in (("momentum", MOMENTUM), ("all kinds of state", ALL_STATE)):
         model = fitted(network(subject(**arguments)))
         again = through_a_legacy_file(model)
@@ -106,7 +106,7 @@ def legacy_files(subject: Subject) -> Comparisons:
 
 @check("9.4a")
 def frozen_base(subject: Subject) -> Comparisons:
-    """A model that was trained, then frozen inside another one: both optimizers go on."""
+    """A trained model is frozen inside another model; both optimizers continue."""
     base = fitted(network(subject(**MOMENTUM)))
     base.trainable = False
     head = keras.layers.Dense(2, name="head")
@@ -137,7 +137,7 @@ def _frozen_before_loading(subject: Subject) -> tuple[Any, Callable[[], Any]]:
 
 @check("9.4a")
 def frozen_since(subject: Subject) -> Comparisons:
-    """One warning says what is left out; the other layer goes on where it was."""
+    """One warning names the state left out; the other layer continues from its state."""
     for name, prepare in (
         ("before saving", _frozen_before_saving),
         ("before loading", _frozen_before_loading),
@@ -153,7 +153,7 @@ def frozen_since(subject: Subject) -> Comparisons:
 
 @check("9.4a")
 def unfrozen_since(subject: Subject) -> Comparisons:
-    """What is trained anew starts without velocity, and nothing is left out."""
+    """An unfrozen layer starts without velocity, and nothing is left out."""
     model = network(subject(**MOMENTUM))
     model.layers[0].trainable = False
     fitted(model)
@@ -168,7 +168,7 @@ def unfrozen_since(subject: Subject) -> Comparisons:
 
 @keras.saving.register_keras_serializable("kerasgd.conformance")
 class TwoOptimizers(keras.Model):  # type: ignore[misc]
-    """A model with two optimizers, as adversarial networks have them."""
+    """A model with two optimizers, as in adversarial networks."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -192,12 +192,12 @@ class TwoOptimizers(keras.Model):  # type: ignore[misc]
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Take both back."""
+        """Restore both optimizers."""
         self.compile(*(keras.saving.deserialize_keras_object(config[k]) for k in sorted(config)))
 
 
 def two_optimizers(subject: Subject) -> Any:
-    """A model of that kind, neither of whose optimizers is built."""
+    """A `TwoOptimizers` model whose optimizers are not built."""
     model = TwoOptimizers()
     model(X)
     of_two = subject(learning_rate=2.0, momentum=0.5)
@@ -207,7 +207,7 @@ def two_optimizers(subject: Subject) -> Any:
 
 @check("9.4a")
 def with_two_optimizers(subject: Subject) -> Comparisons:
-    """Each has its own state back, from both kinds of file."""
+    """Each optimizer restores its own state, from both kinds of file."""
     for name, load in (
         (".keras file", saved_and_loaded),
         ("weights file", lambda model: with_weights_of(model, two_optimizers(subject))),
@@ -226,7 +226,7 @@ def with_two_optimizers(subject: Subject) -> Comparisons:
 
 @check("9.4a")
 def from_another_class(subject: Subject) -> Comparisons:
-    """Weights that were trained with Adam: one warning, and training goes on."""
+    """Weights trained with Adam load with one warning, and training continues."""
     model, again = fitted(network(keras.optimizers.Adam())), network(subject(**MOMENTUM))
     again.optimizer.build(again.trainable_variables)
     yield warned("load_weights()", partial(with_weights_of, model, again), again.optimizer.name)
@@ -237,7 +237,7 @@ def from_another_class(subject: Subject) -> Comparisons:
 
 @check("9.4a")
 def with_other_arguments(subject: Subject) -> Comparisons:
-    """State that the receiving optimizer does not keep is left out with one warning."""
+    """State that the loading optimizer does not keep is left out with one warning."""
     model = fitted(network(subject(**ALL_STATE)))
     for argument, instead in (
         ("momentum", 0.0),
@@ -250,12 +250,12 @@ def with_other_arguments(subject: Subject) -> Comparisons:
         fitted(again)
 
 
-# On request, weights that do not fit are left out ----------------------------------------------
+# Weights that are skipped on request -----------------------------------------------------------
 
 
 @check("9.4d")
 def skipped_on_request(subject: Subject) -> Comparisons:
-    """The layer that is the same has weights and velocity, the other one is new."""
+    """The unchanged layer gets its weights and velocity; the other layer is new."""
     model = fitted(network(subject(**MOMENTUM)))
     again = network(subject(**MOMENTUM), units=4)
     again.optimizer.build(again.trainable_variables)

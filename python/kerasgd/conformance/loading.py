@@ -1,7 +1,7 @@
 """Checks of contract 9.4 and 9.4b: state that is loaded into an optimizer.
 
-A velocity is seen from outside by a step without gradient, which moves a weight by the velocity
-times the momentum.
+A step with a gradient of zero reveals a velocity: it moves a weight by the velocity times the
+momentum.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ ALL_STATE: dict[str, Any] = {
     "gradient_accumulation_steps": 4,
 }
 
-# The problem of all checks without a model; its third variable has the shape of the first.
+# The problem of all checks without a model; its first and third variable have the same shape.
 THREE = random_problem(steps=12, shapes=((3,), (2, 2), (3,)))
-# In the middle of a window of four.
+# The step of the interruption, in the middle of a window of four.
 INTERRUPTED = 6
 
 
 def do_steps(optimizer: Any, variables: Sequence[Any], gradients: Sequence[Sequence[Any]]) -> None:
-    """Do a step with each of the gradients."""
+    """Take a step with each of the gradients."""
     for step in gradients:
         optimizer.apply([tensor(gradient) for gradient in step], variables)
 
 
 def carried_on(optimizer: Any, variables: Sequence[Any]) -> list[Array]:
-    """How far each variable moves at a step without gradient: momentum times velocity."""
+    """The movement of each variable in a step with zero gradient: momentum times velocity."""
     for variable in variables:
         variable.assign(np.zeros(variable.shape))
     optimizer.apply([tensor(np.zeros(variable.shape)) for variable in variables], variables)
@@ -82,7 +82,7 @@ def each_same(where: str, expected: Sequence[Any], actual: Sequence[Any]) -> Com
 
 
 def keeping(load: Callable[[], Any]) -> tuple[Callable[[], None], list[Any]]:
-    """A call of `load`, and the list that has its result afterwards."""
+    """A function that calls `load`, and the list that then holds its result."""
     results: list[Any] = []
     return lambda: results.append(load()), results
 
@@ -92,7 +92,7 @@ def keeping(load: Callable[[], Any]) -> tuple[Callable[[], None], list[Any]]:
 
 @check("9.4")
 def other_order(subject: Subject) -> Comparisons:
-    """The same two variables in another order: each has its own velocity."""
+    """The same two variables in another order keep their own velocities."""
     problem = Problem([[0.0], [0.0]], [[[1.0], [2.0]]])
     saved, variables = subject(learning_rate=1.0, momentum=0.5), variables_of(problem)
     do_steps(saved, variables, problem.gradients)
@@ -105,7 +105,7 @@ def other_order(subject: Subject) -> Comparisons:
 
 @check("9.4")
 def other_paths(subject: Subject) -> Comparisons:
-    """As many variables of the same shapes under other paths are paired in order."""
+    """Variables with other paths, but the same number and shapes, are paired in order."""
     saved, variables = subject(**MOMENTUM), variables_of(THREE)
     do_steps(saved, variables, THREE.gradients)
     renamed = copied(variables, ["one", "two", "three"])
@@ -118,7 +118,7 @@ def other_paths(subject: Subject) -> Comparisons:
 
 @check("9.4")
 def others_removed(subject: Subject) -> Comparisons:
-    """Those that are left go on, in the middle of a window too, as if nothing had been."""
+    """The remaining variables continue unaffected, also in the middle of a window."""
     optimizer, variables = subject(**ALL_STATE), variables_of(THREE)
     do_steps(optimizer, variables, THREE.gradients[:INTERRUPTED])
     left = copied([variables[2], variables[1]], ["w2", "w1"])
@@ -138,7 +138,7 @@ def others_removed(subject: Subject) -> Comparisons:
 
 @check("9.4")
 def others_added(subject: Subject) -> Comparisons:
-    """A new variable starts without velocity, the others keep theirs."""
+    """A new variable starts without velocity; the others keep theirs."""
     saved, variables = subject(**MOMENTUM), variables_of(THREE)
     do_steps(saved, variables, THREE.gradients)
     expected = carried_on(saved, variables)
@@ -148,14 +148,14 @@ def others_added(subject: Subject) -> Comparisons:
     other.load_own_variables(state_of(saved))
     moved = carried_on(other, more)
     yield same_bits("the new one", np.zeros(3), moved[0])
-    # `saved` did one step more, which halved its velocities
+    # `saved` has taken one more step, which halved its velocities
     for name, one, two in zip(("w0", "w1", "w2"), expected, moved[1:], strict=True):
         yield same_bits(name, 0.5 * one, two)
 
 
 @check("9.4")
 def of_an_unbuilt_optimizer(subject: Subject) -> Comparisons:
-    """Its state restores the rate and the count, and the optimizer trains on."""
+    """State of an unbuilt optimizer restores the rate and the count; training then works."""
     saved = subject(learning_rate=0.25, momentum=0.5)
     optimizer, problem = subject(learning_rate=0.5, momentum=0.5), scalar(0.0, [1.0, 1.0])
     APPLY.train(optimizer, problem)
@@ -164,13 +164,13 @@ def of_an_unbuilt_optimizer(subject: Subject) -> Comparisons:
     yield equal("iterations", 0, int(value(optimizer.iterations)))
 
 
-# Strictly --------------------------------------------------------------------------------------
+# Strict loading --------------------------------------------------------------------------------
 
 
 def restored(subject: Subject, saved: Any, variables: list[Any]) -> Any:
     """An optimizer for these variables with the settings and the state of `saved`.
 
-    kerasgd has functions for it; of another class it is what Keras' interface makes possible.
+    This uses kerasgd's functions for its own classes, and Keras' interface for other classes.
     """
     if not subject.is_of_kerasgd:
         optimizer = subject.optimizer.from_config(saved.get_config())
@@ -184,7 +184,7 @@ def restored(subject: Subject, saved: Any, variables: list[Any]) -> Any:
 
 
 def _stepped(subject: Subject, *shapes: tuple[int, ...], **arguments: Any) -> tuple[Any, list[Any]]:
-    """An optimizer that has done two steps, and its variables."""
+    """An optimizer that has taken two steps, and its variables."""
     problem = random_problem(steps=2, shapes=shapes)
     optimizer, variables = subject(**arguments), variables_of(problem)
     do_steps(optimizer, variables, problem.gradients)
@@ -193,7 +193,7 @@ def _stepped(subject: Subject, *shapes: tuple[int, ...], **arguments: Any) -> tu
 
 @check("9.4b")
 def state_that_fits(subject: Subject) -> Comparisons:
-    """It continues bit for bit, also in the middle of a window."""
+    """The optimizer continues bit for bit, also in the middle of a window."""
     optimizer, variables = subject(**ALL_STATE), variables_of(THREE)
     do_steps(optimizer, variables, THREE.gradients[:INTERRUPTED])
     copies = copied(variables, ["w0", "w1", "w2"])
@@ -206,7 +206,7 @@ def state_that_fits(subject: Subject) -> Comparisons:
 
 @check("9.4b")
 def state_that_does_not_fit(subject: Subject) -> Comparisons:
-    """The error names what differs, and the variables are as they were."""
+    """The error names the difference, and the variables are unchanged."""
     for name, shapes, naming in (
         ("another shape", ((4,), (2,)), "shape"),
         ("fewer variables", ((3,),), "variables"),
@@ -221,7 +221,7 @@ def state_that_does_not_fit(subject: Subject) -> Comparisons:
 
 @check("9.4b")
 def leniently_on_request(subject: Subject) -> Comparisons:
-    """`strict=False` leaves out what does not fit, with one warning."""
+    """`strict=False` leaves out state that does not fit, with one warning."""
     only_of_kerasgd(subject, "load_optimizer")
     saved, variables = _stepped(subject, (3,), (2,), **MOMENTUM)
     [kept] = variables_of(random_problem(steps=0, shapes=((3,),)))

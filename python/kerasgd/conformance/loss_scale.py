@@ -42,7 +42,7 @@ from kerasgd.reference import ReferenceLossScale, ReferenceSGD, SparseRows
 
 @check("6.1")
 def divided_out(subject: Subject) -> Comparisons:
-    """Whether the factor is a power of two or not."""
+    """The factor cancels, whether it is a power of two or not."""
     for factor, ways in ((1000, all_ways()), (8.0, [APPLY]), (0.3, [APPLY])):
         yield from follows_reference(
             subject,
@@ -59,7 +59,7 @@ def divided_out(subject: Subject) -> Comparisons:
 
 @check("6.1", deviations=("D6",))
 def sparse_gradients_too(subject: Subject) -> Comparisons:
-    """Of an embedding on TensorFlow."""
+    """The sparse gradients of an embedding on TensorFlow are divided too."""
     only_on("tensorflow", "only TensorFlow has sparse gradients")
     gradient = SparseRows(values=[[1.0], [2.0], [4.0]], indices=[2, 0, 2])
     yield from follows_reference(
@@ -73,7 +73,7 @@ def sparse_gradients_too(subject: Subject) -> Comparisons:
 
 @check("6.1")
 def factors_that_make_no_sense(subject: Subject) -> Comparisons:
-    """Zero and negative ones among them."""
+    """Zero, negative and other invalid factors are refused."""
     for factor in (0, -1.0, np.nan, np.inf, True, "1"):
         yield refused(
             f"loss_scale_factor={factor!r}",
@@ -84,7 +84,7 @@ def factors_that_make_no_sense(subject: Subject) -> Comparisons:
 
 @check("6.2", deviations=("D15",))
 def replaced_by_compile(subject: Subject) -> Comparisons:
-    """The user hears of it, once, and only who gave a factor."""
+    """Only a user who set a factor is warned, once."""
     keras.config.set_dtype_policy("mixed_float16")
     for factor, count in ((8.0, 1), (None, 0)):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
@@ -107,7 +107,7 @@ def scaling(subject: Subject, inner: Any, initial_scale: float, growth_steps: in
 def reference_with_scale(
     problem: Problem, initial_scale: float, growth_steps: int, **arguments: Any
 ) -> tuple[Run, ReferenceLossScale]:
-    """The problem as the reference trains on it with a dynamic scale."""
+    """Train the reference on the problem, with a dynamic scale."""
     inner = ReferenceSGD(**arguments).build(problem.weights)
     scaler = ReferenceLossScale(inner, initial_scale, growth_steps)
     weights = [
@@ -122,7 +122,7 @@ OVERFLOWING = scalar(0.0, [1.0, np.inf, 1.0, 2.0, 3.0, np.nan, -np.inf, 1.0])
 
 @check("6.3", deviations=("D15",))
 def dynamic_scale_in_eager_code(subject: Subject) -> Comparisons:
-    """It halves at a gradient that is not finite, and doubles after two finite ones."""
+    """The scale halves at a non-finite gradient, and doubles after two finite ones."""
     optimizer = scaling(subject, subject(learning_rate=1.0), 8.0, 2)
     inner = ReferenceSGD(learning_rate=1.0).build(OVERFLOWING.weights)
     scaler = ReferenceLossScale(inner, 8.0, 2)
@@ -137,7 +137,7 @@ def dynamic_scale_in_eager_code(subject: Subject) -> Comparisons:
 
 @check("6.3")
 def dynamic_scale_when_compiled(subject: Subject) -> Comparisons:
-    """With everything that the inner optimizer can do."""
+    """A dynamic scale works with all settings of the inner optimizer."""
     arguments = {
         "learning_rate": 1.0,
         "momentum": 0.5,
@@ -161,7 +161,7 @@ def dynamic_scale_when_compiled(subject: Subject) -> Comparisons:
 
 @check("6.3", deviations=("D15",))
 def exclusions_reach_the_inner_optimizer(subject: Subject) -> Comparisons:
-    """Decay exclusions that are set on the wrapper."""
+    """Decay exclusions set on the wrapper act on the inner optimizer."""
     optimizer = scaling(subject, subject(learning_rate=1.0, weight_decay=0.5), 1.0, 2)
     optimizer.exclude_from_weight_decay(var_names=["w0"])
     variables = variables_of(Problem([[1.0], [1.0]], []))
@@ -172,7 +172,7 @@ def exclusions_reach_the_inner_optimizer(subject: Subject) -> Comparisons:
 
 @check("6.3")
 def not_wrapped_again(subject: Subject) -> Comparisons:
-    """It is Keras' kind of loss-scale optimizer."""
+    """`compile()` does not wrap it again, because it is a Keras `LossScaleOptimizer`."""
     keras.config.set_dtype_policy("mixed_float16")
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     optimizer = scaling(subject, subject(), 8.0, 2)

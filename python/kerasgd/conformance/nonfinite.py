@@ -1,4 +1,4 @@
-"""Checks of contract 16: updates that are skipped where gradients are not finite."""
+"""Checks of contract 16: updates that are skipped because gradients are not finite."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from kerasgd.conformance.training import (
 
 NAN, INF = np.nan, np.inf
 
-# Of nine steps the second, the fifth and the last two are bad, each in its own way.
+# Of nine steps, the second, the fifth and the last two have different non-finite gradients.
 PATCHY = Problem(
     [[1 / 3, -2.0], [0.7]],
     [
@@ -75,7 +75,7 @@ EVERYTHING: dict[str, Any] = {
 
 @check("16.1")
 def skipped_as_in_the_reference(subject: Subject) -> Comparisons:
-    """Steps are counted, updates are not, and a window with a bad step is thrown away."""
+    """Skipped steps count as steps, not as updates; a window with a bad step is discarded."""
     for window, ways in ((None, ways_of_apply()), (2, [APPLY, *ways_of_fit()])):
         arguments = {**EVERYTHING, "gradient_accumulation_steps": window}
         sgd = reference_of(PATCHY, arguments, skip_nonfinite=True)
@@ -97,7 +97,7 @@ def skipped_as_in_the_reference(subject: Subject) -> Comparisons:
 
 @check("16.1")
 def nothing_changes(subject: Subject) -> Comparisons:
-    """Not one bit of a weight."""
+    """A skipped update does not change a single bit of a weight."""
     for way in all_ways():
         optimizer = subject(learning_rate=0.1, momentum=0.9, weight_decay=0.1).skip_nonfinite()
         history = way.train(optimizer, PATCHY).weights
@@ -108,7 +108,7 @@ def nothing_changes(subject: Subject) -> Comparisons:
 
 @check("16.1")
 def only_when_asked(subject: Subject) -> Comparisons:
-    """Without the call a NaN reaches the weight; the call comes before the optimizer is built."""
+    """Without the call a NaN reaches the weight; the call must precede `build()`."""
     bad = scalar(1.0, [NAN])
     for way in all_ways():
         yield close(way.name, [NAN], way.train(subject(), bad).final[0])
@@ -121,7 +121,7 @@ def only_when_asked(subject: Subject) -> Comparisons:
 
 @check("16.1")
 def counts_are_saved(subject: Subject) -> Comparisons:
-    """A model that is loaded goes on counting, and goes on skipping."""
+    """A loaded model continues to count and to skip."""
     model = compiled(subject(learning_rate=0.5).skip_nonfinite(), scalar(1.0, []))
     fit(model, scalar(1.0, [NAN, 1.0, INF]))
     model = saved_and_loaded(model)
@@ -135,7 +135,7 @@ def counts_are_saved(subject: Subject) -> Comparisons:
 
 @check("16.1")
 def not_in_a_loss_scale(subject: Subject) -> Comparisons:
-    """A dynamic loss scale skips by itself."""
+    """An optimizer that skips is refused in a dynamic loss scale, which skips by itself."""
     only_of_kerasgd(subject, "LossScaleOptimizer")
     inner = subject().skip_nonfinite()
     yield refused("LossScaleOptimizer", partial(subject.loss_scale_optimizer, inner), "skip")
@@ -155,7 +155,8 @@ STOPPING = Problem(
         [[1.0, 1.0], [1.0]],
     ],
 )
-# By how many bad steps in a row it stops: the step, its loss, and NaN and infinities of a variable.
+# For each `max_in_a_row`: the step at which training stops, its loss, and for each variable the
+# numbers of NaN and infinite elements.
 STOPS: dict[int, tuple[int, float, list[tuple[int, int]]]] = {
     1: (2, INF, [(0, 2)]),
     2: (5, NAN, [(1, 0), (0, 1)]),
@@ -164,7 +165,7 @@ STOPS: dict[int, tuple[int, float, list[tuple[int, int]]]] = {
 
 @check("16.2")
 def where_it_stops(subject: Subject) -> Comparisons:
-    """The error says where and why; the weights are those before the first bad update."""
+    """The error gives place and cause; the weights are those before the first bad update."""
     only_of_kerasgd(subject, "callbacks.StopOnNonfinite")
     for max_in_a_row, (batch, loss, counts) in STOPS.items():
         for name, options in fit_options().items():
@@ -190,7 +191,7 @@ def where_it_stops(subject: Subject) -> Comparisons:
 
 @check("16.2")
 def where_it_does_not(subject: Subject) -> Comparisons:
-    """Fewer in a row let the training go on to its end."""
+    """With fewer skipped updates in a row, training continues to its end."""
     only_of_kerasgd(subject, "callbacks.StopOnNonfinite")
     for name, options in fit_options().items():
         model = compiled(subject(learning_rate=0.5).skip_nonfinite(), STOPPING, **options)
@@ -203,7 +204,7 @@ def where_it_does_not(subject: Subject) -> Comparisons:
 
 @check("16.2")
 def nothing_is_skipped(subject: Subject) -> Comparisons:
-    """An optimizer that does not skip is refused; a count is a whole number >= 1."""
+    """An optimizer that does not skip is refused; the count must be a whole number >= 1."""
     only_of_kerasgd(subject, "callbacks.StopOnNonfinite")
     model = compiled(subject(), STOPPING)
     train = partial(fit, model, STOPPING, [kerasgd.callbacks.StopOnNonfinite()])

@@ -1,4 +1,4 @@
-"""Checks of contract 9.4c: state that classes of Keras itself have saved."""
+"""Checks of contract 9.4c: state saved by Keras' own classes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _without_velocity(where: str, model: Any) -> Comparisons:
 
 @check("9.4c")
 def never_guessed_at(subject: Subject) -> Comparisons:
-    """RMSprop's state has the form of SGD's; ours does not take that of Keras' own SGD either."""
+    """RMSprop's state looks like SGD's: kerasgd loads neither, not even that of Keras' SGD."""
     theirs = (
         keras.optimizers.RMSprop(),
         keras.optimizers.Adam(),
@@ -78,7 +78,7 @@ FROM_KERAS: dict[str, dict[str, Any]] = {
 
 @check("9.4c")
 def taken_over(subject: Subject) -> Comparisons:
-    """After `from_keras()` training ends where the reference ends without an interruption."""
+    """After `from_keras()` training ends like the reference without an interruption."""
     only_of_kerasgd(subject, "from_keras")
     for name, arguments in FROM_KERAS.items():
         theirs, variables = keras.optimizers.SGD(**arguments), variables_of(THREE)
@@ -93,7 +93,7 @@ def taken_over(subject: Subject) -> Comparisons:
 
 @check("9.4c")
 def model_taken_over(subject: Subject) -> Comparisons:
-    """`model.compile(from_keras(model.optimizer))` continues what Keras' SGD began."""
+    """`model.compile(from_keras(model.optimizer))` continues the training of Keras' SGD."""
     only_of_kerasgd(subject, "from_keras")
     theirs = fitted(network(keras.optimizers.SGD(**MOMENTUM)))
     ours = saved_and_loaded(theirs)
@@ -106,7 +106,7 @@ def model_taken_over(subject: Subject) -> Comparisons:
 
 @check("9.4c")
 def other_classes_refused(subject: Subject) -> Comparisons:
-    """By name."""
+    """Other classes are refused by name."""
     only_of_kerasgd(subject, "from_keras")
     for other in (keras.optimizers.Adam(), keras.optimizers.RMSprop()):
         naming = type(other).__name__

@@ -37,7 +37,7 @@ from kerasgd.reference import ReferenceSGD, Schedule
 
 
 def shrinking_schedule() -> Any:
-    """0.5, 0.45, 0.405, ..."""
+    """A schedule with the rates 0.5, 0.45, 0.405, ..."""
     return keras.optimizers.schedules.ExponentialDecay(0.5, decay_steps=1, decay_rate=0.9)
 
 
@@ -52,7 +52,7 @@ ARGUMENTS: dict[str, Any] = {
     "gradient_accumulation_steps": 4,
 }
 
-# Interrupted after six of ten steps, in the middle of a window of four.
+# Training is interrupted after six of ten steps, in the middle of a window of four.
 WHOLE = random_problem(steps=10)
 FIRST = Problem(WHOLE.weights, WHOLE.gradients[:6])
 SECOND = Problem(WHOLE.weights, WHOLE.gradients[6:])
@@ -70,7 +70,7 @@ def optimizer_to_save(subject: Subject) -> Any:
 
 @check("9.1")
 def continued_from_a_file(subject: Subject) -> Comparisons:
-    """All weights and all state of the optimizer are equal in the end."""
+    """At the end, all weights and all state of the optimizer are equal."""
     for name, options in fit_options().items():
         outcomes = []
         for between in (unchanged, saved_and_loaded):
@@ -87,7 +87,7 @@ def continued_from_a_file(subject: Subject) -> Comparisons:
 
 
 def write_file(subject: str, path: str) -> str:
-    """Train the first part on this backend, and save; the answer is the backend's name."""
+    """Train the first part on this backend, save, and return the backend's name."""
     model = compiled(optimizer_to_save(subjects.find(subject)), WHOLE)
     fit(model, FIRST)
     model.save(path)
@@ -95,7 +95,7 @@ def write_file(subject: str, path: str) -> str:
 
 
 def continue_file(path: str) -> list[list[float]]:
-    """Train the second part on this backend; the answer is the weights."""
+    """Train the second part on this backend, and return the weights."""
     model = keras.saving.load_model(path)
     fit(model, SECOND)
     return [np.ravel(weights).tolist() for weights in values(model.trainable_variables)]
@@ -103,7 +103,7 @@ def continue_file(path: str) -> list[list[float]]:
 
 @check("9.2", deviations=("D16",))
 def continued_under_another_backend(subject: Subject) -> Comparisons:
-    """From here to there, and from there to here."""
+    """A file continues from this backend on another one, and the reverse."""
     if not subject.interpreters:
         raise NotTestedHere("no Python with another backend was named")
     here = keras.config.backend()
@@ -127,7 +127,7 @@ def _each_close(where: str, expected: list[Any], actual: list[Any]) -> Compariso
 
 
 def _reference_of_both_parts() -> list[Any]:
-    """Each `fit()` ends with the averages in the weights; the second goes on from them."""
+    """Each `fit()` ends with the averages in the weights; the second continues from there."""
     sgd = ReferenceSGD(learning_rate=SHRINKING.of_reference(), **ARGUMENTS)
     sgd.build(WHOLE.weights, exclude_from_weight_decay=[0])
     for part in (FIRST, SECOND):
@@ -142,13 +142,13 @@ def _reference_of_both_parts() -> list[Any]:
 
 @keras.saving.register_keras_serializable("kerasgd.conformance")  # type: ignore[untyped-decorator]
 def registered_rate() -> float:
-    """A rate function that Keras knows by name."""
+    """A rate function that is registered with Keras."""
     return 0.25
 
 
 @check("9.3")
 def configuration_round_trips(subject: Subject) -> Comparisons:
-    """Every argument, through JSON."""
+    """Every argument makes a round trip through JSON."""
     arguments: dict[str, Any] = {
         "learning_rate": 0.1,
         "momentum": 0.3,
@@ -173,7 +173,7 @@ def configuration_round_trips(subject: Subject) -> Comparisons:
 
 @check("9.3")
 def rates_round_trip(subject: Subject) -> Comparisons:
-    """Schedules, and functions that are registered; others are refused when they are saved."""
+    """Schedules and registered functions make a round trip; saving other functions is refused."""
     for name, rate, expected in (
         ("schedule", shrinking_schedule(), 0.5),
         ("registered function", registered_rate, 0.25),
@@ -192,7 +192,7 @@ def rates_round_trip(subject: Subject) -> Comparisons:
 
 @check("9.5")
 def pickled(subject: Subject) -> Comparisons:
-    """An optimizer keeps its configuration; a model with one continues as if nothing had been."""
+    """A pickled optimizer keeps its configuration; a pickled model continues unaffected."""
     optimizer = subject(learning_rate=0.1, momentum=0.5, gradient_accumulation_steps=3)
     again = pickle.loads(pickle.dumps(optimizer))
     yield equal("configuration", optimizer.get_config(), again.get_config())

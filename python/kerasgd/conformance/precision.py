@@ -23,7 +23,7 @@ EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10}
 
 @check("8.1", deviations=("D13",))
 def long_windows(subject: Subject) -> Comparisons:
-    """512 gradients of 1 have the mean 1."""
+    """The mean of 512 gradients of 1 is 1."""
     for dtype in EPSILON:
         yield from follows_reference(
             subject,
@@ -37,13 +37,13 @@ def long_windows(subject: Subject) -> Comparisons:
 
 @check("8.1", deviations=("D13",))
 def slow_averages(subject: Subject) -> Comparisons:
-    """From 1 the average creeps up to 2: after 300 steps of 1/100 it is at 1.951."""
+    """The average moves from 1 towards 2: after 300 updates by 1/100 it is 1.951."""
     for dtype, epsilon in EPSILON.items():
         yield from follows_reference(
             subject,
             scalar(1.0, [0.0, -1.0] + [0.0] * 299, dtype=dtype),
             ways_of_apply(),
-            bound=epsilon / 2,  # of the cast when the average is written into the weight
+            bound=epsilon / 2,  # the rounding when the average is written into the weight
             learning_rate=1.0,
             use_ema=True,
             ema_momentum=0.99,
@@ -78,7 +78,7 @@ def fifty_steps_in_float64(subject: Subject) -> Comparisons:
 
 @contextlib.contextmanager
 def float64() -> Iterator[None]:
-    """Keras with `floatx = "float64"`, which JAX must be told as well."""
+    """Set Keras' `floatx` to float64, which also needs a setting of JAX."""
     keras.config.set_floatx("float64")
     with contextlib.ExitStack() as stack:
         if keras.config.backend() == "jax":
@@ -92,8 +92,9 @@ def float64() -> Iterator[None]:
 def fifty_steps_in_half_precision(subject: Subject) -> Comparisons:
     """Each step rounds the velocity and the weight by up to epsilon / 2 of the largest weight.
 
-    With momentum 1/2 a velocity's error moves the weight by twice itself in all: 3/2 epsilon a
-    step. Roundings are to either side, so that most of these 75 epsilon are never reached.
+    With momentum 1/2, an error in the velocity moves the weight by twice that error in total, so a
+    step contributes 3/2 epsilon. Rounding errors have both signs, so the actual error stays far
+    below the sum, 75 epsilon.
     """
     for dtype, epsilon in EPSILON.items():
         problem = random_problem(steps=50, dtype=dtype)
@@ -103,7 +104,7 @@ def fifty_steps_in_half_precision(subject: Subject) -> Comparisons:
 
 @check("8.2")
 def small_steps_in_half_precision(subject: Subject) -> Comparisons:
-    """A rate times 1/32768 is lost in float16, and must be computed in float32."""
+    """A rate times 1/32768 would vanish in float16, so it must be computed in float32."""
     yield from follows_reference(
         subject,
         scalar(0.0, [2.0**-10, 2.0**-10], dtype="float16"),

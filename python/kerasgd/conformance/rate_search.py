@@ -1,4 +1,4 @@
-"""Checks of contract 17: looking for a learning rate."""
+"""Checks of contract 17: finding a learning rate."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kerasgd.conformance.persistence import WHOLE
 from kerasgd.conformance.subjects import Subject
 from kerasgd.conformance.training import compiled, fit, fit_options, value, values
 
-# The loss (w - TARGET)^2 begins at w = 0. Its gradient is 2 (w - TARGET): a rate of 1/2 reaches the
-# target in one step, and with a rate above 1 each step leads further away.
+# The loss is (w - TARGET)^2, from w = 0. Its gradient is 2 (w - TARGET): a rate of 1/2 reaches the
+# target in one step; with a rate above 1, each step moves further away.
 TARGET = 3.0
 BEST_RATE = 0.5
 LARGEST_RATE = 1.0
@@ -38,7 +38,7 @@ def search(model: Any, highest_rate: float = BEST_RATE) -> Any:
 
 
 def expected_rows() -> list[dict[str, float]]:
-    """What plain gradient descent does with rates up to the best."""
+    """The rows of plain gradient descent with rates up to the best one."""
     rows: list[dict[str, float]] = []
     weight = average = 0.0
     for step, rate in enumerate(np.geomspace(LOWEST, BEST_RATE, STEPS)):
@@ -53,7 +53,7 @@ def expected_rows() -> list[dict[str, float]]:
 
 @check("17.1")
 def nothing_is_changed(subject: Subject) -> Comparisons:
-    """A training in whose middle a rate is looked for ends as it does without; so do draws."""
+    """A search in the middle of training affects neither its result nor later random draws."""
     for name, options in fit_options().items():
         outcomes = []
         for searches in (False, True):
@@ -78,7 +78,7 @@ def nothing_is_changed(subject: Subject) -> Comparisons:
 
 @check("17.1")
 def not_built_afterwards(subject: Subject) -> Comparisons:
-    """An optimizer that was not built is not built by the search, nor is its rate changed."""
+    """The search does not build the optimizer, and does not change its rate."""
     model = quadratic(subject(0.25))
     optimizer = model.optimizer
     search(model)
@@ -90,7 +90,7 @@ def not_built_afterwards(subject: Subject) -> Comparisons:
 
 @check("17.2")
 def rows_and_suggestion(subject: Subject) -> Comparisons:
-    """Each row is that of gradient descent; both suggestions lie below the best rate, near it."""
+    """The rows equal those of gradient descent; both suggestions are just below the best rate."""
     for name, options in fit_options().items():
         found = search(quadratic(subject(), **options))
         expected = expected_rows()
@@ -107,7 +107,7 @@ def rows_and_suggestion(subject: Subject) -> Comparisons:
 
 @check("17.2")
 def ends_where_the_loss_grows(subject: Subject) -> Comparisons:
-    """At the first batch whose smoothed loss is above 4 times the least."""
+    """The search ends at the first batch whose smoothed loss exceeds 4 times the minimum."""
     for name, options in fit_options().items():
         found = search(quadratic(subject(), **options), highest_rate=100 * LARGEST_RATE)
         smoothed = np.array([row["smoothed_loss"] for row in found.rows])
@@ -119,7 +119,7 @@ def ends_where_the_loss_grows(subject: Subject) -> Comparisons:
 
 @check("17.3")
 def no_rate_is_suggested(subject: Subject) -> Comparisons:
-    """Where the gradient is 0 the loss stays, whatever the rate is."""
+    """With a gradient of 0 no rate changes the loss, so none is suggested."""
 
     def loss(y_true: Any, y_pred: Any) -> Any:
         return keras.ops.square(keras.ops.stop_gradient(y_pred) - y_true) + 0 * y_pred

@@ -1,4 +1,4 @@
-"""Checks of contract 2.7: a learning rate that is replaced."""
+"""Checks of contract 2.7: replacing the learning rate."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ ONE_STEP = scalar(0.0, [1.0])
 
 
 def constant_schedule(rate: float) -> Any:
-    """A schedule that does not change in a few steps."""
+    """A schedule that is constant over a few steps."""
     return keras.optimizers.schedules.PiecewiseConstantDecay([100], [rate, 0.0])
 
 
 @check("2.7")
 def in_eager_code(subject: Subject) -> Comparisons:
-    """Each kind by each other, at once."""
+    """Any kind of rate replaces any other at once."""
     optimizer = subject(learning_rate=1.0)
     variables = variables_of(scalar(0.0, []))
     for rate, moved in (
@@ -63,14 +63,14 @@ def in_eager_code(subject: Subject) -> Comparisons:
 
 
 class RateByBatch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the optimizer's rate before each batch but the first, which compiles the step."""
+    """Sets the optimizer's rate before each batch except the first, which compiles the step."""
 
     def __init__(self, rates: list[float]) -> None:
         super().__init__()
         self.rates = rates
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Set it."""
+        """Set the rate."""
         if batch > 0:
             synchronise(self.model)
             self.model.optimizer.learning_rate = self.rates[batch]
@@ -78,10 +78,10 @@ class RateByBatch(keras.callbacks.Callback):  # type: ignore[misc]
 
 @check("2.7")
 def by_a_number_in_fit(subject: Subject) -> Comparisons:
-    """At once, whatever it replaces; the rate that is read is the rate that is used."""
+    """A number acts at once, whatever it replaces; the rate that is read is the rate in use."""
     rates = [1.0, 0.5, 0.25, 0.125]
     replaced: dict[str, Any] = {"a number": 1.0, "a schedule": constant_schedule(1.0)}
-    if keras.config.backend() != "jax":  # compiled JAX steps take no function
+    if keras.config.backend() != "jax":  # compiled JAX steps cannot call a function
         replaced["a function"] = lambda: 1.0
     for what, first in replaced.items():
         for name, options in fit_options().items():
@@ -97,7 +97,7 @@ def by_a_number_in_fit(subject: Subject) -> Comparisons:
 
 @check("2.7")
 def by_callbacks_of_keras(subject: Subject) -> Comparisons:
-    """After a schedule, `LearningRateScheduler` and `ReduceLROnPlateau` have the say."""
+    """`LearningRateScheduler` and `ReduceLROnPlateau` can override a schedule."""
     rates = [0.5, 0.25, 0.125]
     for name, options in fit_options().items():
         model = compiled(subject(learning_rate=constant_schedule(1.0)), ONE_STEP, **options)
@@ -108,14 +108,15 @@ def by_callbacks_of_keras(subject: Subject) -> Comparisons:
         yield close(f"{name}, scheduler, history", rates, history)
         model = compiled(subject(learning_rate=constant_schedule(1.0)), ONE_STEP, **options)
         plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.25, patience=1, mode="max")
-        # The loss falls, which is a plateau of its maximum: two steps of 1, and one of 1 / 4
+        # The callback watches for a maximum, so a falling loss is a plateau: two steps of 1, then
+        # one of 1 / 4
         fit(model, ONE_STEP, [plateau], epochs=3)
         yield close(f"{name}, plateau, weight", [-2.25], values(model.trainable_variables)[0])
 
 
 @check("2.7")
 def after_compiling(subject: Subject) -> Comparisons:
-    """A compiled step cannot follow a new schedule or function: refused. PyTorch's can."""
+    """A new schedule or function is refused if a compiled step would ignore it; PyTorch follows."""
     for name, options in fit_options().items():
         for what, rate in (("schedule", constant_schedule(0.5)), ("function", lambda: 0.5)):
             model = compiled(subject(learning_rate=1.0), ONE_STEP, **options)
@@ -135,7 +136,7 @@ def after_compiling(subject: Subject) -> Comparisons:
 
 @check("2.7")
 def by_update(subject: Subject) -> Comparisons:
-    """`update()` makes an optimizer with another rate, which goes on where the first one was."""
+    """`update()` creates an optimizer with another rate, which continues from the state."""
     only_of_kerasgd(subject, "update")
     for name, options in fit_options().items():
         model = compiled(subject(learning_rate=1.0, momentum=0.5), ONE_STEP, **options)
@@ -143,13 +144,13 @@ def by_update(subject: Subject) -> Comparisons:
         updated = model.optimizer.update(learning_rate=constant_schedule(0.25), keep_state=True)
         model.compile(optimizer=updated, loss=model.loss, **options)
         fit(model, ONE_STEP)
-        # The velocity of -1 is halved, and 1 / 4 added to it
+        # The velocity of -1 is halved, and 1 / 4 is subtracted from it
         yield close(name, [-1.75], values(model.trainable_variables)[0])
 
 
 @check("2.7")
 def behind_the_trainers_back(subject: Subject) -> Comparisons:
-    """In a JAX `fit()` a rate that is not set through `self.model` would be lost."""
+    """In a JAX `fit()`, a rate that is not set through `self.model` would be lost."""
     only_on("jax", "only JAX' trainer takes the variables away")
     optimizer = subject(learning_rate=1.0)
     callback = keras.callbacks.LambdaCallback(
@@ -161,7 +162,7 @@ def behind_the_trainers_back(subject: Subject) -> Comparisons:
 
 @check("2.7")
 def in_files(subject: Subject) -> Comparisons:
-    """A number that replaced a schedule is kept; else the optimizer's own schedule wins."""
+    """A number that replaced a schedule is kept; otherwise the optimizer's own schedule wins."""
     replaced = subject(learning_rate=halving_schedule())
     replaced.learning_rate = 0.25
     saved = {

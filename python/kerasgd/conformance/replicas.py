@@ -1,8 +1,8 @@
-"""Checks of contract 10: one replica or two under `tf.distribute.MirroredStrategy`.
+"""Checks of contract 10: one or two replicas under `tf.distribute.MirroredStrategy`.
 
-They run in child processes, since virtual devices must be set up before TensorFlow starts; eager
-and compiled replicas in one each, since TensorFlow's collectives do not take both in one. Compiled
-means without XLA, which does not compile replicas on CPUs, whatever the optimizer.
+They run in child processes, because virtual devices must be set up before TensorFlow starts. Eager
+and compiled replicas need separate processes, because TensorFlow's collectives cannot mix them.
+"Compiled" means without XLA, which cannot compile replicas on CPUs with any optimizer.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from kerasgd.conformance.training import (
 )
 from kerasgd.reference import ReferenceLossScale, SparseRows
 
-# Of the gradients below. On one replica, their sum is the gradient.
+# The number of replicas in the cases below. With one replica, the gradient is their sum.
 REPLICAS = 2
 
 
@@ -59,13 +59,13 @@ class Case:
     """A training on two replicas.
 
     Attributes:
-        shows: what it is for; the checks below choose their cases by it.
-        arguments: of the optimizer.
-        gradients: for each step, for each replica, a gradient for each variable.
-        weights: the first weights.
-        non_negative: the indices of the variables that must not become negative.
-        scale: the first dynamic loss scale, None for none; it doubles after two steps.
-        groups: what `set_group()` is called with.
+        shows: its topic, by which the checks below select their cases.
+        arguments: the arguments of the optimizer.
+        gradients: for each step and each replica, a gradient for each variable.
+        weights: the initial weights.
+        non_negative: the indices of the variables with a non-negative constraint.
+        scale: the initial dynamic loss scale, which doubles after two steps; None for none.
+        groups: the groups for `set_group()`.
         skips: whether `skip_nonfinite()` is called.
     """
 
@@ -79,7 +79,7 @@ class Case:
     skips: bool = False
 
     def on(self, replicas: int) -> Case:
-        """The same training on so many replicas, two or one."""
+        """The same training on one or two replicas."""
         if replicas == REPLICAS:
             return self
         summed = [
@@ -89,7 +89,7 @@ class Case:
         return replace(self, gradients=summed)
 
     def optimizer(self, subject: Subject) -> Any:
-        """The subject, with groups and a dynamic scale if there are any."""
+        """The subject, with the groups and the dynamic scale of the case."""
         inner = optimizer_for(self.start(), subject, self.arguments)
         if self.skips:
             inner.skip_nonfinite()
@@ -98,7 +98,7 @@ class Case:
         return subject.loss_scale_optimizer(inner, initial_scale=self.scale, dynamic_growth_steps=2)
 
     def expected(self) -> Run:
-        """What the reference does with the sums over the replicas."""
+        """The run of the reference with the sums over the replicas."""
         inner = reference_of(self.start(), self.arguments, skip_nonfinite=self.skips)
         judge = inner if self.scale is None else ReferenceLossScale(inner, self.scale, 2)
         history = []
@@ -109,20 +109,20 @@ class Case:
         return Run(history, inner.weights)
 
     def start(self) -> Problem:
-        """What is trained, before the first step."""
+        """The problem without steps: the variables before training."""
         return Problem(self.weights, [], self.non_negative, groups=self.groups)
 
     def problem(self) -> Problem:
         """One row of the batch for each replica.
 
-        `fit()` takes the mean over the batch, and the sum is wanted: so the rows are multiplied.
+        `fit()` takes the mean over the batch, so the rows are multiplied to give the sum.
         """
         rows = [[len(rs) * np.asarray(g) for g in gs] for rs in self.gradients for gs in rs]
         return replace(self.start(), gradients=rows)
 
 
 def random_gradients(steps: int) -> list[list[list[Any]]]:
-    """Of two variables."""
+    """Random gradients of two variables, for two replicas."""
     generator = np.random.default_rng(0)
     return [
         [[generator.normal(size=3), generator.normal(size=(2, 2))] for _ in range(REPLICAS)]
@@ -214,12 +214,12 @@ MEASURED = Case(
 
 @dataclass
 class Comparer:
-    """Collects comparisons of cases; a case that fails with an error is compared with none."""
+    """Collects the comparisons of cases; an error in a case counts as a failed comparison."""
 
     done: dict[str, list[Comparison]] = field(default_factory=dict)
 
     def compare(self, shows: str, name: str, comparisons: Callable[[], Comparisons]) -> None:
-        """Add what `comparisons` yields."""
+        """Add the comparisons that `comparisons` yields."""
         collected = self.done.setdefault(shows, [])
         try:
             collected.extend(comparisons())
@@ -227,14 +227,14 @@ class Comparer:
             collected.append(unexpected(name, error))
 
     def compare_all(self, where: str, replicas: int, train: Callable[[Case], Run]) -> None:
-        """Add all cases, and how often a rate function is called."""
+        """Add all cases, and the number of calls of a rate function."""
         for title, case in CASES.items():
             name = f"{where}, {title}"
             self.compare(case.shows, name, partial(_as_expected, name, case.on(replicas), train))
         self.compare("rate", where, partial(_rate_is_called, where, replicas, train))
 
     def as_records(self) -> dict[str, list[dict[str, Any]]]:
-        """For JSON."""
+        """The comparisons as JSON-compatible records."""
         return {shows: [asdict(c) for c in found] for shows, found in self.done.items()}
 
 
@@ -243,7 +243,7 @@ def _as_expected(where: str, case: Case, train: Callable[[Case], Run]) -> Compar
 
 
 def strategy_of(replicas: int) -> Any:
-    """A strategy over virtual devices; TensorFlow must not have started yet."""
+    """A strategy over virtual devices, which must be called before TensorFlow starts."""
     import tensorflow as tf
 
     [cpu] = tf.config.list_physical_devices("CPU")
@@ -292,14 +292,14 @@ def _in_graph(step: Callable[[], None]) -> Callable[[], None]:
 
 
 def _each(strategy: Any, of_replica: Sequence[Any]) -> Any:
-    """A value for each replica."""
+    """A distributed value with one value per replica."""
     return strategy.experimental_distribute_values_from_function(
         lambda context: of_replica[context.replica_id_in_sync_group]
     )
 
 
 def run_eagerly(strategy: Any, made: Callable[[Case], Any], case: Case) -> Run:
-    """By `apply()` in the replicas of a strategy, each of which has its gradients."""
+    """Train by `apply()` in the replicas of a strategy, each with its own gradients."""
     with strategy.scope():
         variables = variables_of(case.problem())
         optimizer = made(case)
@@ -348,7 +348,7 @@ def _rate_is_called(where: str, replicas: int, train: Callable[[Case], Run]) -> 
 def _statistics(
     where: str, replicas: int, subject: Subject, train: Callable[[Callable[[Case], Any], Case], Run]
 ) -> Comparisons:
-    """Of the last update, whose gradient is the sum over the replicas."""
+    """Compare the statistics of the last update, whose gradient is the sum over the replicas."""
     case = MEASURED.on(replicas)
     sgd = reference_of(case.start(), case.arguments, statistics_every=1)
     for gradients in case.gradients:
@@ -371,7 +371,7 @@ def _apply_rows(optimizer: Any, variables: list[Any], values: Any, indices: Any)
 
 
 def _eager_sparse(where: str, strategy: Any, subject: Subject) -> Comparisons:
-    """Both replicas look up row 0, and each another one."""
+    """Both replicas look up row 0, and each looks up another row."""
     shape = (3, 1)
     rows = [SparseRows([[3.0], [1.0]], [0, 1]), SparseRows([[2.0], [4.0]], [0, 2])]
     rows = rows[: strategy.num_replicas_in_sync]
@@ -398,7 +398,7 @@ def _eager_sparse(where: str, strategy: Any, subject: Subject) -> Comparisons:
 
 
 def _compiled_sparse(where: str, strategy: Any, subject: Subject) -> Comparisons:
-    """An embedding; a batch of two makes each looked-up row's gradient half as large."""
+    """An embedding in a batch of two, which halves the gradient of each row."""
     size = strategy.num_replicas_in_sync
     lookups = LOOKUPS[:size]
     rows = [[SparseRows(values=[[0.25 / size]] * 4, indices=indices)] for indices in lookups]
@@ -417,7 +417,7 @@ def _compiled_sparse(where: str, strategy: Any, subject: Subject) -> Comparisons
 def _same_tensor(
     where: str, strategy: Any, subject: Subject, prepare: Callable[[Any], Callable[[], None]]
 ) -> Comparisons:
-    """A dense and a sparse gradient that all replicas share, as constants are shared."""
+    """A dense and a sparse gradient tensor that all replicas share, like a constant."""
     weights, rows = ([0.5], [[1.0], [1.0], [1.0]]), SparseRows([[3.0], [1.0]], [0, 2])
     gradients = [tensor([1.0]), sparse_tensor(rows, (3, 1))]
     for arguments in ({}, {"clipvalue": 1.5}, {"momentum": 0.5, "gradient_accumulation_steps": 2}):
@@ -443,7 +443,7 @@ def _same_tensor(
 
 @functools.cache
 def _records(function: Callable[..., Any], *arguments: Any) -> dict[str, list[dict[str, Any]]]:
-    """All cases of one kind of replica, of one child process."""
+    """All cases for one kind of replicas, from one child process."""
     records: dict[str, list[dict[str, Any]]] = child.call(function, *arguments)
     return records
 
@@ -458,19 +458,19 @@ def _on_replicas(subject: Subject, shows: str) -> Comparisons:
 
 @check("10.1", deviations=("D3",))
 def clips(subject: Subject) -> Comparisons:
-    """What is clipped is the sum over replicas."""
+    """The clips act on the sum over replicas."""
     yield from _on_replicas(subject, "clip")
 
 
 @check("10.1", deviations=("D4",))
 def accumulation_and_overwriting(subject: Subject) -> Comparisons:
-    """Conditionals work on replicas."""
+    """Accumulation and overwriting, which need conditionals, work on replicas."""
     yield from _on_replicas(subject, "merge")
 
 
 @check("10.1")
 def order_of_a_step(subject: Subject) -> Comparisons:
-    """Plain, and with everything switched on."""
+    """A plain step and a step with all settings give the result of one device."""
     yield from _on_replicas(subject, "order")
 
 
@@ -482,26 +482,26 @@ def dynamic_loss_scale(subject: Subject) -> Comparisons:
 
 @check("10.1")
 def rate_function(subject: Subject) -> Comparisons:
-    """It is called once a step, not once a replica."""
+    """A rate function is called once per step, not once per replica."""
     yield from _on_replicas(subject, "rate")
 
 
 @check("10.1")
 def sparse_gradients(subject: Subject) -> Comparisons:
-    """Rows of several replicas are one row."""
+    """The same row on several replicas is summed."""
     yield from _on_replicas(subject, "sparse")
 
 
 @check("10.1")
 def groups_of_variables(subject: Subject) -> Comparisons:
-    """Each replica has the rates of the groups."""
+    """Each replica uses the rates of the groups."""
     only_where_claimed(subject, "set_group")
     yield from _on_replicas(subject, "groups")
 
 
 @check("10.1")
 def statistics(subject: Subject) -> Comparisons:
-    """They are of the sum over the replicas."""
+    """Statistics are computed from the sum over the replicas."""
     only_where_claimed(subject, "track_statistics")
     yield from _on_replicas(subject, "statistics")
 
@@ -515,5 +515,5 @@ def skipped_updates(subject: Subject) -> Comparisons:
 
 @check("10.4")
 def same_tensor(subject: Subject) -> Comparisons:
-    """Dense and sparse, in eager code and in a graph."""
+    """A shared tensor counts once per replica: dense and sparse, in eager code and in a graph."""
     yield from _on_replicas(subject, "same")

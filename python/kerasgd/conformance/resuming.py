@@ -1,6 +1,6 @@
-"""Checks of contract 19: a training that is interrupted and started again.
+"""Checks of contract 19: training that is interrupted and started again.
 
-Here an error stops it, in one process; a long test of kerasgd kills processes.
+Here an error interrupts it within one process; a long test of kerasgd kills processes instead.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from kerasgd.conformance.persistence import ARGUMENTS, optimizer_to_save
 from kerasgd.conformance.subjects import Subject
 from kerasgd.conformance.training import compiled, fit, fit_options, random_problem, values
 
-# Five steps in each of four epochs: windows of four steps end within epochs.
+# Five steps in each of four epochs, so that windows of four steps end within epochs.
 EPOCH = random_problem(steps=5)
 EPOCHS = 4
 STOPS_IN = 2
-# For most of them one kind of compiled `fit()` is enough.
+# One kind of compiled `fit()` is enough for most checks.
 ONE_WAY = dict(list(fit_options().items())[:1])
 NewOptimizer = Callable[[], Any]
 
@@ -35,14 +35,14 @@ class Interrupts(keras.callbacks.Callback):  # type: ignore[misc]
         self.epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Note which it is."""
+        """Record the epoch."""
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Raise it.
+        """Raise the error.
 
         Raises:
-            InterruptedError: this is the middle of the epoch.
+            InterruptedError: the batch is in the middle of the epoch.
         """
         if (self.epoch, batch) == (STOPS_IN, 2):
             raise InterruptedError
@@ -51,7 +51,7 @@ class Interrupts(keras.callbacks.Callback):  # type: ignore[misc]
 def goes_on(
     new_optimizer: NewOptimizer, new_backup: Callable[[str], Any], ways: dict[str, dict[str, Any]]
 ) -> Comparisons:
-    """Whether weights and state in the end are those of a training without an interruption."""
+    """Whether the final weights and state equal those of training without an interruption."""
     for way, options in ways.items():
         keras.utils.clear_session(free_memory=False)
         whole = compiled(new_optimizer(), EPOCH, **options)
@@ -91,20 +91,20 @@ def _interrupted_and_resumed(
 
 @check("19.1")
 def all_kinds_of_state(subject: Subject) -> Comparisons:
-    """Momentum, averages, schedule, exclusions and an accumulation window that is open."""
+    """Momentum, averages, a schedule, exclusions and an open accumulation window resume."""
     backup = keras.callbacks.BackupAndRestore
     yield from goes_on(lambda: optimizer_to_save(subject), backup, fit_options())
 
 
 @check("19.1")
 def backup_of_kerasgd(subject: Subject) -> Comparisons:
-    """The same with the backup that a kill cannot spoil."""
+    """The same with kerasgd's `Backup`, which a kill cannot damage."""
     yield from goes_on(lambda: optimizer_to_save(subject), kerasgd.callbacks.Backup, ONE_WAY)
 
 
 @check("19.1")
 def overwriting_and_dynamic_scale(subject: Subject) -> Comparisons:
-    """The count of updates, by which weights are overwritten, and the scale, which grows."""
+    """The count of updates, which determines overwriting, and the growing scale resume."""
     arguments = {**ARGUMENTS, "ema_overwrite_frequency": 2}
 
     def new_optimizer() -> Any:
@@ -116,7 +116,7 @@ def overwriting_and_dynamic_scale(subject: Subject) -> Comparisons:
 
 @check("19.1")
 def groups_statistics_and_skipping(subject: Subject) -> Comparisons:
-    """With what goes beyond the documentation of Keras."""
+    """The settings beyond the documentation of Keras resume too."""
     for method in ("set_group", "track_statistics", "skip_nonfinite"):
         only_where_claimed(subject, method)
 

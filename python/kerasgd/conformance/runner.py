@@ -1,4 +1,4 @@
-"""Runs checks, and sums them up clause by clause."""
+"""Runs checks, and summarises them by clause."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kerasgd.conformance.clauses import CLAUSES, claiming_method
 from kerasgd.conformance.subjects import Subject
 
 HOLDS, FAILS = "holds", "fails"
-# These do not count.
+# The statuses that do not count.
 NOT_TESTED, NOT_CLAIMED = "not tested here", "not claimed"
 
 SECTIONS = (
@@ -62,16 +62,16 @@ for _section in SECTIONS:
 
 @dataclass(frozen=True)
 class Result:
-    """How a check, or a clause, came out.
+    """The result of a check or of a clause.
 
     Attributes:
-        clause: its number.
-        sentence: what it says.
+        clause: the number of the clause.
+        sentence: its sentence.
         status: `"holds"`, `"fails"`, `"not tested here"` or `"not claimed"`.
-        where: on failure, what was compared.
-        expected: on failure, what was expected.
-        actual: on failure, what happened; if it was not tested or is not claimed, why.
-        deviations: on failure, the deviations of stock Keras that show like this.
+        where: on failure, the comparison that failed.
+        expected: on failure, the expected result.
+        actual: on failure, the actual result; if not tested or not claimed, the reason.
+        deviations: on failure, the deviations of stock Keras that cause it.
     """
 
     clause: str
@@ -88,7 +88,7 @@ class Result:
 
 
 def run_check(check: Check, subject: Subject) -> Result:
-    """How one check comes out; a check that raises an error fails with it."""
+    """Run one check; an error in the check is a failure."""
     clause, sentence = check.clause, CLAUSES[check.clause]
     try:
         with _clean_state():
@@ -117,7 +117,7 @@ def _first_failure(comparisons: Comparisons) -> Comparison | None:
 
 @contextlib.contextmanager
 def _clean_state() -> Iterator[None]:
-    """No check sees what another left behind: names of layers, policy, warning filters."""
+    """Isolate a check from the others: names of layers, dtype policy, warning filters."""
     keras.utils.clear_session(free_memory=False)
     policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
     with warnings.catch_warnings():
@@ -130,9 +130,10 @@ def _clean_state() -> Iterator[None]:
 
 
 def run_clause(clause: str, subject: Subject) -> Result:
-    """How a clause comes out: it holds if all of its checks do.
+    """Run the checks of a clause, which holds if all of them hold.
 
-    A clause beyond the documentation of Keras judges only a class that has the method it is about.
+    A clause beyond the documentation of Keras applies only to classes with the method that claims
+    it.
     """
     method = claiming_method(clause)
     if method is not None and not hasattr(subject.optimizer, method):
@@ -141,7 +142,7 @@ def run_clause(clause: str, subject: Subject) -> Result:
 
 
 def in_one(results: Sequence[Result]) -> Result:
-    """The results of a clause's checks as one: the first failure, with all their deviations."""
+    """Combine the results of a clause's checks: the first failure, with the deviations of all."""
     for status in (FAILS, HOLDS, NOT_TESTED):
         found = [result for result in results if result.status == status]
         if found:
@@ -152,7 +153,7 @@ def in_one(results: Sequence[Result]) -> Result:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Send what libraries print on the standard error stream nowhere, also what C++ prints."""
+    """Discard the standard error stream of libraries, including output from C++."""
     sys.stderr.flush()
     stream = sys.__stderr__.fileno() if sys.__stderr__ else 2
     kept = os.dup(stream)

@@ -27,7 +27,7 @@ from kerasgd.reference import SparseRows
 
 REASON = "only TensorFlow has sparse gradients"
 
-# A table of five rows of two; rows repeat in one step, and from step to step.
+# A table of five rows with two elements each; rows repeat within a step, and between steps.
 TABLE = Problem(
     [np.arange(10.0).reshape(5, 2) / 8],
     [
@@ -60,14 +60,14 @@ OTHERS: list[dict[str, Any]] = [
 
 
 def combinations() -> Iterator[dict[str, Any]]:
-    """Each rule with each clip and each of the other arguments."""
+    """Each update rule with each clip and each of the other arguments."""
     for parts in itertools.product(RULES, CLIPS, OTHERS):
         yield {name: given for part in parts for name, given in part.items()}
 
 
 @check("11.1")
 def every_combination(subject: Subject) -> Comparisons:
-    """The reference makes every gradient dense first."""
+    """Every combination equals the reference, which first makes every gradient dense."""
     only_on("tensorflow", REASON)
     for arguments in combinations():
         yield from follows_reference(subject, TABLE, [APPLY], learning_rate=0.25, **arguments)
@@ -75,7 +75,7 @@ def every_combination(subject: Subject) -> Comparisons:
 
 @check("11.1")
 def in_a_graph(subject: Subject) -> Comparisons:
-    """Plain descent, which keeps the gradient sparse, with each clip; and one with momentum."""
+    """Plain SGD, which keeps the gradient sparse, with each clip; and a case with momentum."""
     only_on("tensorflow", REASON)
     for arguments in (*CLIPS, {"momentum": 0.5, "clipnorm": 2.0}):
         yield from follows_reference(
@@ -85,7 +85,7 @@ def in_a_graph(subject: Subject) -> Comparisons:
 
 @check("11.1")
 def beside_dense_gradients(subject: Subject) -> Comparisons:
-    """A constraint, and a dense variable in the same norm."""
+    """Sparse gradients work with a constraint, and with a dense gradient in the same norm."""
     only_on("tensorflow", REASON)
     problem = Problem(
         [TABLE.weights[0], [1.0, 2.0]],
@@ -97,7 +97,7 @@ def beside_dense_gradients(subject: Subject) -> Comparisons:
 
 @check("11.1")
 def terms_that_cancel(subject: Subject) -> Comparisons:
-    """Terms a million times as large as their sum: added to the weights they would take digits."""
+    """Terms a million times larger than their sum: adding them one by one would lose digits."""
     only_on("tensorflow", REASON)
     rows = SparseRows(values=[[1e3, -1e3], [-1e3, 1e3], [1e-3, 1e-3]], indices=[1, 1, 1])
     problem = Problem([np.full((2, 2), 0.01)], [[rows]])
@@ -109,7 +109,7 @@ def terms_that_cancel(subject: Subject) -> Comparisons:
 
 @check("4.4")
 def no_change_of_rows_below_the_limit(subject: Subject) -> Comparisons:
-    """Forty terms of five rows, whose sums depend on the order in which they are formed."""
+    """Forty terms of five rows, whose rounded sums depend on the order of summation."""
     only_on("tensorflow", REASON)
     generator = np.random.default_rng(4)
     values = generator.normal(size=(40, 2)).astype("float32").astype("float64")
@@ -128,7 +128,7 @@ LOOKUPS = np.array([[0, 0, 0, 1], [2, 1, 2, 1], [3, 3, 3, 3]])
 
 
 def embedding_model(optimizer: Any, **options: Any) -> Any:
-    """The mean of four looked-up rows: each has a gradient of 1/4."""
+    """A model that takes the mean of four looked-up rows, so that each has a gradient of 1/4."""
     model = keras.Sequential(
         [
             keras.Input((4,), dtype="int32"),
@@ -142,7 +142,7 @@ def embedding_model(optimizer: Any, **options: Any) -> Any:
 
 @check("11.1")
 def embedding_in_fit(subject: Subject) -> Comparisons:
-    """An embedding layer follows the reference too."""
+    """An embedding layer in `fit()` follows the reference too."""
     only_on("tensorflow", REASON)
     rows = [[SparseRows(values=[[0.25]] * 4, indices=indices)] for indices in LOOKUPS]
     problem = Problem([np.ones((5, 1))], rows)
@@ -157,7 +157,7 @@ def embedding_in_fit(subject: Subject) -> Comparisons:
 
 @check("11.1")
 def without_a_shape(subject: Subject) -> Comparisons:
-    """`tf.IndexedSlices(values, indices)` need not tell the shape of the table."""
+    """`tf.IndexedSlices(values, indices)` works without the shape of the table."""
     only_on("tensorflow", REASON)
     for arguments in ({}, {"momentum": 0.5}, {"clipvalue": 1.5}, {"clipnorm": 2.0}):
         expected = reference_run(TABLE, learning_rate=0.25, **arguments)
@@ -170,7 +170,7 @@ def without_a_shape(subject: Subject) -> Comparisons:
 
 @check("11.1")
 def no_rows(subject: Subject) -> Comparisons:
-    """A batch that looks nothing up changes nothing."""
+    """A batch without lookups changes nothing."""
     only_on("tensorflow", REASON)
     for arguments in (*CLIPS, {"momentum": 0.5}):
         variables = variables_of(TABLE)
@@ -182,7 +182,7 @@ def no_rows(subject: Subject) -> Comparisons:
 
 @check("11.2")
 def only_touched_rows(subject: Subject) -> Comparisons:
-    """In the graph of a step no operation writes a whole table, and one writes rows."""
+    """In the graph of a step, one operation writes rows, and none writes a whole table."""
     only_on("tensorflow", REASON)
     import tensorflow as tf
 
@@ -203,7 +203,7 @@ def only_touched_rows(subject: Subject) -> Comparisons:
 
 
 def _writes_floats(node: Any) -> bool:
-    """The counter of steps is no float, and the learning rate is not written by a step."""
+    """Whether a node writes floats: only weights, since the step counter is an integer."""
     import tensorflow as tf
 
     writes = node.op.startswith(("Assign", "ResourceApply", "ResourceScatter", "ResourceSparse"))

@@ -40,12 +40,12 @@ from kerasgd.conformance.training import (
 )
 from kerasgd.reference import ReferenceSGD, SparseRows
 
-# The statistics after each step: of the update, and of each variable.
+# The statistics after a step: those of the update, and those of each variable.
 Row = dict[str, Any]
 
 
 def rows_of_reference(problem: Problem, arguments: Mapping[str, Any], every: int = 1) -> list[Row]:
-    """What the reference measures; an empty row before the first measured update."""
+    """The rows that the reference measures; empty before the first measured update."""
     sgd = reference_of(problem, arguments, statistics_every=every)
     scale = sgd.scale_loss(1.0)
     rows = []
@@ -56,14 +56,14 @@ def rows_of_reference(problem: Problem, arguments: Mapping[str, Any], every: int
 
 
 def row_of_reference(sgd: ReferenceSGD) -> Row:
-    """The statistics of the last measured update, in the form of the subject's."""
+    """The reference's statistics of the last measured update, in the subject's format."""
     if not sgd.statistics:
         return {}
     return {**sgd.statistics, "variables": sgd.statistics_per_variable}
 
 
 def rows_of_apply(optimizer: Any, problem: Problem) -> list[Row]:
-    """What is measured in eager `apply()`."""
+    """The rows that the subject measures in eager `apply()`."""
     variables = variables_of(problem)
     rows = []
     for gradients in problem.gradients:
@@ -73,20 +73,20 @@ def rows_of_apply(optimizer: Any, problem: Problem) -> list[Row]:
 
 
 class StatisticsRecorder(keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes the statistics after each step."""
+    """Records the statistics after each step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[Row] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Note them."""
+        """Record the statistics."""
         synchronise(self.model)
         self.rows.append(self.model.optimizer.statistics or {})
 
 
 def rows_of_fit(optimizer: Any, problem: Problem, **options: Any) -> list[Row]:
-    """What is measured in compiled `fit()`."""
+    """The rows that the subject measures in compiled `fit()`."""
     recorder = StatisticsRecorder()
     fit(compiled(optimizer, problem, **options), problem, [recorder])
     return recorder.rows
@@ -99,7 +99,7 @@ def ways_to_measure() -> dict[str, Callable[[Any, Problem], list[Row]]]:
 
 
 def same_row(where: str, expected: Row, actual: Row) -> Comparisons:
-    """Whether each number of a row is that of the reference."""
+    """Whether each number of a row equals that of the reference."""
     yield equal(f"{where}, fields", sorted(expected), sorted(actual))
     for name, wanted in expected.items():
         if name != "variables":
@@ -113,7 +113,7 @@ def same_row(where: str, expected: Row, actual: Row) -> Comparisons:
 def measures_as_reference(
     subject: Subject, problem: Problem, every: int = 1, **arguments: Any
 ) -> Comparisons:
-    """Whether every row is that of the reference, in each way."""
+    """Whether every row equals that of the reference, in each way of training."""
     expected = rows_of_reference(problem, arguments, every)
     for name, rows_of in ways_to_measure().items():
         optimizer = subject(**of_subject(arguments))
@@ -126,7 +126,7 @@ def measures_as_reference(
 
 @check("15.1")
 def every_other_update(subject: Subject) -> Comparisons:
-    """With windows of two steps that is every fourth step; between them nothing changes."""
+    """With windows of two steps, every fourth step is measured; between them nothing changes."""
     yield from measures_as_reference(
         subject,
         random_problem(steps=9),
@@ -138,7 +138,7 @@ def every_other_update(subject: Subject) -> Comparisons:
 
 @check("15.1")
 def only_when_asked(subject: Subject) -> Comparisons:
-    """Without the call there is nothing to read; each variable is measured if that is asked for."""
+    """Without the call there are no statistics; `per_variable` adds those of each variable."""
     yield refused("statistics", lambda: subject().statistics, "track_statistics")
     optimizer = subject(learning_rate=0.5)
     yield equal("returns the optimizer", True, optimizer.track_statistics() is optimizer)
@@ -149,7 +149,7 @@ def only_when_asked(subject: Subject) -> Comparisons:
 
 @check("15.1")
 def arguments_are_checked(subject: Subject) -> Comparisons:
-    """`every` is a whole number >= 1, `per_variable` True or False."""
+    """`every` must be a whole number >= 1, and `per_variable` True or False."""
     for every in (0, -1, 2.5, None, True, "1"):
         call = partial(subject().track_statistics, every=every)
         yield refused(f"every={every!r}", call, "every")
@@ -160,9 +160,9 @@ def arguments_are_checked(subject: Subject) -> Comparisons:
 
 @check("15.2")
 def each_clip(subject: Subject) -> Comparisons:
-    """The coefficient is the norm after the clip by that before; at or below the limit it is 1."""
+    """The coefficient is the ratio of the norms after and before the clip; 1 up to the limit."""
     problem = scalar(2.0, [0.5, 1.0, 4.0])
-    # `clipnorm` is among the settings of `everything_on()`
+    # `everything_on()` tests `clipnorm`
     for clip in ("clipvalue", "global_clipnorm"):
         arguments: dict[str, Any] = {"learning_rate": 0.5, clip: 1.0}
         yield from measures_as_reference(subject, problem, **arguments)
@@ -170,7 +170,7 @@ def each_clip(subject: Subject) -> Comparisons:
 
 @check("15.2")
 def zeros(subject: Subject) -> Comparisons:
-    """A norm of 0 has the coefficient 1; weights of norm 0 have the ratio 0."""
+    """The coefficient is 1 for a norm of 0; the ratio is 0 for weights of norm 0."""
     problem = Problem([[0.0, 0.0], [3.0]], [[[0.0, 0.0], [0.0]], [[1.0, 2.0], [0.0]]])
     yield from measures_as_reference(subject, problem, learning_rate=0.5, global_clipnorm=1.0)
 
@@ -184,7 +184,7 @@ def what_is_not_finite(subject: Subject) -> Comparisons:
 
 @check("15.3")
 def everything_on(subject: Subject) -> Comparisons:
-    """Clip, decay, rule and constraint are in the change of the weights, overwriting is not."""
+    """The change of the weights includes clip, decay, rule and constraint, but not overwriting."""
     yield from measures_as_reference(
         subject,
         random_problem(steps=6, non_negative=(0,)),
@@ -203,7 +203,7 @@ def everything_on(subject: Subject) -> Comparisons:
 
 @check("15.3")
 def sparse_gradients(subject: Subject) -> Comparisons:
-    """Rows that repeat are summed before the norm is taken."""
+    """Repeated rows are summed before the norm is computed."""
     only_on("tensorflow", REASON)
     for given in ({}, {"clipnorm": 2.0, "momentum": 0.5}):
         arguments = {"learning_rate": 0.25, **given}
@@ -215,7 +215,7 @@ def sparse_gradients(subject: Subject) -> Comparisons:
 
 @check("15.3")
 def embedding_in_fit(subject: Subject) -> Comparisons:
-    """An embedding layer looks rows up, the same row several times."""
+    """An embedding layer that looks up the same row several times."""
     only_on("tensorflow", REASON)
     gradients = [[SparseRows(values=[[0.25]] * 4, indices=indices)] for indices in LOOKUPS]
     arguments = {"learning_rate": 1.0, "clipnorm": 0.5}
@@ -231,7 +231,7 @@ def embedding_in_fit(subject: Subject) -> Comparisons:
 
 # The callback ----------------------------------------------------------------------------------
 
-# In two epochs of four steps every other update is measured.
+# Every second update is measured, in two epochs of four steps.
 EPOCHS, EVERY = 2, 2
 WATCHED = Problem([[1.0, 2.0]], [[[0.1, 0.2]], [[3.0, 4.0]], [[0.5, 0.5]], [[0.2, 0.1]]])
 WATCHED_ARGUMENTS = {
@@ -242,7 +242,7 @@ WATCHED_ARGUMENTS = {
 
 
 def epochs_of_reference() -> Iterator[list[Row]]:
-    """For each epoch the rows of its measured updates."""
+    """The rows of the measured updates of each epoch."""
     twice = Problem(WATCHED.weights, [*WATCHED.gradients] * EPOCHS)
     rows = rows_of_reference(twice, WATCHED_ARGUMENTS, EVERY)[EVERY - 1 :: EVERY]
     in_epoch = len(WATCHED.gradients) // EVERY
@@ -251,7 +251,7 @@ def epochs_of_reference() -> Iterator[list[Row]]:
 
 
 def logs_of(rows: list[Row]) -> dict[str, float]:
-    """What the logs of an epoch have."""
+    """The expected logs of an epoch."""
     return {
         "learning_rate": rows[-1]["learning_rate"],
         "gradient_norm": math.fsum(row["gradient_norm"] for row in rows) / len(rows),
@@ -288,7 +288,7 @@ def rows_and_logs(subject: Subject) -> Comparisons:
 
 @check("15.4")
 def nothing_to_show(subject: Subject) -> Comparisons:
-    """An optimizer that measures nothing is refused, with the call that is missing."""
+    """An optimizer that measures nothing is refused; the error names the missing call."""
     only_of_kerasgd(subject, "callbacks.Statistics")
     model = compiled(subject(), WATCHED)
     train = partial(fit, model, WATCHED, [kerasgd.callbacks.Statistics()])

@@ -46,7 +46,7 @@ def slow_subclass(base: Any) -> Any:
 
 @check("13.3")
 def own_rule(subject: Subject) -> Comparisons:
-    """An overridden `update_step()` is what moves the weights."""
+    """An overridden `update_step()` updates the weights."""
     problem = scalar(0.0, [1.0, 1.0])
     for way in all_ways():
         optimizer = slow_subclass(subject.optimizer)(1.0)
@@ -61,13 +61,13 @@ def own_rule_in_a_step(subject: Subject) -> Comparisons:
             1.0, momentum=0.5, weight_decay=0.5, clipvalue=0.5, gradient_accumulation_steps=2
         )
         run = way.train(optimizer, scalar(0.0, [1.0] * 4))
-        # First -0.1 * 0.5; then half of it decays, and half of the velocity stays
+        # First -0.1 * 0.5; then half of the weight decays, and half of the velocity remains
         history = [float(weights[0][0]) for weights in run.weights]
         yield close(way.name, [0.0, -0.05, -0.05, -0.025 - 0.075], history)
 
 
 def counting_subclass(base: Any) -> Any:
-    """A subclass of `base` with variables of its own: sums of gradients, and a count of steps."""
+    """A subclass of `base` with its own variables: sums of gradients, and a count of steps."""
 
     class Counting(base):  # type: ignore[misc]
         def build(self, variables: Any) -> None:
@@ -102,7 +102,7 @@ def _through_weights(model: Any, subclass: type) -> Any:
 
 @check("13.3")
 def own_variables(subject: Subject) -> Comparisons:
-    """They are state, and are saved with the rest."""
+    """The variables of a subclass are saved with the rest of the state."""
     subclass = counting_subclass(subject.optimizer)
     for name, through in ((".keras file", _through_a_file), ("weights file", _through_weights)):
         model = compiled(subclass(0.5, momentum=0.5), scalar(0.0, []))
@@ -112,7 +112,7 @@ def own_variables(subject: Subject) -> Comparisons:
         yield close(f"{name}, of the optimizer", 3.0, value(again.steps))
 
 
-# Methods of Keras' step that a subclass may have overridden.
+# Methods of Keras' step that a subclass may override.
 HOOKS = (
     "_clip_gradients",
     "_apply_weight_decay",
@@ -124,7 +124,7 @@ HOOKS = (
 
 
 def hooked_subclass(base: Any, hook: str, calls: list[str]) -> Any:
-    """A subclass of `base` that notes each call of a method."""
+    """A subclass of `base` that records each call of a method."""
 
     def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
         calls.append(hook)
@@ -136,7 +136,7 @@ def hooked_subclass(base: Any, hook: str, calls: list[str]) -> Any:
 
 @check("13.3")
 def no_hook_is_ignored(subject: Subject) -> Comparisons:
-    """A method of Keras' step is called, or the subclass that overrides it is refused."""
+    """Each method of Keras' step is called, or a subclass that overrides it is refused."""
     for hook in HOOKS:
         calls: list[str] = []
         expected = f"calls, or an error that names {hook}"
@@ -154,7 +154,7 @@ def no_hook_is_ignored(subject: Subject) -> Comparisons:
 
 # Attributes ------------------------------------------------------------------------------------
 
-# Of each setting a value that its rule accepts.
+# A value for each setting that its rule accepts.
 SETTINGS: dict[str, Any] = {
     "momentum": 0.5,
     "nesterov": True,
@@ -171,7 +171,7 @@ SETTINGS: dict[str, Any] = {
 
 @check("13.3")
 def attributes_are_checked(subject: Subject) -> Comparisons:
-    """By the rule of the argument; what it accepts is a setting like one of the constructor."""
+    """The rule of the argument applies; an accepted value acts like one in the constructor."""
     for setting, good in SETTINGS.items():
         optimizer = subject()
         yield refused(f"{setting} = -1", partial(setattr, optimizer, setting, -1), setting)
@@ -185,7 +185,7 @@ def attributes_are_checked(subject: Subject) -> Comparisons:
 
 @check("13.3")
 def attributes_are_fixed_once_built(subject: Subject) -> Comparisons:
-    """Another value is an error that names `update()`; the same value is fine."""
+    """Another value is an error that names `update()`; the same value is accepted."""
     for setting, other in SETTINGS.items():
         optimizer = subject()
         optimizer.build(variables_of(scalar(0.0, [])))
@@ -199,7 +199,7 @@ def attributes_are_fixed_once_built(subject: Subject) -> Comparisons:
 
 @check("13.3")
 def unknown_attributes(subject: Subject) -> Comparisons:
-    """They suggest the argument; those of a subclass are its own."""
+    """An unknown attribute is an error that suggests an argument; subclasses may add attributes."""
     yield refused("lr = 0.1", partial(setattr, subject(), "lr", 0.1), "learning_rate")
     yield refused("decay = 0.1", partial(setattr, subject(), "decay", 0.1), "weight_decay")
     own = slow_subclass(subject.optimizer)()
@@ -211,13 +211,13 @@ def unknown_attributes(subject: Subject) -> Comparisons:
 
 
 def _way_out(subject: Subject) -> str:
-    """What the refusal of a second model names."""
+    """The solution that the refusal of a second model names."""
     return "update" if subject.is_of_kerasgd else "optimizer"
 
 
 @check("13.4")
 def second_model(subject: Subject) -> Comparisons:
-    """It is refused at its first step."""
+    """A second model is refused at its first step."""
     for way in all_ways():
         optimizer = subject(learning_rate=0.5, momentum=0.5)
         train = partial(way.train, optimizer, scalar(0.0, [1.0]))
@@ -227,7 +227,7 @@ def second_model(subject: Subject) -> Comparisons:
 
 @check("13.4")
 def nothing_has_changed(subject: Subject) -> Comparisons:
-    """The refusal leaves weights and count as they were."""
+    """The refusal leaves weights and step count unchanged."""
     optimizer = subject(learning_rate=0.5, momentum=0.5)
     APPLY.train(optimizer, scalar(0.0, [1.0]))
     count = int(value(optimizer.iterations))
@@ -240,7 +240,7 @@ def nothing_has_changed(subject: Subject) -> Comparisons:
 
 @check("13.4")
 def updated_for_another_model(subject: Subject) -> Comparisons:
-    """`update()` makes an optimizer for it, which starts anew."""
+    """`update()` creates an optimizer for another model, which starts without state."""
     only_of_kerasgd(subject, "update")
     for way in all_ways():
         optimizer = subject(learning_rate=0.5, momentum=0.5)

@@ -1,4 +1,4 @@
-"""The optimizer class that is judged."""
+"""The optimizer class under test."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import kerasgd
 
 @dataclass(frozen=True)
 class Subject:
-    """What is judged, and what there is to judge it with.
+    """The optimizer class under test, and the interpreters for other backends.
 
     Attributes:
-        name: the name that the class was found by, and that a child process finds it by.
+        name: the name by which this process and child processes import the class.
         optimizer: the class.
-        interpreters: for other backends, a Python that has kerasgd and Keras with that backend.
+        interpreters: for each other backend, a Python with kerasgd and Keras on that backend.
     """
 
     name: str
@@ -32,12 +32,12 @@ class Subject:
 
     @property
     def is_of_kerasgd(self) -> bool:
-        """Whether kerasgd's functions take its optimizers."""
+        """Whether kerasgd's functions accept its optimizers."""
         return issubclass(self.optimizer, kerasgd.SGD)
 
     @property
     def loss_scale_optimizer(self) -> Callable[..., Any]:
-        """The class that scales the loss dynamically around this one."""
+        """The loss-scale class that wraps this one."""
         package = kerasgd if self.is_of_kerasgd else keras.optimizers
         found: Callable[..., Any] = package.LossScaleOptimizer
         return found
@@ -47,7 +47,7 @@ def find(name: str, interpreters: Mapping[str, str] | None = None) -> Subject:
     """The class called `name`, as in `"kerasgd:SGD"`.
 
     Raises:
-        ValueError: there is no such class, or it is no optimizer.
+        ValueError: there is no such class, or it is not an optimizer.
     """
     module, _, attribute = name.partition(":")
     if not module or not attribute:

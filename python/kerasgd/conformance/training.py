@@ -1,8 +1,8 @@
-"""Problems whose gradients are known, and the ways to train on them.
+"""Problems with known gradients, and the ways to train on them.
 
-A `Problem` says what the gradients are, step by step. Each `Way` hands them to an optimizer: in
-eager `apply()`, traced or jitted, or in compiled `fit()`, where a layer whose output is the sum of
-weight times input makes the batch itself the gradient. The reference is run on the same problem.
+A `Problem` has the gradients of each step. Each `Way` passes them to an optimizer: in eager,
+traced or jitted `apply()`, or in compiled `fit()`, where a layer outputs the sum of weight times
+input, so that the batch itself is the gradient. The reference runs on the same problem.
 """
 
 from __future__ import annotations
@@ -21,49 +21,49 @@ from kerasgd.reference import Array, Gradient, ReferenceGroup, ReferenceSGD, Spa
 
 @dataclass(frozen=True)
 class Rate:
-    """A learning rate, made anew for the subject and for the reference."""
+    """A learning rate, created separately for the subject and for the reference."""
 
     of_subject: Callable[[], object]
     of_reference: Callable[[], Any]
 
 
 def of_subject(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as the subject takes them."""
+    """The settings in the form for the subject."""
     return {k: v.of_subject() if isinstance(v, Rate) else v for k, v in settings.items()}
 
 
 def of_reference(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as the reference takes them."""
+    """The settings in the form for the reference."""
     return {k: v.of_reference() if isinstance(v, Rate) else v for k, v in settings.items()}
 
 
 @dataclass(frozen=True)
 class Group:
-    """Variables of a problem, by their index, and what `set_group()` gives them."""
+    """Variables of a problem, by index, and their settings for `set_group()`."""
 
     variables: tuple[int, ...]
     settings: Mapping[str, Any]
 
     @property
     def pattern(self) -> str:
-        """What is found in the paths of these variables and of no other."""
+        """A pattern that matches the paths of exactly these variables."""
         return f"w[{''.join(map(str, self.variables))}]$"
 
     def in_reference(self) -> ReferenceGroup:
-        """The same group of the reference."""
+        """The same group for the reference."""
         return ReferenceGroup(self.variables, **of_reference(self.settings))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is trained.
+    """The variables to train, and their gradients.
 
     Attributes:
-        weights: the first weights, an array a variable.
-        gradients: for each step a gradient, or None, for each variable.
-        non_negative: the indices of the variables that must not become negative.
-        dtype: of variables and gradients.
-        groups: what `set_group()` is called with, before training.
+        weights: the initial weights, one array per variable.
+        gradients: for each step, a gradient or None for each variable.
+        non_negative: the indices of the variables with a non-negative constraint.
+        dtype: the dtype of variables and gradients.
+        groups: the groups for `set_group()`, called before training.
     """
 
     weights: Sequence[Any]
@@ -75,7 +75,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Run:
-    """The weights after each step, and in the end, when averages have been written into them."""
+    """The weights after each step, and at the end, after averages have been written into them."""
 
     weights: Sequence[Sequence[Array]]
     final: Sequence[Array]
@@ -83,14 +83,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Way:
-    """A way to train: what it is called, and how an optimizer is trained on a problem."""
+    """A way to train: its name, and the function that trains an optimizer on a problem."""
 
     name: str
     train: Callable[[Any, Problem], Run]
 
 
 def scalar(weight: float, gradients: Iterable[float | None], **others: Any) -> Problem:
-    """One variable with one element."""
+    """A problem with one variable of one element."""
     return Problem([[weight]], [[None if g is None else [g]] for g in gradients], **others)
 
 
@@ -100,7 +100,7 @@ def random_problem(
     digits: str = "float16",
     **others: Any,
 ) -> Problem:
-    """Normally distributed weights and gradients with as many digits as a float16 has."""
+    """Normally distributed weights and gradients, rounded to the dtype `digits`."""
     generator = np.random.default_rng(0)
 
     def draw() -> list[Any]:
@@ -113,7 +113,7 @@ def random_problem(
 
 
 def variables_of(problem: Problem) -> list[Any]:
-    """Variables with the first weights of a problem."""
+    """Variables with the initial weights of a problem."""
     variables = [
         keras.Variable(np.asarray(w, np.float64), dtype=problem.dtype, name=f"w{i}")
         for i, w in enumerate(problem.weights)
@@ -124,17 +124,17 @@ def variables_of(problem: Problem) -> list[Any]:
 
 
 def value(variable: Any) -> Array:
-    """The numbers that a variable or tensor holds."""
+    """The values of a variable or tensor."""
     return np.asarray(keras.ops.convert_to_numpy(variable)).astype(np.float64)
 
 
 def values(variables: Iterable[Any]) -> list[Array]:
-    """The numbers that each of them holds."""
+    """The values of each variable."""
     return [value(variable) for variable in variables]
 
 
 def tensor(gradient: Any, dtype: str = "float32") -> Any:
-    """A dense gradient, or None, as the backend has it."""
+    """A dense gradient as a tensor of the backend, or None."""
     if gradient is None:
         return None
     with np.errstate(over="ignore"):
@@ -142,7 +142,7 @@ def tensor(gradient: Any, dtype: str = "float32") -> Any:
 
 
 def sparse_tensor(rows: SparseRows, shape: Sequence[int] | None, dtype: str = "float32") -> Any:
-    """A sparse gradient of TensorFlow; of a variable of this shape, if that is told."""
+    """A sparse gradient of TensorFlow, with the shape of its variable unless `shape` is None."""
     import tensorflow as tf
 
     indices = tf.constant(rows.indices)
@@ -150,7 +150,7 @@ def sparse_tensor(rows: SparseRows, shape: Sequence[int] | None, dtype: str = "f
 
 
 def tensors(optimizer: Any, gradients: Sequence[Gradient], problem: Problem) -> list[Any]:
-    """The gradients of the loss as the optimizer scales it."""
+    """The gradients of the loss that the optimizer has scaled."""
     scale = float(value(optimizer.scale_loss(1.0)))
     scaled = [times(scale, gradient) for gradient in gradients]
     return [
@@ -174,7 +174,7 @@ def times(scale: float, gradient: Gradient) -> Gradient:
 
 
 def train_eagerly(optimizer: Any, problem: Problem) -> Run:
-    """By `apply()`."""
+    """Train by eager `apply()`."""
     variables = variables_of(problem)
 
     def step(gradients: list[Any]) -> None:
@@ -184,7 +184,7 @@ def train_eagerly(optimizer: Any, problem: Problem) -> Run:
 
 
 def train_in_tf_function(optimizer: Any, problem: Problem) -> Run:
-    """By `apply()` in a graph of TensorFlow, one for each set of variables with a gradient."""
+    """Train by `apply()` in TensorFlow graphs, one for each set of variables with a gradient."""
     import tensorflow as tf
 
     variables = variables_of(problem)
@@ -198,7 +198,7 @@ def train_in_tf_function(optimizer: Any, problem: Problem) -> Run:
 
 
 def train_statelessly(optimizer: Any, problem: Problem) -> Run:
-    """By `stateless_apply()`, jitted on JAX."""
+    """Train by `stateless_apply()`, jitted on JAX."""
     variables = variables_of(problem)
     optimizer.build(variables)
     apply = _jitted(optimizer.stateless_apply)
@@ -237,7 +237,7 @@ def _train_by(
 
 @keras.saving.register_keras_serializable("kerasgd.conformance")
 class WeightTimesInput(keras.layers.Layer):  # type: ignore[misc]
-    """The sum of weight times input: the gradient of the weights is the input."""
+    """Outputs the sum of weight times input, so that the gradient of the weights is the input."""
 
     def __init__(
         self, shapes: Sequence[Sequence[int]], non_negative: Sequence[int] = (), **kwargs: Any
@@ -264,19 +264,19 @@ class WeightTimesInput(keras.layers.Layer):  # type: ignore[misc]
         return keras.ops.sum(inputs * weights, axis=-1, keepdims=True)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """The arguments of the layer."""
         own = {"shapes": self.shapes, "non_negative": self.non_negative}
         return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("kerasgd.conformance")  # type: ignore[untyped-decorator]
 def output_as_loss(y_true: Any, y_pred: Any) -> Any:
-    """What the model says is what is minimised."""
+    """The loss is the output of the model."""
     return y_pred[..., 0]
 
 
 def model_of(problem: Problem) -> Any:
-    """A model with the weights of a problem."""
+    """A model with the initial weights of a problem."""
     shapes = [np.shape(w) for w in problem.weights]
     size = sum(int(np.prod(shape)) for shape in shapes)
     layer = WeightTimesInput(shapes, tuple(problem.non_negative), dtype=problem.dtype)
@@ -287,39 +287,39 @@ def model_of(problem: Problem) -> Any:
 
 
 def compiled(optimizer: Any, problem: Problem, **options: Any) -> Any:
-    """A model with the weights of a problem, compiled with the optimizer."""
+    """A model with the initial weights of a problem, compiled with the optimizer."""
     model = model_of(problem)
     model.compile(optimizer=optimizer, loss=output_as_loss, **options)
     return model
 
 
 def fit(model: Any, problem: Problem, callbacks: Sequence[Any] = (), **options: Any) -> None:
-    """Train with the gradients of a problem, one step for each."""
+    """Train with the gradients of a problem, one step for each batch."""
     inputs = np.stack([_flat(gradients) for gradients in problem.gradients])
     options = {"batch_size": 1, "shuffle": False, "verbose": 0, **options}
     model.fit(inputs, np.zeros(len(inputs)), callbacks=list(callbacks), **options)
 
 
 def _flat(gradients: Sequence[Gradient]) -> Array:
-    """What the layer must be given for its weights to have these gradients."""
+    """The input of the layer that gives its weights these gradients."""
     return np.concatenate([np.ravel(np.asarray(gradient)) for gradient in gradients])
 
 
 class Recorder(keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes the weights after each step."""
+    """Records the weights after each step."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weights: list[list[Array]] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Note them."""
+        """Record the weights."""
         synchronise(self.model)
         self.weights.append(values(self.model.trainable_variables))
 
 
 def synchronise(model: Any) -> None:
-    """In the middle of a JAX `fit()`, bring the variables up to date."""
+    """Copy the trainer's values into the variables in the middle of a JAX `fit()`."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
 
@@ -335,7 +335,7 @@ def _way_of_fit(name: str, **options: Any) -> Way:
 
 
 APPLY = Way("apply()", train_eagerly)
-# What `compile()` is given for each kind of compiled `fit()` that a backend has.
+# The arguments of `compile()` for each kind of compiled `fit()` of a backend.
 FIT_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "tensorflow": {
         "fit(jit_compile=False)": {"jit_compile": False},
@@ -352,17 +352,17 @@ TRACED = {
 
 
 def fit_options() -> dict[str, dict[str, Any]]:
-    """The kinds of compiled `fit()` of this backend, and what each gives to `compile()`."""
+    """The kinds of compiled `fit()` of this backend, with their arguments of `compile()`."""
     return FIT_OPTIONS[keras.config.backend()]
 
 
 def ways_of_fit() -> list[Way]:
-    """Compiled `fit()`, in each kind."""
+    """The ways of compiled `fit()`."""
     return [_way_of_fit(name, **options) for name, options in fit_options().items()]
 
 
 def ways_of_apply() -> list[Way]:
-    """Eager and traced; these can leave out a gradient."""
+    """The ways of eager and traced `apply()`, which can leave out a gradient."""
     return [APPLY, TRACED[keras.config.backend()]]
 
 
@@ -380,7 +380,7 @@ def non_negative(weights: Array) -> Array:
 
 
 def reference_of(problem: Problem, arguments: Mapping[str, Any], **options: Any) -> ReferenceSGD:
-    """The reference with these arguments, built for the problem; `options` are of its `build()`."""
+    """The reference with these arguments, built for the problem with `options`."""
     constraints = [
         non_negative if i in problem.non_negative else None for i in range(len(problem.weights))
     ]
@@ -390,7 +390,7 @@ def reference_of(problem: Problem, arguments: Mapping[str, Any], **options: Any)
 
 
 def reference_run(problem: Problem, **arguments: Any) -> Run:
-    """The problem as the reference trains on it."""
+    """Train the reference on the problem."""
     sgd = reference_of(problem, arguments)
     scale = sgd.scale_loss(1.0)
     weights = [sgd.step([times(scale, g) for g in gs]) for gs in problem.gradients]
@@ -407,7 +407,7 @@ def optimizer_for(problem: Problem, subject: Subject, arguments: Mapping[str, An
 
 
 def agree(where: str, expected: Run, actual: Run, bound: float = FLOAT32_BOUND) -> Comparisons:
-    """Whether two runs agree, variable by variable, at every step and in the end."""
+    """Whether two runs agree, variable by variable, at every step and at the end."""
     for i in range(len(expected.final)):
         name = f"{where}, w{i}" if len(expected.final) > 1 else where
         yield close(name, _history(expected, i), _history(actual, i), bound)
@@ -425,7 +425,7 @@ def follows_reference(
     bound: float = FLOAT32_BOUND,
     **arguments: Any,
 ) -> Comparisons:
-    """Whether the subject does what the reference does, in each way."""
+    """Whether the subject agrees with the reference, in each way of training."""
     expected = reference_run(problem, **arguments)
     for way in ways or all_ways():
         try:

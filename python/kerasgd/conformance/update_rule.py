@@ -24,7 +24,7 @@ from kerasgd.conformance.training import (
 
 @check("0")
 def order_of_a_step(subject: Subject) -> Comparisons:
-    """With everything switched on each part has its place: any two swapped change the weights."""
+    """The order of the parts, with all settings: swapping any two would change the weights."""
     yield from follows_reference(
         subject,
         random_problem(steps=8, non_negative=(0,)),
@@ -55,7 +55,7 @@ def with_momentum(subject: Subject) -> Comparisons:
 
 @check("1.3")
 def with_nesterov(subject: Subject) -> Comparisons:
-    """Rule 1.3; without momentum it is rule 1.1."""
+    """Rule 1.3; without momentum it equals rule 1.1."""
     yield from follows_reference(
         subject, random_problem(steps=4), learning_rate=0.3, momentum=0.9, nesterov=True
     )
@@ -66,7 +66,7 @@ def with_nesterov(subject: Subject) -> Comparisons:
 
 @check("1.4")
 def cast_last_of_all(subject: Subject) -> Comparisons:
-    """4 * 2^15 is no float16; a loss scale of 2^15 brings it back to 4, if the cast waits."""
+    """4 * 2^15 overflows float16; dividing by the loss scale 2^15 before the cast gives 4."""
     for momentum in (0.0, 0.5):
         optimizer = subject(learning_rate=0.5, momentum=momentum, loss_scale_factor=2.0**15)
         variables = variables_of(Problem([[1.0]], [], dtype="float16"))
@@ -81,7 +81,7 @@ def cast_last_of_all(subject: Subject) -> Comparisons:
 
 @check("1.5", deviations=("D20",))
 def any_momentum(subject: Subject) -> Comparisons:
-    """Integers are numbers, and 0 is one."""
+    """Integers are accepted, and so is 0."""
     for momentum, expected in ((0, -3.0), (1, -6.0), (2, -11.0)):
         run = train_eagerly(
             subject(learning_rate=1.0, momentum=momentum), scalar(0.0, [1.0, 1.0, 1.0])
@@ -95,7 +95,7 @@ def any_momentum(subject: Subject) -> Comparisons:
 
 @check("1.6")
 def no_gradient_at_all(subject: Subject) -> Comparisons:
-    """All None is an error, at each step of a window, and an empty list changes nothing."""
+    """All None is an error at each step of a window; an empty list changes nothing."""
     for steps in (None, 2):
         optimizer = subject(learning_rate=1.0, gradient_accumulation_steps=steps)
         variables = variables_of(Problem([[1.0], [2.0]], []))
@@ -114,7 +114,7 @@ def no_gradient_at_all(subject: Subject) -> Comparisons:
 
 @check("1.6")
 def one_gradient_missing(subject: Subject) -> Comparisons:
-    """The variable is left alone: neither decay nor velocity move it."""
+    """The variable is unchanged: neither decay nor velocity moves it."""
     problem = Problem(
         [[1.0], [2.0]], [[[1.0], [1.0]], [[1.0], None], [None, [1.0]], [[1.0], [1.0]]]
     )

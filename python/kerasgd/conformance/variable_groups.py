@@ -1,4 +1,4 @@
-"""Checks of contract 14.9 and 14.10: what groups make of each variable, and rates by layer."""
+"""Checks of contract 14.9 and 14.10: the resulting settings of variables, and rates by layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kerasgd.conformance.training import (
     variables_of,
 )
 
-# Of two variables one is in both groups.
+# One of the two variables is in both groups.
 SHOWN = Problem(
     [[0.0, 0.0], [[1.0, 2.0, 3.0]]],
     [],
@@ -42,7 +42,7 @@ COLUMNS = [
 
 
 def in_rows(rate: float, factors: list[float]) -> list[dict[str, Any]]:
-    """What is shown of `SHOWN`, with this rate and these factors."""
+    """The expected rows for `SHOWN`, with this rate and these factors."""
     of_variables: list[list[Any]] = [
         ["w0", (2,), 2, factors[0], rate * factors[0], 0.75, 0.0, [0]],
         ["w1", (1, 3), 3, factors[1], rate * factors[1], 0.75, 0.25, [0, 1]],
@@ -64,7 +64,7 @@ def _same_rows(where: str, expected: list[dict[str, Any]], actual: Any) -> Compa
 
 @check("14.9")
 def shown_before_and_after(subject: Subject) -> Comparisons:
-    """Before the optimizer is built, and after two steps, when schedules have moved on."""
+    """The rows before the optimizer is built, and after two steps of its schedules."""
     only_of_kerasgd(subject, "variable_groups")
     optimizer = optimizer_for(SHOWN, subject, {"learning_rate": HALVING_SCHEDULE})
     variables = variables_of(SHOWN)
@@ -82,7 +82,7 @@ def shown_before_and_after(subject: Subject) -> Comparisons:
 
 @check("14.9")
 def what_is_shown_acts(subject: Subject) -> Comparisons:
-    """A step with gradients of 1 moves each weight by the rate that was shown for it."""
+    """A step with gradients of 1 moves each weight by its displayed rate."""
     only_of_kerasgd(subject, "variable_groups")
     model = nested_model()
     optimizer = subject(learning_rate=1.0).set_group(model.layers[0], learning_rate_factor=0.25)
@@ -96,7 +96,7 @@ def what_is_shown_acts(subject: Subject) -> Comparisons:
 
 @check("14.10")
 def earlier_layers_are_slower(subject: Subject) -> Comparisons:
-    """With `decay` 1/2 each earlier layer has half the rate, in a nested model too."""
+    """With `decay` 1/2 each earlier layer has half the rate, also in a nested model."""
     only_of_kerasgd(subject, "layer_decay")
     model = nested_model()
     optimizer = subject(learning_rate=1.0)
@@ -115,7 +115,7 @@ def _decayed(optimizer: Any, model: Any) -> Any:
 
 @check("14.10")
 def layers_without_weights(subject: Subject) -> Comparisons:
-    """They do not count; a frozen layer does."""
+    """Layers without weights do not count; a frozen layer does."""
     only_of_kerasgd(subject, "layer_decay")
     layers = [dense("first"), keras.layers.ReLU(), dense("frozen"), keras.layers.ReLU()]
     model = keras.Sequential([keras.Input((1,)), *layers, dense("last")])
@@ -126,7 +126,7 @@ def layers_without_weights(subject: Subject) -> Comparisons:
 
 @check("14.10")
 def decays_are_checked(subject: Subject) -> Comparisons:
-    """A decay is above 0 and at most 1, and it comes before the optimizer is built."""
+    """A decay must be above 0 and at most 1, and precede the optimizer's `build()`."""
     only_of_kerasgd(subject, "layer_decay")
     model = nested_model()
     for decay in (0, -0.5, 1.5, float("nan"), None, "1"):

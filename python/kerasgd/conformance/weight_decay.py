@@ -1,4 +1,4 @@
-"""Checks of contract 3: weight decay, and what is excluded from it."""
+"""Checks of contract 3: weight decay, and exclusions from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kerasgd.conformance.training import (
 
 @check("3.1")
 def decoupled(subject: Subject) -> Comparisons:
-    """Independent of gradient and momentum; with accumulation at updates only."""
+    """Decay is independent of gradient and momentum; with accumulation it acts only at updates."""
     for steps in (None, 2):
         yield from follows_reference(
             subject,
@@ -39,16 +39,16 @@ def decoupled(subject: Subject) -> Comparisons:
         )
 
 
-# With a rate of 1 and no gradient, a weight of 1 becomes 1/2, or stays if it is excluded.
+# With a rate of 1 and a zero gradient, a weight of 1 becomes 1/2, or stays 1 if it is excluded.
 
 
 def halving(subject: Subject) -> Any:
-    """An optimizer that only halves."""
+    """An optimizer that halves weights by decay."""
     return subject(learning_rate=1.0, weight_decay=0.5)
 
 
 def two_layers() -> Any:
-    """Two layers whose kernels have the same name, but not the same path; all weights are 1."""
+    """Two layers whose kernels have the same name but different paths; all weights are 1."""
     model = keras.Sequential(
         [
             keras.Input((1,)),
@@ -60,7 +60,7 @@ def two_layers() -> Any:
 
 
 def decayed(optimizer: Any, variables: list[Any]) -> list[float]:
-    """The weights after one step without gradient, from 1."""
+    """The weights after one step with zero gradients, from 1."""
     optimizer.apply([keras.ops.zeros(v.shape) for v in variables], variables)
     return [float(weights.item()) for weights in values(variables)]
 
@@ -83,7 +83,7 @@ def excluded_by_path(subject: Subject) -> Comparisons:
 
 @check("3.2")
 def excluded_by_object(subject: Subject) -> Comparisons:
-    """By the variable itself, and by both."""
+    """Variables are excluded by object, or by object and by pattern together."""
     variables = variables_of(Problem([[1.0], [1.0], [1.0]], []))
     optimizer = halving(subject)
     optimizer.exclude_from_weight_decay(var_list=[variables[1]], var_names=["w2"])
@@ -92,7 +92,7 @@ def excluded_by_object(subject: Subject) -> Comparisons:
 
 @check("3.2")
 def second_call_replaces(subject: Subject) -> Comparisons:
-    """The first is forgotten."""
+    """A second call replaces the first."""
     variables = variables_of(Problem([[1.0], [1.0]], []))
     optimizer = halving(subject)
     optimizer.exclude_from_weight_decay(var_list=[variables[0]])
@@ -102,7 +102,7 @@ def second_call_replaces(subject: Subject) -> Comparisons:
 
 @check("3.2", deviations=("D17",))
 def refused_once_built(subject: Subject) -> Comparisons:
-    """Too late is an error."""
+    """Exclusions after `build()` are an error."""
     optimizer = halving(subject)
     optimizer.build(variables_of(Problem([[1.0]], [])))
     yield refused(
@@ -112,7 +112,7 @@ def refused_once_built(subject: Subject) -> Comparisons:
 
 @check("3.3", deviations=("D17",))
 def exclusions_survive_saving(subject: Subject) -> Comparisons:
-    """By name and by object, in a `.keras` file and in the configuration."""
+    """Exclusions by pattern and by object survive a `.keras` file and the configuration."""
     for by in ("name", "object"):
         keras.utils.clear_session(free_memory=False)
         model, optimizer = two_layers(), halving(subject)
@@ -132,7 +132,7 @@ def exclusions_survive_saving(subject: Subject) -> Comparisons:
 
 @check("3.4", deviations=("D17",))
 def everything_excluded(subject: Subject) -> Comparisons:
-    """Nothing decays, and nothing fails."""
+    """If every variable is excluded, nothing decays and nothing fails."""
     optimizer = halving(subject)
     optimizer.exclude_from_weight_decay(var_names=[".*"])
     variables = variables_of(Problem([[1.0], [1.0]], []))

@@ -1,8 +1,8 @@
-"""Checks of contract 10.2: several devices and processes, on the engine of each backend.
+"""Checks of contract 10.2: several devices and processes, with the engine of each backend.
 
-They run in child processes, two at once where there are two workers, which talk over the loopback.
-They train on the cases of `replicas.py`: a step has a gradient for each worker, and the reference
-gets their sum.
+They run in child processes; two workers run in parallel and communicate over the loopback. They
+train on the cases of `replicas.py`: a step has a gradient for each worker, and the reference takes
+their sum.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from kerasgd.reference import Array
 
 Records = list[dict[str, Any]]
 
-# What a class must have to be judged by cases of this kind.
+# The method that a class needs for each kind of case.
 CLAIMED_BY = {"groups": "set_group", "skip": "skip_nonfinite"}
 TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 
@@ -45,7 +45,7 @@ TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 
 
 def _compared(where: str, name: str, train: Callable[[Any, Case], Run]) -> Records:
-    """All cases, as records for JSON; `train` is given an optimizer for each."""
+    """All cases, as JSON-compatible records; `train` takes an optimizer for each."""
     subject, comparer = subjects.find(name), Comparer()
 
     def compare(title: str, case: Case) -> Comparisons:
@@ -95,7 +95,7 @@ def _on_two_devices(where: str, name: str) -> Records:
     records = _compared(f"fit() on {where}, DataParallel", name, partial(_fitted, True))
     mesh = keras.distribution.DeviceMesh((1, REPLICAS), ("batch", "model"), devices)
     layouts = keras.distribution.LayoutMap(mesh)
-    layouts[".*w1"] = ("model", None)  # the weights in two dimensions, of which each has half
+    layouts[".*w1"] = ("model", None)  # the two-dimensional weights, half of them on each device
     keras.distribution.set_distribution(
         keras.distribution.ModelParallel(
             layout_map=layouts, batch_dim_name="batch", auto_shard_dataset=False
@@ -105,10 +105,10 @@ def _on_two_devices(where: str, name: str) -> Records:
 
 
 class WholeRecorder(Recorder):
-    """Notes the weights after each step, gathered from all devices."""
+    """Records the weights after each step, gathered from all devices."""
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Note them."""
+        """Record the weights."""
         synchronise(self.model)
         self.weights.append(_whole(self.model.trainable_variables))
 
@@ -126,7 +126,7 @@ def _whole(variables: Sequence[Any]) -> list[Array]:
 
 
 def _fitted(is_split: bool, made: Callable[[], Any], case: Case) -> Run:
-    """By `fit()`; where the data is split, each process has its rows of each batch."""
+    """Train by `fit()`; if the data is split, each process has its rows of each batch."""
     import jax
 
     processes = jax.process_count() if is_split else 1
@@ -139,7 +139,7 @@ def _fitted(is_split: bool, made: Callable[[], Any], case: Case) -> Run:
 
 
 def torch_worker(rank: int, addresses: Sequence[str], name: str) -> Records:
-    """All cases in a loop around DistributedDataParallel, on this process's row of each batch."""
+    """All cases in a custom loop with DistributedDataParallel, on this process's rows."""
     import torch
     import torch.distributed
 
@@ -181,14 +181,14 @@ def _on_workers(function: Callable[..., Records], subject: Subject) -> Compariso
 
 @check("10.2a", deviations=("D3", "D4"))
 def workers_of_tensorflow(subject: Subject) -> Comparisons:
-    """MultiWorkerMirroredStrategy, in a loop, since Keras' `fit()` does not work there."""
+    """MultiWorkerMirroredStrategy in a custom loop, because Keras' `fit()` does not work there."""
     only_on("tensorflow", "MultiWorkerMirroredStrategy is TensorFlow's")
     yield from _on_workers(tensorflow_worker, subject)
 
 
 @check("10.2b")
 def distributions_of_keras(subject: Subject) -> Comparisons:
-    """Weights whole and sharded, on two devices of one process, and of two."""
+    """Replicated and sharded weights, on two devices in one process, and in two processes."""
     only_on("jax", "keras.distribution works on JAX")
     for record in child.call(jax_devices, subject.name, XLA_FLAGS=TWO_DEVICES):
         yield Comparison(**record)
@@ -197,6 +197,6 @@ def distributions_of_keras(subject: Subject) -> Comparisons:
 
 @check("10.2c")
 def processes_of_torch(subject: Subject) -> Comparisons:
-    """DistributedDataParallel, whose `backward()` takes the mean over the processes."""
+    """DistributedDataParallel, whose `backward()` averages over the processes."""
     only_on("torch", "DistributedDataParallel is PyTorch's")
     yield from _on_workers(torch_worker, subject)

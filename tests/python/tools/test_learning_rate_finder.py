@@ -294,7 +294,7 @@ def test_bad_arguments_are_refused(arguments, message):
 
 def test_what_cannot_be_searched_is_refused():  # contract 17.1
     model = compiled(kerasgd.SGD())
-    with pytest.raises(kerasgd.ArgumentTypeError, match="generator has given cannot be put back"):
+    with pytest.raises(kerasgd.ArgumentTypeError, match="A generator cannot be rewound"):
         find_learning_rate(model, (batch for batch in [(X, Y)]))
     with pytest.raises(kerasgd.ArgumentTypeError, match="`model` must be a compiled model"):
         find_learning_rate(kerasgd.SGD(), X, Y)
