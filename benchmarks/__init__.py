@@ -1,4 +1,4 @@
-"""How fast a step is: against Keras, against peers, and against what memory allows.
+"""Times a step against Keras, against peers, and against the memory-bandwidth limit.
 
-`make bench` runs it; `python -m benchmarks --help` lists what can be chosen.
+`make bench` runs it; `python -m benchmarks --help` lists the options.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure on the backend of `KERAS_BACKEND`, or draw what was measured."""
+"""`python -m benchmarks`: measure on the backend of `KERAS_BACKEND`, or report the results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from benchmarks.timing import Effort
 
 FOLDER = pathlib.Path(__file__).with_name("results")
 VIGNETTES = FOLDER.parents[1] / "vignettes"
-# Each a module with a function `rows()`.
+# Each kind is a module with a function `rows()`.
 KINDS = {
-    "measure": "one update: time, part of the floor, first call",
+    "measure": "one update: time, fraction of the floor, first call",
     "build": "creating the state",
-    "memory": "what a step takes beyond the state",
-    "fit": "whole fit() of small models",
-    "additions": "what groups, statistics and skipping add",
+    "memory": "the temporary memory of a step",
+    "fit": "fit() of small models",
+    "additions": "the cost of groups, statistics and skipping",
     "devices": "one update on several devices",
     "growth": "time by the number of variables and of parameters",
 }
@@ -46,7 +46,7 @@ def _parsed() -> argparse.Namespace:
     )
     parser.add_argument("command", choices=[*KINDS, "report"])
     parser.add_argument("--results", type=pathlib.Path, default=FOLDER, help="folder to write to")
-    parser.add_argument("--mode", nargs="+", help="of: eager graph xla jit (all of the backend)")
+    parser.add_argument("--mode", nargs="+", help="from: eager graph xla jit (all of the backend)")
     parser.add_argument(
         "--workload",
         nargs="+",
@@ -54,13 +54,13 @@ def _parsed() -> argparse.Namespace:
     )
     parser.add_argument("--configuration", nargs="+", help="of: plain momentum nesterov ... (all)")
     parser.add_argument(
-        "--all-cases", action="store_true", help="of measure, those that cases.py leaves out, too"
+        "--all-cases", action="store_true", help="for measure: also the cases that cases.py omits"
     )
-    parser.add_argument("--rounds", type=int, default=31, help="at most so many (31)")
+    parser.add_argument("--rounds", type=int, default=31, help="the maximum number of rounds (31)")
     parser.add_argument(
         "--seconds", type=float, default=8, help="fewer rounds if a case takes longer (8)"
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="size of what is measured (1)")
+    parser.add_argument("--scale", type=float, default=1.0, help="the size of the workloads (1)")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What groups, statistics and skipping add to an update, and statistics to `fit()`."""
+"""The cost of groups, statistics and skipping in an update, and of statistics in `fit()`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.timing import interleaved
 from benchmarks.workloads import WORKLOADS, Workload
 
 WITHOUT, AGAIN, WITH = "without", "without again", "with"
-# The clause asks for the cost with every tenth update measured.
+# Contract 15.5 limits the cost with every tenth update measured.
 EVERY = 10
 CONFIGURATION = {"jax": "momentum"}.get(BACKEND, "everything")
 

@@ -1,4 +1,4 @@
-"""How long an optimizer takes to create its state."""
+"""The time to create an optimizer and its state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.results import Row
 from benchmarks.timing import interleaved
 from benchmarks.workloads import WORKLOADS
 
-# Others create more of the same; on TensorFlow they would take minutes.
+# Other configurations only create more variables of the same kind, in minutes on TensorFlow.
 CONFIGURED = ["momentum"]
 
 

@@ -1,7 +1,7 @@
-"""Which cases are measured unless others are asked for: those that tell something new.
+"""The cases that are measured by default: those that are informative.
 
-All of them together take hours: TensorFlow's first calls with 1,000 variables a minute each, a
-step of eager Keras seconds.
+All cases together take hours: a first call of TensorFlow with 1,000 variables takes a minute, and a
+step of eager Keras takes seconds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CASES: dict[str, dict[tuple[str, str], list[str]]] = {
 
 
 def cases(backend: str, modes: list[str], options: Options) -> Iterator[Case]:
-    """Mode, workload and configuration of each."""
+    """The mode, the workload and the configuration of each case."""
     for mode in modes:
         for workload in WORKLOADS:
             # Only TensorFlow has sparse gradients.

@@ -1,4 +1,4 @@
-"""What times say: how many times as fast, with what certainty, and whether that is a difference."""
+"""Compares times: the speed ratio, its confidence interval, and whether it is a difference."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 
 from benchmarks.results import Row
 
-# Keras twice: how far the two are apart is how far apart equals are on this machine.
+# Keras is timed twice: the ratio of the two shows the noise on this machine.
 BASELINE, AGAIN, OURS = "keras", "keras again", "kerasgd"
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A median with the interval that holds the true one in at least 95 of 100 cases.
+    """A median with its confidence interval of at least 95 %.
 
-    It lies between two of the sorted values: how many values are below the true median is
-    binomial, whatever their distribution. Fewer than 6 values are too few; then it holds all.
+    The bounds are two of the sorted values: the number of values below the true median is
+    binomial, whatever their distribution. With fewer than 6 values, the bounds are the lowest and
+    the highest.
     """
 
     low: float
@@ -37,7 +38,7 @@ class Interval:
 
 
 def _left_out(n: int) -> int:
-    """How many values at either end the interval can do without."""
+    """The number of values at either end that lie outside the interval."""
     tail, k = 0.5**n, 0
     while 2 * tail <= 1 - CONFIDENCE:
         k += 1
@@ -50,9 +51,9 @@ class Comparison:
     """One contender against Keras.
 
     Attributes:
-        milliseconds: median time.
-        ratio: how many times as fast as Keras.
-        verdict: in words; empty for Keras itself.
+        milliseconds: the median time.
+        ratio: the time of Keras divided by the time of this contender.
+        verdict: the ratio in words; empty for Keras itself.
     """
 
     milliseconds: float
@@ -72,7 +73,7 @@ class Comparison:
 def compare(
     times: Mapping[str, Sequence[float]], baseline: str = BASELINE, again: str = AGAIN
 ) -> dict[str, Comparison]:
-    """Each against `baseline`, round by round; `again` says what is no difference."""
+    """Compare each contender with `baseline`, round by round; `again` shows the noise."""
 
     def ratio(name: str) -> Interval:
         return Interval.of([a / b for a, b in zip(times[baseline], times[name], strict=True)])

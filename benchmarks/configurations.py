@@ -1,4 +1,4 @@
-"""The arguments that are compared, under Keras' names."""
+"""The configurations that are compared, with Keras' argument names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 Configuration = dict[str, Any]
 
 RATE = 0.01
-# A norm far below those of the workloads, so that there is something to clip, and a decay that the
-# comparison of the numbers can see.
+# The clip is far below the norms of the workloads, so that it acts, and the decay is large enough
+# to show in the comparison of the weights.
 EVERYTHING: Configuration = {
     "momentum": 0.9,
     "weight_decay": 0.1,

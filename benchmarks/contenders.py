@@ -1,7 +1,7 @@
-"""What is timed: one update by Keras, by kerasgd, or by a peer.
+"""The contenders that are timed: one update by Keras, by kerasgd, or by a peer.
 
-Each maker gets a workload, a configuration and a mode, and gives a `Contender`; it raises
-`Unavailable` where the peer is not installed or has no such argument.
+Each maker takes a workload, a configuration and a mode, and returns a `Contender`. It raises
+`Unavailable` if the peer is not installed or does not have an argument.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from benchmarks.workloads import Workload
 BACKEND = keras.config.backend()
 MODES = {"tensorflow": ["eager", "graph", "xla"], "jax": ["jit"], "torch": ["eager"]}[BACKEND]
 
-# TensorFlow warns of functions that are traced anew; every contender is one more function.
+# TensorFlow warns about repeated tracing, but each contender is a function of its own.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @dataclass
 class Contender:
-    """One way to do an update.
+    """One implementation of an update.
 
     Attributes:
-        step: do one, and wait until it is done.
-        weights: their values now.
+        step: runs one update, and waits until it is done.
+        weights: returns the current weights.
     """
 
     step: Callable[[], Any]
@@ -52,7 +52,7 @@ def optional(module: str) -> Any:
 
 
 def tensors(workload: Workload) -> list[Any]:
-    """The gradients, as the backend has them."""
+    """The gradients as tensors of the backend."""
     if workload.rows is None:
         return [keras.ops.convert_to_tensor(g) for g in workload.gradients()]
     if BACKEND != "tensorflow":
@@ -101,12 +101,12 @@ def _jax(optimizer: Any, variables: list[Any], gradients: list[Any]) -> Contende
 
     optimizer.build(variables)
 
-    # As in `fit()`: what is given away comes back in the same order, or XLA makes copies.
+    # As in `fit()`: donated buffers are returned in the same order, or XLA makes copies.
     def update(weights: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
         return optimizer.stateless_apply(state, gradients, weights)
 
     compiled = jax.jit(update, donate_argnums=(0, 1))
-    # Copies, since the step gives away what it gets.
+    # Copies, because the step donates its arguments.
     values = [[jax.numpy.copy(v.value) for v in vs] for vs in (variables, optimizer.variables)]
 
     def step() -> None:
@@ -119,11 +119,11 @@ def _jax(optimizer: Any, variables: list[Any], gradients: list[Any]) -> Contende
 def legacy(workload: Workload, configuration: Configuration, mode: str) -> Contender:
     """`tf_keras.optimizers.legacy.SGD`, which uses TensorFlow's own kernels."""
     if set(configuration) - {"momentum", "nesterov"}:
-        raise Unavailable("tf_keras legacy has no such arguments")
+        raise Unavailable("tf_keras legacy does not have these arguments")
     if workload.rows is not None and mode == "xla":
         raise Unavailable("XLA has no kernel for its sparse gradients")
     if workload.rows is not None and configuration.get("momentum"):
-        # The same for as long as the same rows have gradients, as they have here.
+        # Equal here, where the same rows have gradients in every step.
         raise Unavailable("tf_keras legacy moves only the rows that have a gradient")
     tf = optional("tensorflow")
     optimizer = optional("tf_keras").optimizers.legacy.SGD(RATE, **configuration)
@@ -136,13 +136,13 @@ def legacy(workload: Workload, configuration: Configuration, mode: str) -> Conte
 
 
 def torch_sgd(kind: str) -> Maker:
-    """`torch.optim.SGD` with `foreach=True` or `fused=True`; the rest by PyTorch's own means."""
+    """`torch.optim.SGD` with `foreach=True` or `fused=True`; PyTorch's functions do the rest."""
 
     def make(workload: Workload, configuration: Configuration, mode: str) -> Contender:
         import torch
 
         if configuration.get("nesterov") and kind == "foreach":
-            raise Unavailable("torch.optim.SGD adds to the gradients themselves")
+            raise Unavailable("torch.optim.SGD adds weight decay to the gradients")
         weights = [torch.nn.Parameter(torch.from_numpy(w)) for w in workload.weights()]
         for weight, gradient in zip(weights, tensors(workload), strict=True):
             weight.grad = gradient
@@ -168,7 +168,7 @@ def _torch_everything(
 
     @torch.no_grad()
     def step() -> None:
-        # It writes into the gradients: those of the next steps are at the limit already.
+        # It clips in place, so the gradients of later steps are already at the limit.
         torch.nn.utils.clip_grad_norm_(weights, configuration["global_clipnorm"])
         torch._foreach_mul_(weights, keep)
         optimizer.step()

@@ -1,7 +1,7 @@
-"""An update on 1, 2 and 4 devices that have the weights whole: JAX' virtual ones, on one processor.
+"""An update on 1, 2 and 4 virtual devices of JAX on one processor, with replicated weights.
 
-They share its cores and its memory. Where nothing else is added, the time grows as the number of
-copies that are updated.
+The devices share the cores and the memory. Without further overhead, the time is proportional to
+the number of copies that are updated.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def rows(options: Options) -> Iterator[list[Row]]:
 
 
 def _step(number: int, workload: Workload, configuration: str) -> Step:
-    """One update on so many devices; the gradients are the same on all, as after an all-reduce."""
+    """One update on `number` devices, with equal gradients on all, as after an all-reduce."""
     devices = keras.distribution.list_devices()[:number]
     if len(devices) < number:
         raise RuntimeError(f"JAX has {len(devices)} devices: start it with XLA_FLAGS={FLAG}.")

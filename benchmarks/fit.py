@@ -1,4 +1,4 @@
-"""Whole `fit()` of small models, one epoch a round."""
+"""`fit()` of small models, one epoch per round."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from benchmarks.results import Row
 from benchmarks.timing import interleaved
 
 STEPS, BATCH, CLASSES = 100, 32, 10
-# After so many steps. Later a unit may be on in the one training and off in the other, when its
-# input is zero up to rounding; from there on they are different trainings.
+# Weights are compared after this many steps. Later, rounding may switch a unit on in one training
+# and off in the other, after which the two diverge.
 COMPARED, TOLERANCE = 10, 1e-4
 
 

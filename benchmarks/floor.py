@@ -1,4 +1,4 @@
-"""The floor: `floor.c`, compiled where there is a compiler, on one buffer of all parameters."""
+"""The floor, `floor.c`: an in-place loop over one buffer of all parameters, if gcc is installed."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def _library() -> ctypes.CDLL:
 
 @functools.cache
 def _threads() -> concurrent.futures.Executor:
-    # Not those of OpenMP: they wait busily for more work, which would slow down who comes next.
+    # Not OpenMP's threads: they busy-wait for more work, which would slow down the next contender.
     return concurrent.futures.ThreadPoolExecutor(2)
 
 
 def floor_step(workload: Workload, configuration: Configuration) -> Callable[[], None]:
-    """One update at the floor, on one or two threads, whichever is faster here."""
+    """The floor's update, on one or two threads, whichever is faster on this machine."""
     buffers = [np.full(workload.parameters, 0.1, "float32") for _ in range(4)]
     steps = [functools.partial(update, buffers, configuration, threads) for threads in (1, 2)]
     return min(steps, key=_best_of_three)
@@ -61,7 +61,7 @@ def _best_of_three(step: Callable[[], None]) -> float:
 
 
 def update(buffers: list[np.ndarray], configuration: Configuration, threads: int) -> None:
-    """One update of weights by velocities, averages and gradients, the four buffers."""
+    """One update of the four buffers: weights, velocities, averages and gradients."""
     parts = list(zip(*(np.array_split(buffer, threads) for buffer in buffers), strict=True))
     for_each = map if threads == 1 else _threads().map
     rate = RATE

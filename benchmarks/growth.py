@@ -1,4 +1,4 @@
-"""How the time of an update grows with the number of variables, and with that of parameters."""
+"""The growth of an update's time with the number of variables and of parameters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from benchmarks.results import Row
 from benchmarks.timing import interleaved
 from benchmarks.workloads import Workload, even
 
-# Compiled, where a backend can: an eager step with 3,000 variables takes Keras longer than the
-# whole of its first call takes in a graph.
+# Compiled if possible: with 3,000 variables, an eager step of Keras takes longer than its first
+# call in a graph.
 MODE = "graph" if "graph" in MODES else MODES[0]
 VARIABLES = [10, 30, 100, 300, 1_000, 3_000]
 PARAMETERS = [10**k for k in range(4, 9)]

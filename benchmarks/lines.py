@@ -1,4 +1,4 @@
-"""Rows of the files, put together as a table or a picture wants them."""
+"""Groups the rows of the result files for tables and plots."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Case:
     """One case.
 
     Attributes:
-        names: what was measured.
-        rows: by contender.
+        names: the parts of its name.
+        rows: its rows by contender.
     """
 
     backend: str
@@ -49,7 +49,7 @@ def by_contender(files: Files) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Line:
-    """One contender at all sizes of what grows, from the smallest on."""
+    """One contender at all sizes of the growing quantity, from the smallest."""
 
     backend: str
     quantity: str

@@ -1,4 +1,4 @@
-"""One update: its time against Keras and the floor, and its first call."""
+"""One update: its time compared with Keras and the floor, and its first call."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def measured(
 def started(
     makers: dict[str, Maker], workload: Workload, configuration: Configuration, mode: str
 ) -> tuple[dict[str, Contender], dict[str, float]]:
-    """Those there are, held to the same numbers, and the seconds of their first calls."""
-    # Those of the case before are many and large, and hold one another.
+    """The available contenders, checked for equal weights, and the seconds of their first calls."""
+    # Free the contenders of the last case, which are large and refer to one another.
     gc.collect()
     contenders: dict[str, Contender] = {}
     first_calls: dict[str, float] = {}
@@ -78,7 +78,7 @@ def started(
 
 
 def floor(workload: Workload, configuration: Configuration) -> dict[str, Step]:
-    """The floor as one more step to time, if there is one."""
+    """The floor as a further step to time, if it is available."""
     if workload.rows is not None:
         return {}
     try:

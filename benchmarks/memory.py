@@ -1,4 +1,4 @@
-"""How far memory rises in a step above what is there before and after it (Linux, glibc)."""
+"""The temporary memory of a step: its peak above the memory before and after (Linux, glibc)."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def _row(megabytes: list[float]) -> Row:
 
 
 def return_memory_at_once() -> None:
-    """From now on the system gets back what is freed, or the next step's need would not show.
+    """Make the allocator return freed memory to the system, so that each step's need shows.
 
-    The allocator otherwise keeps blocks up to 32 MB for the next step. This makes steps slower,
-    so nothing is timed in such a process.
+    Otherwise the allocator keeps blocks of up to 32 MB for the next step. This setting slows steps
+    down, so nothing is timed in such a process.
     """
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 64 * 1024)
 
@@ -67,7 +67,7 @@ def temporary(step: Step) -> float:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/clear_refs", "w") as peak:
-        peak.write("5")  # the peak begins anew
+        peak.write("5")  # resets the peak
     before = _resident("VmRSS")
     step()
     return _resident("VmHWM") - before

@@ -1,4 +1,4 @@
-"""Whoever is compared computes the same."""
+"""Checks that all contenders compute the same weights."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ Weights = Sequence[np.ndarray]
 
 
 def check_equal(weights: Mapping[str, Weights], tolerance: float) -> None:
-    """All have the weights that Keras has, relative to the largest of each variable.
+    """Check that all weights equal Keras', relative to the largest weight of each variable.
 
     Raises:
-        AssertionError: one has not.
+        AssertionError: a contender's weights differ.
     """
     expected = weights[BASELINE]
     for name, own in weights.items():
         for ours, theirs in zip(own, expected, strict=True):
             error = np.max(np.abs(ours - theirs))
-            # So written that NaN does not pass.
+            # Written so that NaN fails.
             close = error <= tolerance * np.max(np.abs(theirs))
             assert close, f"{name} is off by {error}"

@@ -1,4 +1,4 @@
-"""What can be chosen on the command line."""
+"""The options of the command line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from benchmarks.timing import Effort
 
 @dataclass(frozen=True)
 class Options:
-    """How much to measure.
+    """The extent of the measurement.
 
     Attributes:
-        scale: size of what is measured.
-        only: names by "mode", "workload" and "configuration"; all of them where it has none.
-        all_cases: whether to measure what `cases.py` leaves out, too.
+        scale: the size of the workloads.
+        only: selected names for "mode", "workload" and "configuration"; all names if missing.
+        all_cases: whether to include the cases that `cases.py` omits.
     """
 
     effort: Effort

@@ -1,4 +1,4 @@
-"""The results as two pictures."""
+"""Draws the results in two figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.results import Row, read_all
 from benchmarks.slope import slope
 
 COLOURS = {OURS: "C3", BASELINE: "0.4", FLOOR: "C0"}
-# Peers by the order in which they appear; the grey line at 1 is Keras.
+# The colours of peers, in order of appearance; the grey line at 1 is Keras.
 PEERS = ["C0", "C2", "C1"]
 
 
@@ -27,7 +27,7 @@ def draw(folder: pathlib.Path) -> None:
 
 
 def _updates(files: Files) -> Any:
-    """The ratio of every contender in every case, a panel each backend."""
+    """The ratio of every contender in every case, with a panel for each backend."""
     heights = [len(list(by_case({backend: file}))) for backend, file in files.items()]
     figure, panels = pyplot.subplots(
         len(files),
@@ -48,7 +48,7 @@ def _panel_of_ratios(panel: Any, backend: str, file: dict[str, Any]) -> None:
     names = dict.fromkeys(name for case in cases for name in case.rows if name != BASELINE)
     peers = iter(PEERS)
     for place, name in enumerate(names):
-        # Side by side, so that none hides another.
+        # Next to each other, so that no point hides another.
         offset = 0.6 * (0.5 - (place + 0.5) / len(names))
         own = [(offset - i, case.rows[name]) for i, case in enumerate(cases) if name in case.rows]
         ours = name == OURS
@@ -78,7 +78,7 @@ def _reach(rows: list[Row]) -> list[list[float]]:
 
 
 def _growth(files: Files) -> Any:
-    """Time by number, both logarithmic; a row each backend, a column each number."""
+    """Time by number, both logarithmic, with a row per backend and a column per quantity."""
     quantities = ["variables", "parameters"]
     figure, panels = pyplot.subplots(
         len(files),
@@ -95,7 +95,7 @@ def _growth(files: Files) -> Any:
         label = f"{line.contender}, slope {slope(sizes, times):.2f}"
         panel.loglog(sizes, times, "o-", color=COLOURS[line.contender], label=label)
         panel.set_title(f"{line.backend}, by {line.quantity}", loc="left")
-        panel.set_ylabel("ms an update")
+        panel.set_ylabel("ms per update")
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
     for panel, quantity in zip(panels[-1], quantities, strict=True):

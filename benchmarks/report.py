@@ -1,4 +1,4 @@
-"""The results as a page of tables to read."""
+"""Writes the results as a page of tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.lines import Files, by_case, by_contender, by_quantity
 from benchmarks.results import Row, read, read_all
 from benchmarks.slope import LARGEST, slope
 
-# What a column shows of a line.
+# For each column, the function that returns its text for a line.
 Columns = dict[str, Callable[[Any], str]]
 
 
@@ -33,19 +33,19 @@ def markdown(folder: pathlib.Path) -> str:
             parts += ["\n".join(write(found[kind])) for write in writers]
     if (folder / "from-r.json").exists():
         parts.append("\n".join(from_r(read(folder / "from-r.json"))))
-    # What fills the most lines is read least.
+    # The longest table goes last.
     parts.sort(key=lambda part: part.startswith("## Every contender"))
     return "\n\n".join(parts) + "\n"
 
 
-INTRODUCTION = """# kerasgd beside Keras and others
+INTRODUCTION = """# kerasgd compared with Keras and others
 
-*Times as fast*: the time of `keras.optimizers.SGD` in the same mode by that of the other, the
-median of interleaved rounds with its 95 % interval. Keras is there twice, and *no difference* means
-that the interval overlaps that of Keras against itself, or holds 1. *Of floor*: the time of one
-in-place C loop (on one or two threads, whichever is faster) as part of this time; 1 is what memory
-allows. All values are float32, and all contenders were seen to compute the same weights before they
-were timed."""
+*Times as fast*: the time of `keras.optimizers.SGD` in the same mode divided by that of the other,
+as the median of interleaved rounds with its 95 % interval. Keras is timed twice; *no difference*
+means that the interval overlaps that of Keras against itself, or contains 1. *Of floor*: the time
+of one in-place C loop (on one or two threads, whichever is faster) as a fraction of this time; 1 is
+the memory-bandwidth limit. All values are float32, and all contenders were checked to compute the
+same weights before they were timed."""
 
 
 def _about(found: dict[str, Files]) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _about(found: dict[str, Files]) -> Iterator[str]:
 def one_update(files: Files) -> Iterator[str]:
     yield "## One update"
     yield ""
-    yield "![How many times as fast as Keras](results.png)"
+    yield "![Speed relative to Keras](results.png)"
     yield ""
     columns: Columns = {
         **_names("mode", "workload", "configuration"),
@@ -78,7 +78,7 @@ def one_update(files: Files) -> Iterator[str]:
 
 
 def whole_fit(files: Files) -> Iterator[str]:
-    yield "## Whole `fit()`, an epoch of small models"
+    yield "## `fit()`: one epoch of small models"
     yield ""
     yield from _table({**_names("model", "configuration"), **AGAINST_KERAS}, by_case(files))
 
@@ -109,7 +109,7 @@ def every_contender(files: Files) -> Iterator[str]:
 def temporary_memory(files: Files) -> Iterator[str]:
     yield "## Memory of a step"
     yield ""
-    yield "How far it rises above weights, gradients and state: the median of some steps, with the"
+    yield "The peak above weights, gradients and state: the median of several steps, with the"
     yield "lowest and the highest."
     yield ""
     columns: Columns = {
@@ -126,11 +126,11 @@ def temporary_memory(files: Files) -> Iterator[str]:
 
 
 def adding(files: Files) -> Iterator[str]:
-    yield "## What groups, statistics and skipping add"
+    yield "## The cost of groups, statistics and skipping"
     yield ""
-    yield "The same step of kerasgd with and without: three groups with a factor each, every tenth"
-    yield "update measured, updates skipped where gradients are not finite. *Times as fast* is the"
-    yield "time without by that with."
+    yield "The same step of kerasgd without and with an addition: three groups with a factor each,"
+    yield "statistics of every tenth update, or skipping of updates with non-finite gradients."
+    yield "*Times as fast* is the time without divided by the time with the addition."
     yield ""
     columns: Columns = {
         **_names("mode", "workload", "added"),
@@ -146,9 +146,9 @@ def adding(files: Files) -> Iterator[str]:
 def on_devices(files: Files) -> Iterator[str]:
     yield "## One update on several devices"
     yield ""
-    yield "JAX' virtual devices, each with the whole weights, on one processor: they share its"
-    yield "cores and its memory, so that four times the work takes four times the time where"
-    yield "nothing else is added. In milliseconds, with the 95 % interval."
+    yield "JAX' virtual devices on one processor, each with a copy of the weights. They share the"
+    yield "cores and the memory, so that four times the work takes at least four times the time."
+    yield "In milliseconds, with the 95 % interval."
     yield ""
     numbers = next(by_case(files)).rows
     columns: Columns = {
@@ -176,8 +176,8 @@ def growing(files: Files) -> Iterator[str]:
     yield ""
     yield "![Time by the number of variables and of parameters](growth.png)"
     yield ""
-    yield f"Slope: of the logarithms over the {LARGEST} largest sizes, by least squares; 1 where"
-    yield "twice the size takes twice the time. With momentum."
+    yield f"Slope: the least-squares slope of the logarithms over the {LARGEST} largest sizes; 1"
+    yield "means that twice the size takes twice the time. With momentum."
     yield ""
     columns: Columns = {
         "by": lambda line: line.quantity,
@@ -194,8 +194,8 @@ def from_r(file: dict[str, Any]) -> Iterator[str]:
     about = file["about"]
     yield "## From R"
     yield ""
-    yield "*Python* is the same without R: the constructor, and the step with a number as rate; on"
-    yield f"TensorFlow ({about['machine']}; {about['versions']}; load average {about['load']})."
+    yield "*Python* is the same call without R: the constructor, or the step with a number as rate;"
+    yield f"on TensorFlow ({about['machine']}; {about['versions']}; load average {about['load']})."
     yield ""
     yield "| what | ms | Python, ms |"
     yield "|---|---|---|"
@@ -219,7 +219,7 @@ def _slope(rows: list[Row], key: str) -> str:
 
 
 def _first_call_of_keras(rows: dict[str, Row]) -> float:
-    """The faster of two: the very first call of a process has more to do."""
+    """The faster of the two: the very first call of a process does extra work."""
     return min(rows[BASELINE]["first call s"], rows[AGAIN]["first call s"])
 
 
@@ -240,7 +240,7 @@ def _of_floor(row: Row) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits, or all before the point."""
+    """Three significant digits, or all digits before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -253,7 +253,7 @@ def _table(columns: Columns, lines: Iterable[Any]) -> Iterator[str]:
 
 
 def _names(*columns: str) -> Columns:
-    """The parts of a case."""
+    """Columns for the parts of a case's name."""
     return {column: lambda case, i=i: case.names[i] for i, column in enumerate(columns)}
 
 

@@ -1,8 +1,8 @@
-"""What was measured, kept in one file for each kind of measurement and backend.
+"""Stores the results, in one file for each kind of measurement and backend.
 
-Measured again, a case takes the place of its old rows, so that a run can go on where it was
-stopped. Rows of other versions, of another machine or with other settings do not stay: one file
-holds what can be compared.
+A case that is measured again replaces its old rows, and other rows are kept, so an interrupted run
+can resume. Rows of other versions, machines or settings are dropped, so that all rows of a file are
+comparable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Results:
     """One file of rows.
 
     Attributes:
-        about: how they came about, which is the same for all.
+        about: the machine, the versions and the settings, which are the same for all rows.
     """
 
     def __init__(self, path: pathlib.Path, about: dict[str, str]) -> None:
@@ -37,7 +37,7 @@ class Results:
         self.rows: list[Row] = old["rows"] if old["about"] == about else []
 
     def add(self, rows: list[Row]) -> None:
-        """The rows of one case, in the place of its old ones."""
+        """Add the rows of one case, in place of its old rows."""
         case = rows[0]["case"]
         old = [i for i, row in enumerate(self.rows) if row["case"] == case] or [len(self.rows)]
         self.rows[old[0] : old[-1] + 1] = rows
@@ -55,7 +55,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def read_all(folder: pathlib.Path, kind: str) -> dict[str, dict[str, Any]]:
-    """By backend."""
+    """The results of a kind of measurement, by backend."""
     found = {backend: folder / f"{kind}-{backend}.json" for backend in BACKENDS}
     return {backend: read(path) for backend, path in found.items() if path.exists()}
 
@@ -81,7 +81,7 @@ def _versions() -> Iterator[str]:
 
 
 def _source() -> str:
-    """What tells apart two states of the source of one version."""
+    """An identifier of the state of the source, which may change within a version."""
     folder = pathlib.Path(kerasgd.__file__).parent
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):

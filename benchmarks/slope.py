@@ -1,4 +1,4 @@
-"""How a time grows with a size."""
+"""The growth of a time with a size."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# At small sizes what is done once a step hides the growth.
+# At small sizes the constant cost of a step hides the growth.
 LARGEST = 3
 
 
 def slope(sizes: Sequence[float], times: Sequence[float]) -> float:
-    """Of the logarithms, over the largest sizes, by least squares.
+    """The least-squares slope of the logarithms, over the largest sizes.
 
-    1 where twice the size takes twice the time.
+    It is 1 if twice the size takes twice the time.
     """
     order = np.argsort(sizes)[-LARGEST:]
     return float(np.polyfit(np.log(sizes)[order], np.log(times)[order], 1)[0])

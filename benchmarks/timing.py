@@ -1,4 +1,4 @@
-"""Timing several contenders in interleaved rounds."""
+"""Times several contenders in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 Step = Callable[[], object]
-# Fewer have no interval, see `comparison.Interval`.
+# Fewer rounds give no interval, see `comparison.Interval`.
 FEWEST_ROUNDS = 7
-# What takes less is done several times at once.
+# In seconds: a faster step is repeated, and timed as one.
 SHORTEST = 0.005
-# For so long threads may wait busily for more work, and would slow down who comes next.
+# In seconds: threads may busy-wait this long for more work, and would slow down the next contender.
 REST = 0.01
 
 
 @dataclass(frozen=True)
 class Effort:
-    """So many rounds; fewer where they would take longer than so many seconds."""
+    """The number of rounds; fewer if they would take longer than this many seconds."""
 
     rounds: int
     seconds: float
 
     def rounds_of(self, seconds: float) -> int:
-        """How many, if one takes so long; decided before the first, or it would bias the times."""
+        """The number of rounds, given the time of one; fixed beforehand, to avoid biased times."""
         return min(self.rounds, max(FEWEST_ROUNDS, int(self.seconds / seconds)))
 
 
@@ -36,12 +36,12 @@ def duration(step: Step) -> float:
 
 
 def interleaved(steps: Mapping[str, Step], effort: Effort) -> dict[str, list[float]]:
-    """The times of all, one a round, so that what disturbs disturbs all alike."""
+    """The times of all contenders, interleaved, so that disturbances affect all of them equally."""
     once = {name: duration(step) for name, step in steps.items()}
     repeats = {name: max(1, round(SHORTEST / seconds)) for name, seconds in once.items()}
     rounds = effort.rounds_of(sum(REST + max(SHORTEST, seconds) for seconds in once.values()))
     times: dict[str, list[float]] = {name: [] for name in steps}
-    # To follow a certain other one may be a disadvantage: it leaves caches and threads behind.
+    # A random order, because a contender leaves caches and threads behind for the next one.
     generator = random.Random(1)
     gc.collect()
     gc.disable()

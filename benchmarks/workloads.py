@@ -1,4 +1,4 @@
-"""What is trained: the shapes of the variables, their first values and their gradients."""
+"""The workloads: shapes of variables, with initial values and gradients."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Workload:
-    """Variables and one gradient each.
+    """Variables with one gradient each.
 
     Attributes:
-        shapes: of the variables.
-        rows: how many rows have a gradient; None where all of it has one.
+        shapes: the shapes of the variables.
+        rows: the number of rows that have a gradient; None if all rows have one.
     """
 
     shapes: list[Shape]
@@ -33,7 +33,7 @@ class Workload:
         return _numbers(self.shapes, seed=2)
 
     def sparse_gradients(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each variable the numbers of the rows that have a gradient, and their gradients."""
+        """For each variable, the indices of the rows with a gradient, and their gradients."""
         generator = np.random.default_rng(3)
         rows = [generator.integers(shape[0], size=self.rows) for shape in self.shapes]
         values = _numbers([(self.rows, *shape[1:]) for shape in self.shapes], seed=2)
@@ -46,7 +46,7 @@ def _numbers(shapes: list[Shape], seed: int) -> list[np.ndarray]:
 
 
 def resnet_like(scale: float = 1.0) -> Workload:
-    """161 variables as those of ResNet-50 (He et al. 2016): convolutions, their scales, a head."""
+    """161 variables like those of ResNet-50 (He et al. 2016): convolutions, scales and a head."""
     shapes: list[Shape] = [(7, 7, 3, 64), (64,), (64,)]
     before = 64
     for blocks, width in ((3, 64), (4, 128), (6, 256), (3, 512)):
@@ -77,7 +77,7 @@ def tiny(scale: float = 1.0) -> Workload:
 
 
 def few(scale: float = 1.0) -> Workload:
-    """Less work than it is to call an optimizer."""
+    """Six small variables, for which the call overhead of an optimizer dominates."""
     return even(6, round(600 * scale))
 
 
@@ -86,7 +86,7 @@ def embedding(scale: float = 1.0) -> Workload:
 
 
 def even(variables: int, parameters: int) -> Workload:
-    """So many variables, all of one size: to see how time grows."""
+    """`variables` variables of equal size, to measure how time grows."""
     return Workload([(max(1, parameters // variables),)] * variables)
 
 
