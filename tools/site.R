@@ -26,7 +26,8 @@ stand_in_for_missing_packages <- function(files) {
   .libPaths(c(library, .libPaths()))
 }
 stand_in_for_missing_packages(c(
-  "README.md", "NEWS.md", "CONTRIBUTING.md", Sys.glob(c("vignettes/*.Rmd", "man/*.Rd"))
+  "README.md", "NEWS.md", "CONTRIBUTING.md",
+  Sys.glob(c("vignettes/*.Rmd", "vignettes/articles/*.Rmd", "man/*.Rd"))
 ))
 
 pkgdown::build_site(install = FALSE, devel = FALSE, new_process = FALSE, preview = FALSE)
@@ -38,10 +39,13 @@ edit <- function(file, from, to) {
   if (!identical(text, edited)) writeLines(edited, file, useBytes = TRUE)
 }
 
-# Two of README.md's links are to files that have another place in the pages, or none
-edit(file.path(site, "index.html"), "\"NEWS.html\"", "\"news/index.html\"")
-dir.create(file.path(site, "demo"), showWarnings = FALSE)
-invisible(file.copy("demo/iris.R", file.path(site, "demo"), overwrite = TRUE))
+# README.md links to files of the repository, which have other places in the pages
+home <- file.path(site, "index.html")
+edit(home, "\"NEWS.html\"", "\"news/index.html\"")
+for (page in list.files("vignettes", "[.]Rmd$", recursive = TRUE)) {
+  article <- file.path("articles", sub("[.]Rmd$", ".html", basename(page)))
+  edit(home, sprintf("\"vignettes/%s\"", page), sprintf("\"%s\"", article))
+}
 
 # Debian's pkgdown has the pages load MathJax from the disk of the machine that builds them. This is
 # the address that pkgdown itself gives them.

@@ -139,3 +139,29 @@ test_that("the recorded suggestions are of all problems and backends, and are ra
   expect_true(all(recorded$loss_steepest < recorded$loss_untrained))
   expect_true(all(recorded$loss_minimum < recorded$loss_untrained))
 })
+
+test_that("the page on speed shows each recorded update, to two digits", {
+  skip_if_not_installed("knitr")
+  page <- vignette_file(file.path("articles", "speed.Rmd"))
+  results <- file.path(dirname(page), "..", "..", "benchmarks", "results")
+  withr::local_pdf(NULL)
+  speed <- run_vignette(file.path("articles", "speed.Rmd"))
+  shown <- speed$by_configuration(speed$ours, speed$times_as_fast(speed$ours))
+  cells <- do.call(rbind, lapply(strsplit(shown[-2], "|", fixed = TRUE), trimws))
+
+  for (backend in names(backends)) {
+    file <- file.path(results, sprintf("measure-%s.json", backend))
+    for (row in jsonlite::fromJSON(file, simplifyVector = FALSE)$rows) {
+      if (row$contender != "kerasgd") next
+      mode <- if (backend == "torch") "torch" else row$case[[1]]
+      variables <- speed$label(row$case[[2]], speed$workloads)
+      line <- cells[, 2] == speed$label(mode, speed$modes) & cells[, 3] == variables
+      cell <- cells[line, cells[1, ] == speed$label(row$case[[3]], speed$configurations)]
+      if (row$verdict == "no difference") {
+        expect_equal(cell, "no difference")
+      } else {
+        expect_equal(as.numeric(cell), signif(row$ratio, 2), tolerance = 0.01)
+      }
+    }
+  }
+})
