@@ -1,6 +1,6 @@
-"""Values for every argument, most of them mistakes, and sets of them: numbers, counts and so on.
+"""Test values for every argument, most of them invalid, and sets of valid ones by kind.
 
-Whatever takes arguments is given all of them.
+Everything that takes arguments is tested with all values.
 """
 
 import math
@@ -76,7 +76,7 @@ FLAGS = {"true", "false", "numpy true"}
 NAMES = {"text", "word"}
 NO_RATES = [key for key in WALK if key not in NUMBERS]
 
-# Of the right kind, perhaps with a wrong value.
+# Values of the right type, some of them out of range.
 ANY_NUMBER = NUMBERS | {"nan", "inf", "-inf", "minus one", "huge"}
 ANY_NUMBERS = SEVERAL_COUNTS | {
     "half in a list",

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and helpers for all tests."""
 
 import contextlib
 import functools
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 BACKEND = keras.config.backend()
-# Where processes that tests start find the modules of the tests.
+# The PYTHONPATH for child processes, which need the modules of the tests.
 PATH_OF_TESTS = os.pathsep.join(
     filter(None, [str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH")])
 )
@@ -46,13 +46,13 @@ def pytest_report_header():
 
 @pytest.fixture(autouse=True)
 def fresh_names():
-    """Paths of variables do not depend on the tests before."""
+    """Make paths of variables independent of earlier tests."""
     keras.utils.clear_session(free_memory=False)
 
 
 @contextlib.contextmanager
 def floatx(dtype):
-    """Keras' default dtype, for a while."""
+    """Set Keras' default dtype within a context."""
     before = keras.config.floatx()
     keras.config.set_floatx(dtype)
     try:
@@ -62,7 +62,7 @@ def floatx(dtype):
 
 
 def model_of_one_weight(optimizer, **options):
-    """The gradient of the weight, which begins at 0, is the input."""
+    """A model with one weight, which starts at 0, and whose gradient is the input."""
     layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
     model = keras.Sequential([keras.Input((1,)), layer])
     model.compile(optimizer, loss=lambda y, output: output[..., 0], **options)
@@ -75,14 +75,14 @@ def weight(model):
 
 
 def fit_ones(model, steps, **options):
-    """The weight of `model_of_one_weight()` after as many steps, whose gradients are 1."""
+    """The weight of `model_of_one_weight()` after `steps` steps with gradients of 1."""
     ones = np.ones((steps, 1))
     model.fit(ones, ones, batch_size=1, shuffle=False, verbose=0, **options)
     return weight(model)
 
 
 def halving(calls):
-    """A rate of 1/2, 1/4, ..., which R could call: on the main thread only."""
+    """A rate of 1/2, 1/4, ... that must be called on the main thread, as R requires."""
 
     def rate():
         assert threading.current_thread() is threading.main_thread()
@@ -115,7 +115,7 @@ def step_statelessly(optimizer, variables, gradients):
         variable.assign(value)
 
 
-# Functions of an optimizer that is built, its variables and their gradients, which do one step.
+# Functions that take one step, given a built optimizer, its variables and their gradients.
 WAYS_TO_STEP = {
     "tensorflow": {
         "eager": step_eagerly,
@@ -133,7 +133,7 @@ def numbers(variable):
 
 
 def assert_close(values, expected, dtype):
-    """Values of Keras are those of the reference, up to the rounding of `dtype`."""
+    """Check that values of Keras equal those of the reference, up to the rounding of `dtype`."""
     bound = {"float32": 2e-6, "float64": 1e-12}[dtype]
     for value, close_to in zip(values, expected, strict=True):
         error = np.abs(keras.ops.convert_to_numpy(value) - close_to)

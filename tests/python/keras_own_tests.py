@@ -1,10 +1,10 @@
 """A pytest plugin that runs Keras' own tests with kerasgd's classes in place of Keras'.
 
-`tools/keras-own-tests.sh` starts it. Nothing in Keras' files is edited: the names are replaced
-before pytest imports the tests. `keras_own_tests.toml` lists the tests that are expected to fail.
-The list is strict: an entry that matches no test, or a listed test that passes or fails with
-another message, is an error. A test that passes without having made one of our optimizers is
-reported as skipped, since it says nothing about them.
+`tools/keras-own-tests.sh` starts it. Keras' files are not edited: the names are replaced before
+pytest imports the tests. `keras_own_tests.toml` lists the tests that are expected to fail. The list
+is strict: an entry that matches no test, or a listed test that passes or fails with another
+message, is an error. A test that passes without creating one of our optimizers is reported as
+skipped, because it does not test them.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def read_exclusions(backend: str) -> list[Exclusion]:
 
 @contextlib.contextmanager
 def replaced_optimizers() -> Iterator[None]:
-    """What is imported meanwhile finds our classes where Keras has its own.
+    """A context in which imports from Keras find our classes in place of Keras' own.
 
-    Keras' own modules keep theirs: on PyTorch, making an optimizer looks its class up.
+    Keras' own modules keep their classes: on PyTorch, creating an optimizer looks up its class.
     """
     namespace = types.ModuleType(optimizers.__name__)
     vars(namespace).update(vars(optimizers), **{ours.__name__: ours for ours in OURS})
@@ -72,7 +72,7 @@ def replaced_optimizers() -> Iterator[None]:
 
 
 def provide_names() -> None:
-    """Let the tests find our classes by name, and state of ours under a private name of Keras'."""
+    """Let the tests find our classes by name, and our state under a private name of Keras."""
     for ours in OURS:
         optimizers.ALL_OBJECTS_DICT[ours.__name__.lower()] = ours
     kerasgd.SGD._accumulated_gradients = property(
@@ -93,7 +93,7 @@ def note_instances(cls: type, made: list[object]) -> None:
 
 
 class KerasOwnTests:
-    """The hooks of pytest, and what they share."""
+    """The hooks of pytest, and their shared state."""
 
     def __init__(self, exclusions: Sequence[Exclusion]) -> None:
         self.exclusions = exclusions
@@ -152,7 +152,7 @@ def judge_excluded(
 
 
 def name_of(item: pytest.Item) -> str:
-    """As `keras_own_tests.toml` has it: without folders."""
+    """The name in the form of `keras_own_tests.toml`, without folders."""
     return f"{item.path.name}::{item.nodeid.partition('::')[2]}"
 
 

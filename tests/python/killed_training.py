@@ -1,7 +1,7 @@
 """A program that trains, for tests that kill it: `killed_training.py FOLDER`.
 
-It does each of the `TRAININGS` in turn, prints a line after each batch, and writes the
-weights at the end of a training into the folder. A training whose weights are there is over.
+It runs each of the `TRAININGS` in turn, prints a line after each batch, and writes the final
+weights of a training into the folder. It skips a training whose weights are there already.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ import numpy as np
 
 import kerasgd
 
-BATCHES = 7  # in an epoch; no window of accumulated gradients ends with it
+BATCHES = 7  # per epoch, so that no accumulation window ends with an epoch
 EPOCHS = 12
 BATCH_SIZE = 2
 
 
 def data():
-    """The rows of an epoch, of which one has a gradient that is not finite."""
+    """The rows of an epoch, one of which has a non-finite gradient."""
     random = np.random.default_rng(1)
     x = random.normal(size=(BATCHES * BATCH_SIZE, 3)).astype("float32")
     y = random.normal(size=(len(x), 1)).astype("float32")
@@ -36,7 +36,7 @@ def rows(batches):
     return [batch * BATCH_SIZE + i for batch in batches for i in range(BATCH_SIZE)]
 
 
-# Each setting that has state of its own, or depends on a count.
+# All settings that have state, or depend on a count.
 ARGUMENTS = {
     "momentum": 0.9,
     "nesterov": True,
@@ -78,7 +78,7 @@ def new_model(new_optimizer):
 
 
 class ChangesFactor(keras.callbacks.Callback):
-    """Changes the factor of a group, which is state that a backup must bring back."""
+    """Changes the factor of a group, which is state that a backup must restore."""
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 1:
@@ -92,11 +92,11 @@ def weights_after(new_optimizer, x, y, epochs, callbacks):
     return model.get_weights()
 
 
-# -- backups that are not interrupted while they are written -------------------------------------
+# -- backups that a kill cannot interrupt --------------------------------------------------------
 
 
 class Locks(keras.callbacks.Callback):
-    """Holds a lock while the callbacks that stand between two of these are called."""
+    """Placed before and after other callbacks, two of these hold a lock while those run."""
 
     def __init__(self, file, operation):
         super().__init__()
@@ -120,7 +120,7 @@ def lock_of(backup_dir):
 
 @contextlib.contextmanager
 def no_backup_is_written(backup_dir):
-    """Meanwhile `Locks` wait."""
+    """A context in which `Locks` wait, so that no backup is written."""
     with open(lock_of(backup_dir), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -135,7 +135,7 @@ def backup_between_batches(folder):
 
 
 class Training(NamedTuple):
-    """The optimizer, the callbacks that back its training up, and others."""
+    """An optimizer, the callbacks that back up its training, and other callbacks."""
 
     new_optimizer: Callable[[], Any]
     backup: Callable[[str], list[Any]]

@@ -1,4 +1,4 @@
-"""What each argument accepts, in one walk over good and bad values (contract 12)."""
+"""The values that each argument accepts and refuses, for all test values (contract 12)."""
 
 import copy
 import fractions
@@ -40,16 +40,16 @@ from kerasgd.selection import SELECT
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that takes arguments.
+    """A function or class that takes arguments.
 
     Attributes:
-        make: called with arguments by name.
-        requirements: what each argument must be, in the words of its rule.
+        make: is called with arguments by name.
+        requirements: the requirement of each argument, in the words of its rule.
         accepted: the keys of `WALK` that each argument accepts.
-        others: the arguments that it cannot be without.
-        config: a configuration, if there are any.
-        attributes: the arguments that can be set after it is made.
-        unfit: what an argument accepts, but not beside `others`.
+        others: its required arguments.
+        config: its configuration, if it has one.
+        attributes: the arguments that can be set as attributes later.
+        unfit: values that an argument accepts, but not together with `others`.
     """
 
     make: Callable
@@ -61,7 +61,7 @@ class Subject:
     unfit: Mapping[str, set] = field(default_factory=dict)
 
     def ways_to_give(self, argument):
-        """Functions of a value that give it to the argument."""
+        """Functions that pass a value to the argument."""
         ways = [lambda value: self.make(**{**self.others, argument: value})]
         if self.config is not None:
             ways.append(lambda value: self.make.from_config({**self.config, argument: value}))

@@ -1,6 +1,6 @@
-"""Settings are attributes: which can be set, and until when (contract 13.3).
+"""Settings as attributes: which can be set, and until when (contract 13.3).
 
-What each setting accepts is in test_arguments.py.
+test_arguments.py tests the values that each setting accepts.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""A training that is killed and started again goes on as if nothing had been (contract 19.1)."""
+"""Training that is killed and started again ends as if uninterrupted (contract 19.1)."""
 
 import contextlib
 import itertools
@@ -36,14 +36,14 @@ def are_equal(some, others):
     return all(np.array_equal(a, b) for a, b in zip(some, others, strict=True))
 
 
-# -- each state of the disk in which a kill may leave it ------------------------------------------
+# -- each state of the disk that a kill may leave -------------------------------------------------
 
 
 class KeepsStates(keras.callbacks.Callback):
-    """Keeps a copy of a folder whenever it changes, which a kill at this moment would leave.
+    """Copies a folder at each change, which is the state that a kill at this moment would leave.
 
-    Of two of these, the one before the callback that writes begins to look, and the one after it
-    ends. They look at each call of a function.
+    Two instances surround the callback that writes: the first starts watching, the second stops.
+    They look at the folder at each function call.
     """
 
     def __init__(self, folder, copies, begins):
@@ -67,7 +67,7 @@ class KeepsStates(keras.callbacks.Callback):
             yield folder
             for file in files:
                 path = os.path.join(folder, file)
-                yield path, os.path.getsize(path) > 0  # not each of its many sizes
+                yield path, os.path.getsize(path) > 0  # ignores the many intermediate sizes
 
 
 def quick_to_compile():
@@ -75,7 +75,7 @@ def quick_to_compile():
 
 
 def resumptions(new_backup, tmp_path):
-    """For each state of the disk, whether a training that goes on from there ends as it should."""
+    """For each state of the disk, whether training that resumes from it ends correctly."""
     training = Training(quick_to_compile, our_backup)
     folder, copies = tmp_path / "backup", tmp_path / "copies"
     around = [KeepsStates(folder, copies, begins) for begins in (True, False)]
@@ -96,7 +96,7 @@ def test_whatever_a_kill_leaves_on_the_disk_training_goes_on(tmp_path):
 
 
 def test_the_callback_of_keras_does_not_survive_a_kill_while_it_writes(tmp_path):
-    # The reason for ours: where this fails, Keras' own has become as good.
+    # The reason for our callback: if this test fails, Keras' own has become as safe.
     def new_backup(folder):
         return keras.callbacks.BackupAndRestore(str(folder), double_checkpoint=True)
 
@@ -149,7 +149,7 @@ class Process:
         self._watch.start()
 
     def await_batches(self, name, count):
-        """Wait until this training has done so many batches; the times of the start and of each."""
+        """Wait until this training has done `count` batches; return their times and the start."""
         done = [time.monotonic()]
         for line in self._process.stdout:
             if line.rstrip("\n") == name:
@@ -185,7 +185,7 @@ def kill_once(folder, name, moments):
     count = moments.randint(2, 2 * BATCHES)
     writes_unlocked = TRAININGS[name].backup is our_backup
     if writes_unlocked and moments.random() < 0.5:
-        count = moments.choice([BATCHES, 2 * BATCHES])  # an epoch's end: a backup is being written
+        count = moments.choice([BATCHES, 2 * BATCHES])  # the end of an epoch, during a backup
     with started(folder) as process:
         done = process.await_batches(name, count)
         longest = max(after - before for before, after in itertools.pairwise(done[1:]))
@@ -199,17 +199,17 @@ def kill_once(folder, name, moments):
 
 
 class Course:
-    """Which batches a training does whose backups are made in the middle of an epoch.
+    """The batches of a training whose backups are written in the middle of an epoch.
 
-    It goes on with the weights of the backup and the first batch of an epoch, so that its course is
-    one of parts: the epoch that each begins with, and how many batches it has.
+    Such a training resumes with the weights of the backup and the first batch of the epoch. So it
+    consists of parts, each with its first epoch and its number of batches.
     """
 
     def __init__(self):
         self.parts, self.epoch, self.steps = [], 0, 0
 
     def was_killed(self, folder):
-        """Note what the backup has that the next process begins with."""
+        """Record the part that the next process continues from, as the backup has it."""
         if not (folder / "latest.weights.h5").exists():
             return
         model = new_model(killed_training.skipping)

@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic, and that it refuses to time what computes something else."""
+"""The benchmark's arithmetic, and its refusal to time contenders with other results."""
 
 import json
 import math
@@ -24,7 +24,7 @@ import kerasgd
 from kerasgd.reference import ReferenceSGD
 
 MODE = MODES[-1]
-# Enough of them for a norm that is clipped.
+# Large enough for a norm that is clipped.
 SMALL = Workload([(30, 40), (50,)])
 
 
@@ -61,7 +61,7 @@ def test_verdict(ratio, equals, expected):
 
 
 def test_compare_takes_rounds_one_by_one():
-    # What disturbs a round disturbs all in it.
+    # A disturbance affects all contenders of a round.
     disturbed = np.array([1, 1, 5, 1, 9, 1, 2, 1])
     compared = compare(
         {BASELINE: 2e-3 * disturbed, AGAIN: 2e-3 * disturbed, OURS: 1e-3 * disturbed}
@@ -138,7 +138,7 @@ def test_nan_is_not_equal():
 
 def test_keras_does_the_documented_update():
     contenders, _ = started({BASELINE: CONTENDERS[BASELINE]}, SMALL, {}, MODE)
-    # The first call, and the one more before the comparison.
+    # Two updates: the first call, and one more before the comparison.
     expected = [w - 2 * RATE * g for w, g in zip(SMALL.weights(), SMALL.gradients(), strict=True)]
     for ours, theirs in zip(contenders[BASELINE].weights(), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
@@ -146,8 +146,8 @@ def test_keras_does_the_documented_update():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own count")
 def test_temporary_memory_is_what_a_step_takes_and_gives_back():
-    np.ones(2**28, "uint8")  # a peak of old
-    # More than 32 MB go back to the system whatever the allocator's settings are.
+    np.ones(2**28, "uint8")  # an earlier peak
+    # Blocks of more than 32 MB are returned to the system with any setting of the allocator.
     taken = np.median([memory.temporary(lambda: np.ones(2**26, "uint8")) for _ in range(5)])
     assert taken == pytest.approx(64, rel=0.05)
 

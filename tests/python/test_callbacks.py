@@ -128,7 +128,7 @@ def test_logs_sum_up_the_measured_updates_of_an_epoch(tmp_path):  # contract 15.
     assert logs["gradient_norm"] == [2.5, 2.5]
     assert logs["clipped"] == [0.5, 0.5]
     assert logs["nonfinite"] == [0, 0]
-    # The weight is 0, 0.5, 1.5, 2.5, and 3.5 in the end.
+    # The weight is 0, 0.5, 1.5, 2.5, and finally 3.5.
     ratios = [0, 1 / 0.5, 1 / 1.5, 1 / 2.5], [0.5 / 3.5, 1 / 4, 1 / 5, 1 / 6]
     assert logs["update_ratio"] == pytest.approx([sum(r) / 4 for r in ratios], rel=1e-6)
     assert "loss_scale" not in logs
@@ -217,7 +217,7 @@ def test_the_wrapper_of_keras_is_looked_through():  # contract 15.4
     logs = fit(model_of_one_weight(optimizer), [1.0, np.inf, 2.0], [callback]).history
     assert column(callback, "gradient_norm") == [1, 2]
     assert column(callback, "batch") == [1, 3]
-    # The optimizer inside does not know that scale.
+    # The inner optimizer does not know that scale.
     assert "loss_scale" not in logs
 
 
@@ -296,7 +296,7 @@ def test_training_stops_at_a_gradient_that_is_not_finite(options):  # contract 1
 def test_epoch_batch_and_loss_are_those_of_the_update():  # contract 16.2
     layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
     model = keras.Sequential([keras.Input((1,)), layer])
-    # The loss is the target also where the gradient, which is the input, is NaN.
+    # The loss equals the target even if the gradient, which is the input, is NaN.
     model.compile(skipping(), loss=lambda y, o: (y + keras.ops.where(o == o, o, 0.0))[..., 0])
     x, y = np.zeros((6, 1), "float32"), np.array([[1.0], [2.0], [4.0], [6.0], [8.0], [9.0]])
     x[3] = np.nan
@@ -322,7 +322,7 @@ def test_so_many_in_a_row_are_left_alone(options):  # contract 16.2
     assert weight(model) == -0.5
     assert "in 2 updates in a row, the last one at epoch 1, batch 4: " in str(error)
     assert error.variables == {model.trainable_variables[0].path: (0, 1)}
-    # Keras adds the losses of an epoch up, and this sum is NaN from the first batch on.
+    # Keras sums the losses of an epoch, and this sum is NaN from the first batch on.
     assert math.isnan(error.loss)
     fit(model, [1.0, np.nan, 1.0, np.nan], [StopOnNonfinite(max_in_a_row=2)])
     assert (model.optimizer.skipped, weight(model)) == (5, -1.5)

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says of the files is true."""
+"""CONTRIBUTING.md describes the files correctly."""
 
 import ast
 import pathlib

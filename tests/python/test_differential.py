@@ -1,7 +1,7 @@
 """Random configurations against the reference, in eager code, compiled steps and `fit()`.
 
-Contract 0 to 8, 11 and 14 all at once: whatever is drawn, the weights are those of the reference. A
-failure prints the `Case` that shows it, and Hypothesis shrinks it first.
+They cover contract 0 to 8, 11 and 14 together: for every draw, the weights equal those of the
+reference. A failure prints the failing `Case`, after Hypothesis has shrunk it.
 """
 
 from collections.abc import Callable
@@ -24,18 +24,18 @@ EPSILON = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 @dataclass(frozen=True)
 class Case:
-    """A configuration and the data that it is tried on.
+    """A configuration and the data for its test.
 
     Attributes:
-        arguments: of the optimizer.
-        rate: what `learning_rate` is made from: "number", "schedule" or "function".
-        shapes: of the variables.
-        dtypes: of the variables.
-        constrained: the variables that must not become negative.
-        excluded: the variables that do not decay.
+        arguments: the arguments of the optimizer.
+        rate: the kind of `learning_rate`: "number", "schedule" or "function".
+        shapes: the shapes of the variables.
+        dtypes: the dtypes of the variables.
+        constrained: the variables with a non-negative constraint.
+        excluded: the variables excluded from weight decay.
         groups: the variables of each group, with its settings.
         absent: the chance that a gradient is None; variables in `never` have none at all.
-        sparse: the variables whose gradients are rows, some of them repeated (TensorFlow).
+        sparse: the variables with sparse gradients, some of whose rows repeat (TensorFlow).
         magnitude: the power of ten of the gradients.
     """
 
@@ -54,7 +54,7 @@ class Case:
     seed: int
 
 
-# Factors may be 0: then a variable stays as it is.
+# A factor may be 0, which freezes the variable.
 group_settings = st.fixed_dictionaries(
     {},
     optional={
@@ -139,7 +139,7 @@ class Cycle(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def with_schedule(settings, schedule):
-    """The settings of a group, with this schedule where one is meant."""
+    """The settings of a group, with `schedule` in place of its marker."""
     return {name: schedule if v == "schedule" else v for name, v in settings.items()}
 
 
@@ -161,14 +161,14 @@ def first_weights(case):
 
 
 def exact(values, dtype):
-    """The nearest numbers that the dtype has."""
+    """The values rounded to the dtype."""
     return keras.ops.convert_to_numpy(
         keras.ops.cast(keras.ops.cast(keras.ops.convert_to_tensor(values), dtype), "float32")
     ).astype("float64")
 
 
 def all_gradients(case):
-    """For each step the gradients of the scaled loss, as the reference takes them."""
+    """The gradients of the scaled loss at each step, in the form for the reference."""
     generator = np.random.default_rng(case.seed + 1)
     return [
         [gradient(case, generator, i) for i in range(len(case.shapes))] for _ in range(case.steps)
@@ -207,7 +207,7 @@ def optimizer_of(case, variables):
 
 
 def reference_run(case):
-    """The last weights, and the largest numbers that ever went into each."""
+    """The final weights, and for each the largest number in its computation."""
     sgd = ReferenceSGD(rates(case)[1], **case.arguments).build(
         first_weights(case),
         constraints=[
@@ -230,8 +230,8 @@ def assert_follows_reference(case, weights, finalised=False):
     if finalised:
         sgd.finalize_variable_values()
     for i, (expected, dtype) in enumerate(zip(sgd.weights, case.dtypes, strict=True)):
-        # float32: the bound of contract 8.2. Half precision rounds weights and velocity once a
-        # step each, and momentum 0.9 carries a rounding on for ten steps.
+        # float32: the bound of contract 8.2. Half precision rounds weights and velocity once per
+        # step, and with momentum 0.9 a rounding error persists for about ten steps.
         bound = 2e-6 if dtype == "float32" else 2 * (1 + case.steps) ** 1.5 * EPSILON[dtype]
         actual = keras.ops.convert_to_numpy(keras.ops.cast(weights[i], "float32"))
         error = np.max(np.abs(actual - expected), initial=0)
@@ -298,7 +298,7 @@ def train_statelessly(case):
 
 
 class Products(keras.layers.Layer):
-    """The sum of weights times inputs: the gradient of the weights is the input."""
+    """Outputs the sum of weights times inputs, so that the gradient of the weights is the input."""
 
     def __init__(self, case):
         super().__init__()
@@ -329,8 +329,8 @@ class Products(keras.layers.Layer):
 def train_by_fit(case, **options):
     model = keras.Sequential([Products(case)])
     optimizer = optimizer_of(case, model.layers[0].parts)
-    # The loss is divided by the scale that the optimizer multiplies it by: the data are the
-    # gradients of the scaled loss.
+    # The loss is divided by the optimizer's loss scale, because the data are the gradients of the
+    # scaled loss.
     scale = case.arguments["loss_scale_factor"] or 1.0
     model.compile(optimizer=optimizer, loss=lambda y, output: output[..., 0] / scale, **options)
     inputs = np.stack(
@@ -348,11 +348,11 @@ class Way:
     """A way to train.
 
     Attributes:
-        train: from a case to the weights after its steps.
-        draws: on how many cases it is tried, and on how many in the long test.
-        fits: whether it is `fit()`: what has a gradient is fixed, and averages are written in the
-            end.
-        functions: whether it takes a function as learning rate.
+        train: a function that trains on a case, and returns the final weights.
+        draws: the number of cases in the test, and in the long test.
+        fits: whether it is `fit()`, where the same variables always have a gradient, and averages
+            are written at the end.
+        functions: whether it accepts a function as learning rate.
     """
 
     train: Callable

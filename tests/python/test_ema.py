@@ -1,4 +1,4 @@
-"""Averages are swapped in, and written into the weights at the end (contract 5.4, 5.6)."""
+"""Averages are swapped with the weights, and written into them at the end (contract 5.4, 5.6)."""
 
 import keras
 import numpy as np
@@ -119,21 +119,21 @@ def test_fit_continues_after_eager_steps():  # contract 5.2, 5.4
 
 @pytest.mark.parametrize("swaps", [True, False], ids=["with SwapEMAWeights", "without"])
 def test_early_stopping_restores_averages_if_they_are_swapped_in(swaps):  # D18
-    """The gradient is 1 and the rate 1: weights are -1, -2, ... and averages follow by halves."""
+    """Gradient and rate are 1: weights are -1, -2, ..., and averages move halfway to them."""
     model = model_of_one_weight(kerasgd.SGD(1, use_ema=True, ema_momentum=0.5))
     stopping = keras.callbacks.EarlyStopping(
         monitor="loss", mode="max", patience=1, restore_best_weights=True, verbose=0
     )
     callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] * swaps + [stopping]
     ones = np.ones((2, 1))
-    # The loss falls, and "max" takes the first epoch, of two steps, for the best.
+    # The loss falls, so with "max" the first epoch, of two steps, is the best.
     model.fit(ones, ones, batch_size=1, epochs=5, callbacks=callbacks, verbose=0)
     best = -1.5 if swaps else -2
     assert weight(model) == pytest.approx(best, rel=1e-5)
 
 
 def model_built_by_its_first_step(**arguments):
-    """A model without `Input`: TensorFlow makes weights and averages while it traces the step."""
+    """A model without `Input`, whose weights and averages TensorFlow creates while tracing."""
     layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
     model = keras.Sequential([layer])
     model.compile(kerasgd.SGD(0.3, use_ema=True, ema_momentum=0.5, **arguments), "mse")

@@ -1,4 +1,4 @@
-"""An optimizer of Keras is taken over with its state (contract 9.4c)."""
+"""Keras' SGD is converted with its state (contract 9.4c)."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a step accepts and refuses as gradients and variables (contract 1.6, 12, 12.7)."""
+"""The gradients and variables that a step accepts and refuses (contract 1.6, 12, 12.7)."""
 
 import keras
 import numpy as np
@@ -24,7 +24,8 @@ def optimizers(**arguments):
     return [sgd, kerasgd.LossScaleOptimizer(kerasgd.SGD(0.5, **arguments), 1.0)]
 
 
-# What is given as gradients and variables, made of a variable; which argument is refused, and how.
+# For each wrong call: a function from a variable to the two arguments, the argument that is
+# refused, and words of the error.
 WRONG = {
     "one variable": (lambda w: ([ones(2)], w), "trainable_variables", "variable into a list"),
     "one gradient": (lambda w: (ones(2), [w]), "grads", "single gradient into a list"),

@@ -1,4 +1,4 @@
-"""Groups of variables: settings of their own, factors in training, errors and files (contract 14).
+"""Groups of variables: their settings, factors during training, errors and files (contract 14).
 
 Random groups against the reference are in `test_differential.py`.
 """
@@ -34,7 +34,7 @@ def in_bytes(variable):
 
 
 def model_of_two(optimizer, **options):
-    """A base and a head, each of one weight, which begins at 0; both have the input as gradient."""
+    """A base and a head with one weight each, which starts at 0 and has the input as gradient."""
 
     class Sum(keras.layers.Layer):
         def __init__(self, name):
@@ -51,7 +51,7 @@ def model_of_two(optimizer, **options):
 
 
 def fit(model, steps, **options):
-    """The weights of base and head after as many steps, whose gradients are 1."""
+    """The weights of base and head after `steps` steps with gradients of 1."""
     x = np.ones((steps, 1), "float32")
     model.fit(x, x, batch_size=1, shuffle=False, verbose=0, **options)
     return [numbers(v)[0] for v in model.trainable_variables]
@@ -64,7 +64,7 @@ def test_doctests():
 
 
 def test_doctest_of_set_group():
-    # Not by its module: the class says that it is of another one.
+    # `module=False`, because the class names another module as its own.
     (example,) = doctest.DocTestFinder().find(kerasgd.SGD.set_group, module=False, globs={})
     assert doctest.DocTestRunner().run(example).failed == 0
     assert example.examples
@@ -140,7 +140,7 @@ def test_groups_are_set_before_the_optimizer_is_built():
         assert optimizer.groups == ()
 
 
-# -- what they do (14.3 to 14.5) -------------------------------------------------------------------
+# -- effects (14.3 to 14.5) ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("way", WAYS_TO_STEP)
@@ -180,7 +180,7 @@ def test_a_global_clip_is_over_all_groups(way):  # contract 14.5
     optimizer.build(trained)
     gradients = [keras.ops.convert_to_tensor([g]) for g in (4.0, 3.0)]
     WAYS_TO_STEP[way](optimizer, trained, gradients)
-    assert numbers(a) == [0.0]  # its gradient counts all the same
+    assert numbers(a) == [0.0]  # but its gradient counts in the norm
     np.testing.assert_allclose(numbers(b), [-0.6], rtol=1e-6)
 
 
@@ -204,7 +204,7 @@ def test_a_factor_of_0_leaves_all_alone_bit_for_bit(way, window, dtype):
 
     update()
     (a, velocity), (b, _) = [(p.variable, p.velocity) for p in optimizer.state().parameters]
-    a.assign([-1.0, -0.0])  # which the constraint does not allow
+    a.assign([-1.0, -0.0])  # violates the constraint
     a.constraint = keras.constraints.NonNeg()
     optimizer.set_learning_rate_factor("a", 0)
     before, other = (in_bytes(a), in_bytes(velocity)), in_bytes(b)
@@ -235,12 +235,12 @@ def test_a_rate_of_0_is_no_factor_of_0():  # contract 14.3
     optimizer.apply(ones(1), trained)
     optimizer.learning_rate = 0
     optimizer.apply(ones(1), trained)
-    assert numbers(w)[0] == 1 - 0.25 - 0.125  # the velocity goes on
+    assert numbers(w)[0] == 1 - 0.25 - 0.125  # the velocity still acts
 
 
 @pytest.mark.parametrize("way", WAYS_TO_STEP)
 def test_a_frozen_variable_counts_as_one_without_average_changes(way):
-    # contract 14.3, 5.1: averages go on over weights that stay
+    # contract 14.3, 5.1: averages still follow frozen weights
     (w,) = trained = variables("w")
     optimizer = kerasgd.SGD(0.5, use_ema=True, ema_momentum=0.5)
     optimizer.set_group("w", learning_rate_factor=1)
@@ -437,7 +437,7 @@ def test_all_at_once_follows_the_reference(way, clip):  # contract 0, 14
         assert error <= 2e-6 * np.max(np.abs(expected))
 
 
-# -- factors in training (14.7) --------------------------------------------------------------------
+# -- factors during training (14.7) ----------------------------------------------------------------
 
 
 class SetFactor(keras.callbacks.Callback):
@@ -553,7 +553,7 @@ def test_any_factor_can_replace_any_other_in_eager_code(first, second, factor):
 
 
 class PlainThirds(keras.optimizers.schedules.LearningRateSchedule):
-    """Python's numbers, which become tensors of another dtype than the variable of a factor."""
+    """A schedule of Python numbers, whose tensors have another dtype than the factor's variable."""
 
     def __call__(self, step):
         return float(keras.ops.convert_to_numpy(step)) % 3
@@ -874,7 +874,7 @@ def test_weights_of_a_list_set_the_factor():  # contract 9.4a: legacy files
 
 
 def traced(optimizer):
-    """The kinds of operations of a compiled step, with how often each is there."""
+    """The number of operations of each kind in a compiled step."""
     from collections import Counter
 
     trained = variables("a", "b", "c")
@@ -893,7 +893,7 @@ def traced(optimizer):
     return Counter(operation.type for operation in graph.get_operations())
 
 
-# Of three variables: with nothing but a rate, and with momentum and decay.
+# For three variables: with only a rate, and with momentum and decay.
 OPERATIONS = {
     "tensorflow": [
         {

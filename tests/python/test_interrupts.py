@@ -1,4 +1,4 @@
-"""Interrupting JAX's `fit()`: the user sees the interrupt; reading lost state is an error."""
+"""Interrupts of JAX's `fit()`: the user sees the interrupt, and reading lost state is an error."""
 
 import copy
 import pickle
@@ -22,7 +22,7 @@ pytestmark = [
 
 
 def batches(end):
-    """As many batches of one row, then Control-C."""
+    """`end` batches of one row, then Control-C."""
     for _ in range(end):
         yield ONE, ONE
     raise KeyboardInterrupt

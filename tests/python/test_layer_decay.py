@@ -1,4 +1,4 @@
-"""Factors that fall from the last layer to the first (contract 14.10)."""
+"""Layer-wise decay of the learning rate, from the last layer to the first (contract 14.10)."""
 
 import doctest
 import sys
@@ -113,7 +113,7 @@ def test_a_model_in_a_wrapper_is_unrolled():
 
 
 class Own(keras.Model):
-    """A subclass, with a weight of its own."""
+    """A subclass with a weight outside its layers."""
 
     def __init__(self):
         super().__init__()
@@ -134,7 +134,7 @@ def test_a_subclass_has_the_order_in_which_it_makes_layers():
     found = exponents(model)
     by_name = {path.split("/")[-2]: d for path, d in found.items() if "kernel" in path}
     assert by_name == {"a": 2, "b": 1, "c": 0}
-    # weights beside the layers come before them
+    # weights outside the layers come before them
     assert [d for path, d in found.items() if path.endswith("token")] == [3]
 
 

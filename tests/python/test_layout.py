@@ -5,7 +5,7 @@ import pathlib
 HERE = pathlib.Path(__file__).parent
 PACKAGE = HERE.parents[1] / "python" / "kerasgd"
 
-# Tests of behaviour that no single module has.
+# Tests of behaviour that belongs to no single module.
 ACROSS = {
     "test_benchmarks.py": "tests benchmarks/, which is no part of the package",
     "test_contributing.py": "compares CONTRIBUTING.md with the files",

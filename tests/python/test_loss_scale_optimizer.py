@@ -1,4 +1,4 @@
-"""The wrapper that scales the loss, and what `compile()` does with it (contract 6)."""
+"""The loss-scale optimizer, and its treatment by `compile()` (contract 6)."""
 
 import keras
 import numpy as np
@@ -70,7 +70,7 @@ def test_compile_warns_when_it_drops_the_factor():  # contract 6.2, D15
         model = model_in_half_precision(kerasgd.SGD(loss_scale_factor=128))
     assert len([c for c in caught if c.category is kerasgd.KerasgdWarning]) == 1
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    # Without a factor there is nothing to tell.
+    # Without a factor there is no warning.
     model_in_half_precision(kerasgd.SGD())
 
 
@@ -88,7 +88,7 @@ def test_mixed_precision_trains(wrap):  # contract 6.3, 13.1
     model = model_in_half_precision(wrap(inner) if wrap else inner)
     losses = model.fit(x, y, batch_size=8, epochs=8, verbose=0).history["loss"]
     assert losses[-1] < losses[0] / 20
-    # 64 steps, the last half of them with a scale found by then.
+    # 64 steps; at least the second half has a scale that works.
     assert 20 <= int(inner.iterations) <= 32
 
 

@@ -188,7 +188,7 @@ def test_statistics_with_a_dynamic_loss_scale(way):  # contract 15.2, 6.3
     for t in range(7):
         given = [single(generator.normal(size=3))]
         if t in (0, 4):
-            given[0][1] = np.inf  # not measured, since it is no update
+            given[0][1] = np.inf  # not measured, because the step is skipped
         step([tensor(g) for g in given])
         scaler.step(given)
         assert_statistics(optimizer.statistics, reference)
@@ -207,7 +207,7 @@ def test_norms_of_half_precision_are_taken_in_float32(dtype, way):  # contract 1
         gradient = keras.ops.convert_to_tensor(100 * generator.normal(size=300), dtype)
         before = as_float64(v)
         step([gradient])
-        # From the weights as they are, so that their rounding is no part of it.
+        # Computed from the actual weights, to exclude their rounding.
         expected = {
             "gradient_norm": np.linalg.norm(as_float64(gradient)),
             "weight_norm": np.linalg.norm(before),
@@ -257,8 +257,8 @@ def test_small_changes_of_float64_weights_are_seen(way):  # contract 15.3: stati
 
 # -- what is computed ---------------------------------------------------------------------------
 
-# What a step with momentum does to two variables, as before there were statistics; constants and
-# placeholders are no work.
+# The operations of a step with momentum on two variables, without statistics. Constants and
+# placeholders do not count.
 PLAIN = {
     "tensorflow": {
         "ReadVariableOp": 1,
@@ -284,8 +284,8 @@ class Step:
     """The operations of a step of two variables.
 
     Attributes:
-        taken: how often it has each, if no update is measured at this step.
-        all: those of both branches, where it has branches.
+        taken: the number of operations of each kind, if no update is measured at this step.
+        all: the same, including both branches of conditionals.
     """
 
     def __init__(self, optimizer):
@@ -345,7 +345,7 @@ def of_torch(optimizer, gradients, variables):
             return function(*args, **(kwargs or {}))
 
     counts = []
-    for _ in range(2):  # which do what later steps need not do
+    for _ in range(2):  # the first steps do extra work
         optimizer.apply(gradients, variables)
     for _ in range(optimizer._statistics_every or 1):
         with Counting() as counting:

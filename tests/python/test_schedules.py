@@ -76,7 +76,7 @@ def piecewise(t):
 
 
 class Halving(keras_schedules.LearningRateSchedule):
-    """A user's own, which knows scalars only."""
+    """A user's own schedule, which accepts only scalars."""
 
     def __call__(self, step):
         return 0.5 ** keras.ops.cast(step, "float32")
@@ -166,7 +166,7 @@ def expected_at(formula, steps):
 
 
 def periodic(schedule):
-    """Far out, single precision cannot tell where in its period such a schedule is."""
+    """Whether the schedule is periodic: at large steps, float32 cannot resolve its period."""
     return isinstance(schedule, CosineDecayRestarts) or getattr(schedule, "cycle", False)
 
 
@@ -211,7 +211,7 @@ def test_rates_are_float64_under_floatx_float64(schedule, formula):  # contract 
 
 
 def weights_after_each_step(schedule, steps, **options):
-    """The weight falls by the rate: its gradient is 1."""
+    """The weight after each step; its gradient is 1, so it falls by the rate."""
     model = model_of_one_weight(kerasgd.SGD(schedule), **options)
     weights = []
 
@@ -273,7 +273,7 @@ def test_schedules_are_subclasses_of_those_of_keras():
         assert type(schedule).__module__ == "kerasgd.schedules"
 
 
-# (2, 0.5, ...) is nothing that another rule would refuse
+# No other rule would refuse (2, 0.5, ...)
 KERAS = {
     "CosineDecay": (0.1, 7, 0.25),
     "CosineDecayRestarts": (0.1, 7),

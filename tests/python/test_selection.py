@@ -1,6 +1,6 @@
-"""Which variables `set_group()` and `exclude_from_weight_decay()` mean (contract 3.2, 14.1, 14.6).
+"""The variables that `set_group()` and `exclude_from_weight_decay()` select (3.2, 14.1, 14.6).
 
-What exclusions do is in `rules/test_weight_decay.py`.
+`rules/test_weight_decay.py` tests the effect of exclusions.
 """
 
 import keras
@@ -18,7 +18,7 @@ def variables(*names):
 
 
 def selected(select, trained):
-    """Which of the variables are selected: by the table, and once the optimizer is built."""
+    """The selected variables, according to `variable_groups()` and after `build()`."""
     optimizer = kerasgd.SGD().set_group(select, momentum=0.5)
     before = kerasgd.variable_groups(optimizer, trained)
     optimizer.build(trained)
@@ -29,7 +29,7 @@ def selected(select, trained):
 
 
 def nested_model():
-    """A model in a model, whose name no path has."""
+    """A nested model, whose name is in no path."""
     x = keras.Input((2,))
     base = keras.Model(x, keras.layers.Dense(2, name="a")(x), name="base")
     return base, keras.Model(x, keras.layers.Dense(1, name="b")(base(x)))
@@ -46,7 +46,7 @@ def test_patterns_are_searched_in_paths():
 def test_a_list_means_its_variables():
     trained = variables("w", "w", "other")
     assert selected(trained[1:], trained) == ["w", "other"]
-    # It may have some that are not trained.
+    # It may contain variables that are not trained.
     assert selected([*variables("elsewhere"), trained[2]], trained) == ["other"]
 
 

@@ -1,4 +1,4 @@
-"""The optimizer as Keras uses it, its configuration and `update()` (contract 9.3, 13.1, 13.4)."""
+"""The optimizer in Keras, its configuration and `update()` (contract 9.3, 13.1, 13.4)."""
 
 import json
 import pickle
@@ -90,7 +90,7 @@ def test_the_refusal_of_a_class_names_the_call(optimizer):  # contract 13.1
 @pytest.mark.long
 @pytest.mark.skipif(BACKEND != "torch", reason="a compiler of PyTorch")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile() needs g++")
-def test_a_step_compiled_by_torch():  # contract 13.1: as a file from JAX asks for it
+def test_a_step_compiled_by_torch():  # contract 13.1: files from JAX set `jit_compile`
     model = model_of_one_weight(kerasgd.SGD(0.5, momentum=0.5), jit_compile=True)
     model.fit(ONE, ONE, epochs=3, verbose=0)
     assert weight(model) == pytest.approx(momentum([1, 1, 1]), rel=1e-6)

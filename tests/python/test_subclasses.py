@@ -1,4 +1,4 @@
-"""What a subclass of `SGD` may do (contract 13.3)."""
+"""Subclasses of `SGD` (contract 13.3)."""
 
 import inspect
 import pickle
@@ -20,7 +20,7 @@ class Tenth(kerasgd.SGD):
 
 @keras.saving.register_keras_serializable("test_subclasses")
 class Signs(kerasgd.SGD):
-    """Steps by the sign of a momentum of its own (Chen et al. 2023), as Keras documents it."""
+    """Takes steps by the sign of its own momentum (Chen et al. 2023), in Keras' documented way."""
 
     def build(self, variables):
         if self.built:
@@ -125,7 +125,7 @@ def test_legacy_files_have_variables_of_a_subclass(tmp_path):  # contract 9.4a
 
 @keras.saving.register_keras_serializable("test_subclasses")
 class Twice(kerasgd.SGD):
-    """Adds two variables of one name for each trainable one."""
+    """Adds two variables of the same name for each trainable one."""
 
     def build(self, variables):
         if self.built:
@@ -169,7 +169,7 @@ def test_a_hook_that_is_never_called_is_refused(hook):
 
 
 def test_every_private_method_of_keras_is_classified():
-    # What acts: helpers that a subclass may call, and what our step goes through.
+    # The methods that have an effect: helpers for subclasses, and those that our step calls.
     acting = {
         "_check_super_called",
         "_get_variable_index",

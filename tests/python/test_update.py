@@ -1,4 +1,4 @@
-"""Updates whose gradients are not finite are skipped, if that is wanted (contract 16.1, 4.5)."""
+"""Updates with non-finite gradients are skipped on request (contract 16.1, 4.5)."""
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ CASES = {
 
 
 def steps(generator, count=12, bad=BAD):
-    """For each step the gradients of two variables, some of them not finite."""
+    """The gradients of two variables for each step, some of them not finite."""
     for t in range(count):
         gradients = [single(generator.normal(size=shape)) for shape in ((3,), (2, 2))]
         if t in bad:

@@ -68,7 +68,7 @@ def test_before_build_nothing_is_changed():
     kerasgd.variable_groups(optimizer, model)
     assert optimizer.get_config() == config
     assert len(optimizer.variables) == 2
-    optimizer.set_group("head", learning_rate_factor=2)  # which still can be done
+    optimizer.set_group("head", learning_rate_factor=2)  # still possible before `build()`
 
 
 @pytest.mark.parametrize("built", [False, True])

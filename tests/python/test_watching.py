@@ -1,4 +1,4 @@
-"""What an optimizer tells of its last updates, and keeps of that in files (contract 15, 16)."""
+"""Statistics and skipped updates of an optimizer, also in files (contract 15, 16)."""
 
 import copy
 import json
@@ -131,7 +131,7 @@ def test_wrapped_by_keras_an_optimizer_sees_finite_gradients_only():  # contract
     wrapped.build([w])
     for gradient in (np.nan, 2.0):
         wrapped.apply([tensor([gradient, gradient])], [w])
-    # The scale is 1 by then.
+    # The scale is 1 by now.
     assert numbers(w) == [0.0, 1.0]
     assert (inner.skipped, inner.statistics["updates"]) == (0, 1)
 
@@ -210,7 +210,7 @@ def test_counts_and_settings_come_back(copied, tmp_path):  # contract 16.1, 9.1,
     again.assign(w)
     other.build([again])
     assert (other.skipped, other.skipped_in_a_row) == (3, 2)
-    # The third update that is done overwrites the weights, and the sixth attempt is measured.
+    # The third update done overwrites the weights, and the sixth attempt is measured.
     for each, its in ((optimizer, w), (other, again)):
         do(each, its, 1.0, 2.0)
         assert (each.skipped, each.skipped_in_a_row) == (3, 0)
@@ -257,7 +257,7 @@ def test_counts_without_a_place_are_told(tmp_path):  # contract 9.4d, 16.1
     optimizer.save_own_variables(store)
     with pytest.warns(kerasgd.KerasgdWarning, match="count of 1 skipped update, since `SGD` skips"):
         plain.load_own_variables(store)
-    # Without skips there is nothing to tell, nor the other way round.
+    # There is no warning without skips, nor in the other direction.
     none_skipped = {}
     do(watched(), variable(), 1.0).save_own_variables(none_skipped)
     of_plain = {}

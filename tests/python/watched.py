@@ -1,4 +1,4 @@
-"""Steps whose statistics and skipped updates are compared with the reference, in every way."""
+"""Compares the statistics and skipped updates of steps with the reference, in every way."""
 
 import keras
 import numpy as np
@@ -6,19 +6,19 @@ from conftest import BACKEND
 
 from kerasgd.reference import SparseRows
 
-# How a step may run. (`fit()` is another way, see `test_callbacks.py`.)
+# The ways to run a step. (`test_callbacks.py` tests `fit()`.)
 WAYS = {
     "tensorflow": ["eager", "graph", "xla"],
     "jax": ["eager", "jit"],
     "torch": ["eager", "stateless"],
 }[BACKEND]
 
-# float32 rounds a weight by half of this part of it, each time that it is written.
+# Each write rounds a float32 weight by up to half of this fraction.
 EPSILON = 2.0**-23
 
 
 def step_of(way, optimizer, variables):
-    """A function of gradients that does a step."""
+    """A function that takes a step with given gradients."""
     if way == "eager":
         return lambda gradients: optimizer.apply(gradients, variables)
     if way in ("graph", "xla"):
@@ -49,7 +49,7 @@ def statelessly(optimizer, variables):
 
 
 def tensor(gradient, dtype="float32"):
-    """A gradient of the reference as one of the backend."""
+    """A gradient of the reference as a tensor of the backend."""
     if gradient is None:
         return None
     if isinstance(gradient, SparseRows):
@@ -67,7 +67,7 @@ def single(values):
 
 
 def assert_statistics(statistics, reference):
-    """The statistics are those of the reference, up to the bound of contract 8.2."""
+    """Check that the statistics equal the reference's, within the bound of contract 8.2."""
     if not reference.statistics:
         assert statistics is None
         return
@@ -82,8 +82,8 @@ def assert_statistics(statistics, reference):
 
 def assert_record(ours, expected):
     weight_norm = expected["weight_norm"]
-    # The change is a difference of weights, each of which decay, velocity, gradient and constraint
-    # write at most once: four roundings, and the one of the difference.
+    # The change is a difference of weights. Decay, velocity, gradient and constraint each write a
+    # weight at most once: four roundings, and one for the difference.
     rounding = {
         "update_norm": 2.5 * EPSILON * weight_norm,
         "update_ratio": 2.5 * EPSILON,

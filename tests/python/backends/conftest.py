@@ -1,4 +1,4 @@
-"""Steps on the backend of the tests, and what the reference makes of them."""
+"""Runs steps on the backend of the tests, and the same steps in the reference."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Trains on JAX in one of several processes, and returns how far the weights are off.
+"""Trains on JAX in one of several processes, and returns the errors of the weights.
 
 `in_worker()` and `going_on()` run in each of them.
 """
@@ -23,7 +23,7 @@ from backends.training import (
     subject,
 )
 
-# Where each process has the whole weights.
+# The configurations that run with replicated weights.
 OF_WHOLE = ["everything", "measured, skipping"]
 
 
@@ -33,7 +33,7 @@ def start(rank, addresses):
 
 
 def distribute(kind):
-    """The data in parallel, or every variable sharded over the processes."""
+    """Set data parallelism, or sharding of every variable over the processes."""
     devices = keras.distribution.list_devices()
     if kind == "data":
         distribution = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
@@ -64,14 +64,14 @@ def gradients(x, y):
 
 
 def rows_of_this_process(array):
-    """Those of each batch that this process has, where the data is in parallel."""
+    """The rows of each batch that belong to this process under data parallelism."""
     size = BATCH // jax.process_count()
     batches = array.reshape(-1, jax.process_count(), size, array.shape[1])
     return batches[:, jax.process_index()].reshape(-1, array.shape[1])
 
 
 def whole(variable):
-    """The value, gathered from all processes without the package's help."""
+    """The value, gathered from all processes without the package's code."""
     value = variable.value
     if value.is_fully_addressable:
         return np.asarray(value)
@@ -84,7 +84,7 @@ def distance_of(model, optimizer, reference):
 
 
 def require_layouts(model, optimizer):
-    """All that is kept for a variable is laid out as it is (contract 10.3)."""
+    """The state of a variable must have the variable's layout (contract 10.3)."""
     for parameter in getattr(optimizer, "inner_optimizer", optimizer).state().parameters:
         for kept in (parameter.velocity, parameter.average, parameter.accumulator):
             ours = parameter.variable.value.sharding
@@ -124,7 +124,7 @@ def fit_distance(kind, name):
 
 
 def apply_distance(name):
-    """In eager code, where gradients are laid out as the variables are."""
+    """The error after eager `apply()`, where gradients have the layout of the variables."""
     model, weights, x, y = model_and_data(name)
     optimizer, reference = subject(name), judge(name, weights)
     variables = model.trainable_variables
@@ -146,7 +146,7 @@ def apply_distance(name):
 
 
 class Saving(keras.callbacks.Callback):
-    """Saves in the middle of an accumulation window, as `fit()` goes on."""
+    """Saves in the middle of an accumulation window during `fit()`."""
 
     def __init__(self, kind, folder):
         super().__init__()
@@ -159,7 +159,7 @@ class Saving(keras.callbacks.Callback):
 
 
 def save(kind, model, folder):
-    """Every process saves: Keras, too, makes variables while it does, in which all take part."""
+    """Save in every process: Keras creates variables while it saves, which involves all of them."""
     folder = f"{folder}/{jax.process_index()}"
     os.makedirs(folder, exist_ok=True)
     np.savez(f"{folder}/{kind}-weights.npz", *map(whole, model.trainable_variables))
@@ -169,7 +169,7 @@ def save(kind, model, folder):
 
 
 def continued_distance(kind, way, folder):
-    """Goes on from the first worker's files with the other half of the steps."""
+    """Continue from the first worker's files with the second half of the steps."""
     folder = f"{folder}/0"
     model, weights, x, y = model_and_data("everything")
     if way == "keras":
@@ -191,7 +191,7 @@ def continued_distance(kind, way, folder):
 
 
 def in_worker(rank, addresses, folder):
-    """For both kinds of distribution how far each configuration is off."""
+    """The error of each configuration, for both kinds of distribution."""
     start(rank, addresses)
     distances = {}
     for kind in ("data", "model"):
@@ -206,7 +206,7 @@ def in_worker(rank, addresses, folder):
 
 
 def going_on(rank, addresses, folder):
-    """How far weights and averages are off where other workers continue from the files."""
+    """The errors of weights and averages if other workers continue from the files."""
     start(rank, addresses)
     distances = {}
     for kind, way in (("data", "keras"), ("data", "snapshot"), ("model", "snapshot")):
@@ -216,9 +216,9 @@ def going_on(rank, addresses, folder):
 
 
 def collectives_of_a_step(kind, name):
-    """The numbers of elements that collectives of a compiled step move, without and with it.
+    """The numbers of elements that the collectives of a compiled step move.
 
-    First those of the gradients alone, then those of the gradients and the step.
+    The first list is for the gradients alone, the second for gradients and step.
     """
     distribute(kind)
     model, _, x, y = model_and_data(name)
@@ -261,7 +261,7 @@ SHAPE = re.compile(r"[a-z]+[0-9]*\[([0-9,]*)\]")
 
 
 def moved_by_collectives(hlo):
-    """For each collective the number of elements that it yields: XLA makes one of several."""
+    """The number of elements that each collective yields; XLA combines several into one."""
 
     def elements(shape):
         return math.prod(int(n) for n in shape.split(",") if n)
@@ -271,7 +271,7 @@ def moved_by_collectives(hlo):
 
 
 def collectives():
-    """Those of each kind of distribution and configuration, on the devices of this process."""
+    """The collectives of each distribution and configuration, on the devices of this process."""
     return {
         f"{kind}, {name}": collectives_of_a_step(kind, name)
         for kind in ("data", "model")

@@ -1,4 +1,4 @@
-"""Each backend, and the base class on each, does what the reference does (contract 8.2)."""
+"""Each backend, and the base class on each backend, agrees with the reference (contract 8.2)."""
 
 import keras
 import numpy as np
@@ -112,7 +112,7 @@ def test_accumulated_gradients_share_a_coefficient(monkeypatch):
 
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
 def test_norms_of_millions_of_elements_are_accurate(clip):  # contract 4.3
-    # Equal ones, whose squares a single sum in float32 rounds all in one direction.
+    # Equal elements: a single float32 sum would round all their squares in the same direction.
     size = 10_000_000
     variable = keras.Variable(np.zeros(size), dtype="float32")
     gradient = keras.ops.full((size,), 0.1, dtype="float32")

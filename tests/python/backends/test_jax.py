@@ -1,4 +1,4 @@
-"""JAX on several devices and in several processes gives what one device gives (contract 10.2)."""
+"""JAX on several devices and in several processes gives the result of one device (10.2)."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ TWO_DEVICES = "--xla_force_host_platform_device_count=2"
 
 
 def in_workers(workers, function, *arguments):
-    """The largest distance of any worker, for each configuration."""
+    """The largest error of any worker, for each configuration."""
     found = child.call_in_workers(workers, function, *arguments, PYTHONPATH=PATH_OF_TESTS)
     return {key: float(np.max([one[key] for one in found])) for key in found[0]}
 
@@ -30,7 +30,7 @@ def workers():
 
 @pytest.fixture(scope="module")
 def trained(workers, tmp_path_factory):
-    """The distances of two workers, and the folder of what they saved."""
+    """The errors of two workers, and the folder of their saved files."""
     folder = tmp_path_factory.mktemp("saved")
     return in_workers(2, workers.in_worker, str(folder)), str(folder)
 
@@ -52,15 +52,15 @@ def test_a_step_moves_nothing_between_devices_but_norms_of_shards(workers):  # c
     found = child.call(workers.collectives, PYTHONPATH=PATH_OF_TESTS, XLA_FLAGS=TWO_DEVICES)
     kernel_and_bias = 18 + 6
     for name in workers.CONFIGURATIONS:
-        # One all-reduce of the gradients, and none of the step.
+        # One all-reduce for the gradients, and none for the step.
         assert found[f"data, {name}"] == [[kernel_and_bias], [kernel_and_bias]]
     for name in ("plain", "momentum"):
         assert found[f"model, {name}"] == [[], []]
     for name in ("clipnorm, nesterov, decay", "everything"):
-        # A norm for each variable, in one all-reduce; and in one that is done for norms alone that
-        # overflow or underflow.
+        # One all-reduce has a norm for each variable; another runs only for norms that overflow or
+        # underflow.
         assert found[f"model, {name}"] == [[], [2, 2]]
-    # For each variable whether all is finite.
+    # One flag per variable: whether all its elements are finite.
     assert found["model, groups, dynamic scale"] == [[], [2]]
     of_statistics = found["model, measured, skipping"][1]
     assert max(of_statistics) < 18  # no gradient is gathered

@@ -1,8 +1,7 @@
-"""What worker processes train on JAX and on PyTorch, and how far off it is.
+"""The training in worker processes on JAX and PyTorch, and its comparison with the reference.
 
-The gradients of a linear model whose outputs are multiplied with `y` do not depend on its weights:
-that of the kernel is the mean of the products of x and y over the batch, that of the bias the mean
-of y.
+A linear model whose outputs are multiplied by `y` has gradients that do not depend on its weights:
+the mean of x times y over the batch for the kernel, and the mean of y for the bias.
 """
 
 import numpy as np
@@ -56,7 +55,7 @@ def judge(name, weights):
 
 
 def data(name, generator, inputs, outputs):
-    """The rows of all steps; two configurations have to find one that is not finite."""
+    """The rows of all steps; in two configurations one row is not finite."""
     x, y = (
         generator.normal(size=(STEPS * BATCH, size)).astype("float32") for size in (inputs, outputs)
     )
@@ -68,7 +67,7 @@ def data(name, generator, inputs, outputs):
 
 
 def distance(values_of, variables, optimizer, reference):
-    """How far weights, averages and statistics are off, whose values `values_of` gets whole."""
+    """The largest error of weights, averages and statistics; `values_of` gathers their values."""
     reference = getattr(reference, "inner", reference)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     pairs = list(zip(map(values_of, variables), reference.weights, strict=True))

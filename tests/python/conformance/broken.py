@@ -1,4 +1,4 @@
-"""How checks find out optimizers that are wrong in one thing each."""
+"""Helpers that show that a check detects an optimizer with one fault."""
 
 from kerasgd.conformance.checks import CHECKS
 from kerasgd.conformance.runner import FAILS, run_check
@@ -6,7 +6,7 @@ from kerasgd.conformance.subjects import Subject
 
 
 def checks_of(module):
-    """The checks that are written in a module, by their names."""
+    """The checks in a module, by name."""
     return {c.compare.__name__: c for c in CHECKS if c.compare.__module__ == module.__name__}
 
 

@@ -1,4 +1,4 @@
-"""The comparisons that the checks are made of: what holds, what fails, and what a failure shows."""
+"""The comparisons in checks: when they hold, when they fail, and what a failure shows."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""The checks of explain_step(): each finds an optimizer that is wrong in one thing."""
+"""The checks of explain_step(): each detects an optimizer with one fault."""
 
 import keras
 import pytest
@@ -13,7 +13,7 @@ CHECKS = checks_of(explained_steps)
 
 
 class HasOtherCopies(kerasgd.SGD):
-    """Its step is twice as far; that of its copies, which are explained, is not."""
+    """Its own step is twice as long as that of its copies, which are explained."""
 
     def apply(self, grads, trainable_variables=None):
         super().apply([None if g is None else 2 * g for g in grads], trainable_variables)
@@ -28,7 +28,7 @@ ARGUMENTS = ("learning_rate", "momentum", "weight_decay", "use_ema", "gradient_a
 
 
 class CountsExplanations(kerasgd.SGD):
-    """Each makes its velocity smaller."""
+    """Each explanation reduces its velocity."""
 
     def update(self, **options):
         copy = super().update(**options)

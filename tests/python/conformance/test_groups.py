@@ -1,4 +1,4 @@
-"""The checks of groups: each finds an optimizer that is wrong in one thing."""
+"""The checks of groups: each detects an optimizer with one fault."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""The conformance command: what it prints, writes and exits with."""
+"""The conformance command: its output, its files and its exit status."""
 
 import json
 import os

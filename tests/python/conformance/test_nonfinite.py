@@ -1,4 +1,4 @@
-"""The checks of skipped updates: each finds an optimizer that is wrong in one thing."""
+"""The checks of skipped updates: each detects an optimizer with one fault."""
 
 import keras
 import pytest

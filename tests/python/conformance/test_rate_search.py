@@ -1,4 +1,4 @@
-"""The checks of find_learning_rate(): each finds an optimizer that is wrong in one thing."""
+"""The checks of find_learning_rate(): each detects an optimizer with one fault."""
 
 import keras
 import pytest

@@ -1,4 +1,4 @@
-"""The checks of replicas: wrong groups, statistics and skipped updates are found there too."""
+"""The checks of replicas: they detect wrong groups, statistics and skipped updates."""
 
 import os
 import pathlib

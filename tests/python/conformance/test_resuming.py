@@ -1,4 +1,4 @@
-"""The checks of resumed trainings: each finds an optimizer that is wrong in one thing."""
+"""The checks of resumed training: each detects an optimizer with one fault."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ CHECKS = checks_of(resuming)
 
 
 class Forgets(kerasgd.SGD):
-    """Saves zeros in the place of a part of its state."""
+    """Saves zeros in place of part of its state."""
 
     part: str
 

@@ -1,6 +1,6 @@
-"""Each clause is a test case, stock Keras shows each deviation, and wrong optimizers are caught.
+"""Each clause is a test case, stock Keras shows each deviation, and wrong optimizers are detected.
 
-What a case compares is written in `kerasgd/conformance/`; here is what must come out.
+The comparisons are in `kerasgd/conformance/`; these tests have the expected results.
 """
 
 import pathlib
@@ -35,7 +35,7 @@ OTHERS = {
 OURS = subjects.find("kerasgd:SGD", OTHERS)
 STOCK = subjects.find("keras.optimizers:SGD")
 
-# They start other processes.
+# These clauses start other processes.
 SLOW = ("9.2", "10.1", "10.2a", "10.2b", "10.2c", "10.4")
 
 
@@ -52,10 +52,10 @@ def test_clause(clause):
     assert result.status == HOLDS, found
 
 
-# What stock Keras does -------------------------------------------------------------------------
+# Stock Keras -----------------------------------------------------------------------------------
 
 EVERYWHERE = ("tensorflow", "jax", "torch")
-# Where each deviation of stock Keras 3.15 occurs. D18 is none that an optimizer could cure.
+# Where each deviation of stock Keras 3.15 occurs. D18 is not listed: no optimizer could fix it.
 DEVIATIONS = {
     "D1": EVERYWHERE,
     "D2": ("tensorflow", "jax"),
@@ -80,7 +80,7 @@ DEVIATIONS = {
     "D22": ("jax",),
     "D23": EVERYWHERE,
 }
-# What was measured by hand, where that is a number or a kind of error.
+# The results measured by hand, where they are a number or an error class.
 MEASURED = {
     "D1": "6.533",
     "D3": "-2",
@@ -110,7 +110,7 @@ def test_every_deviation_has_a_check():
     assert {deviation for check in CHECKS for deviation in check.deviations} == set(DEVIATIONS)
 
 
-# Wrong optimizers are found out ----------------------------------------------------------------
+# Wrong optimizers ------------------------------------------------------------------------------
 
 
 class TwiceAsFar(kerasgd.SGD):

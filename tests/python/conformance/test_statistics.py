@@ -1,4 +1,4 @@
-"""The checks of statistics: each finds an optimizer that is wrong in one thing."""
+"""The checks of statistics: each detects an optimizer with one fault."""
 
 import pytest
 from conftest import BACKEND

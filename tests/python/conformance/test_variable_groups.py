@@ -1,4 +1,4 @@
-"""The checks of variable_groups() and layer_decay(): each finds a wrong optimizer."""
+"""The checks of variable_groups() and layer_decay(): each detects a wrong optimizer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The checks of workers find out an optimizer that is wrong on them."""
+"""The checks of workers detect an optimizer that is wrong only there."""
 
 import keras
 import pytest
@@ -18,7 +18,7 @@ OF_BACKEND = {
 
 
 class Wrong(kerasgd.SGD):
-    """Takes the mean over two workers where the sum is wanted."""
+    """Takes the mean over two workers instead of the sum."""
 
     def apply(self, grads, trainable_variables=None):
         super().apply([keras.ops.multiply(g, 0.5) for g in grads], trainable_variables)

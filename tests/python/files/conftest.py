@@ -1,4 +1,4 @@
-"""Files of optimizers, and how to damage one."""
+"""Files of optimizers, and helpers that damage them."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A damaged file is refused, whatever it claims, and takes no memory (contract 9.4a, 12.7)."""
+"""A damaged file is refused, and allocates no memory for false sizes (contract 9.4a, 12.7)."""
 
 import io
 import os
@@ -79,14 +79,14 @@ def mutated(content, generator):
 
 
 def mutated_members(file, generator):
-    """Damage inside a member, whose checksum is right again."""
+    """The file with damage inside a member, but a valid checksum."""
     content = members(file)
     name = sorted(content)[int(generator.integers(len(content)))]
     return {name: mutated(content[name], generator)}
 
 
 def outcome(file, expected):
-    """How loading ends: refused, or as if nothing were damaged; anything else is a fault."""
+    """The outcome of loading: refused, changed or equal; any other error is a fault."""
     variables = [keras.Variable([1.0, 2.0], name="a"), keras.Variable([[3.0]], name="b")]
     try:
         optimizer = kerasgd.load_optimizer(str(file), variables)
@@ -125,7 +125,7 @@ def fuzz(tmp_path, count):
 def test_randomly_damaged_files_are_refused(tmp_path):
     outcomes = fuzz(tmp_path, 60)
     assert outcomes["refused"] > 60
-    # Inside a member a number may become another number, or a name another name.
+    # Damage inside a member can turn a number or a name into another valid one.
     assert outcomes["changed"] < 60
 
 

@@ -60,7 +60,7 @@ def test_a_damaged_factor_is_refused(name, value):  # contract 14.8
 
 
 def damaged_store(store, generator):
-    """What Keras hands over for a file in which one array is another one."""
+    """The store that Keras passes for a file in which one array is damaged."""
     store = dict(store)
     name = sorted(store)[int(generator.integers(len(store)))]
     array = np.asarray(store[name])

@@ -21,7 +21,7 @@ SETTINGS = [
 
 
 def gradients(step):
-    # The same numbers at each step t, but no pattern in them.
+    # Reproducible for each step, but without a pattern.
     numbers = np.random.default_rng(step).normal(size=5).astype("float32")
     return [keras.ops.convert_to_tensor(numbers[:2]), keras.ops.convert_to_tensor(numbers[2:])]
 
@@ -40,7 +40,7 @@ def values(weights):
 
 
 def copies(weights, dtype="float32"):
-    # By way of NumPy's copies: PyTorch would let a variable share memory with another.
+    # NumPy's copies, because on PyTorch a variable could share memory with another one.
     return [keras.Variable(value.copy(), dtype=dtype) for value in values(weights)]
 
 
@@ -157,7 +157,7 @@ def test_state_of_other_variables_is_refused_and_changes_nothing(tmp_path):
         snapshot.load(file, other)
 
     resumed = snapshot.load(file)
-    for _ in range(2):  # never a silent fresh start, also at the second try
+    for _ in range(2):  # the second attempt must not silently start fresh either
         with pytest.raises(kerasgd.StateError, match="belongs to 2 variables"):
             resumed.apply([keras.ops.ones(2)], other)
     assert not resumed.built

@@ -52,7 +52,7 @@ def left_out(caught):
 
 
 def quietly(function, *args):
-    """The result, and what was said of state that was left out."""
+    """The result of the call, and its warnings about state that was left out."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         return function(*args), left_out(caught)
@@ -86,7 +86,7 @@ def test_loading_weights_into_a_fresh_model_restores_the_optimizer(settings, wei
 def test_renumbered_layers_are_paired_in_order(weights_file):  # contract 9.4
     model = fit(network(kerasgd.SGD(0.1, momentum=0.9), names=("dense", "dense_1")))
     model.save_weights(weights_file)
-    # `dense_1` is the name of another layer here, of the same shape as neither.
+    # `dense_1` is the name of the other layer here, and the shapes differ.
     again = network(kerasgd.SGD(0.1, momentum=0.9), names=("dense_1", "dense_2"))
     again.build_from_config({"input_shape": (None, 3)})
     again.load_weights(weights_file)
@@ -131,7 +131,7 @@ def test_a_layer_unfrozen_after_training_starts_fresh(file, weights_file):  # co
     after = velocities(again)
     assert {path: after[path] for path in before} == before
     assert not np.any(after["first/kernel"])
-    # Its average starts with the weights as they are, not with those of the new model.
+    # Its average starts at the loaded weights, not at the initial weights of the new model.
     averages = by_path([s.average for s in again.optimizer.state().parameters], again)
     assert averages["first/kernel"] == numbers(again.layers[0].kernel)
 
@@ -167,7 +167,7 @@ def test_a_frozen_trained_base_inside_a_new_model_keeps_its_state(file):  # cont
     again, said = quietly(keras.saving.load_model, file)
     assert said == []
     assert velocities(again) == velocities(model)
-    # Once it is unfrozen, the base continues where it was.
+    # After it is unfrozen, the base continues from its state.
     inner = again.layers[0]
     for layer in inner.layers:
         layer.trainable = True
@@ -341,7 +341,7 @@ def test_float8_variables_come_back_in_another_order(file):  # contract 9.4, 9.4
     model.compile(kerasgd.SGD(0.1, momentum=0.9), loss="mse")
     fit(model).save(file)
     again, said = quietly(keras.saving.load_model, file)
-    # Keras 3.15 lists the variables in another order, and without the name of the model.
+    # Keras 3.15 lists the variables in another order and without the name of the model.
     assert said == []
     before = velocities(model)
     assert before["first/kernel"] is not None
@@ -403,7 +403,7 @@ def test_state_that_the_file_lacks_starts_fresh(weights_file):  # contract 9.4a
     fit(again)
 
 
-# -- copies that need not be written to a file -----------------------------------------------------
+# -- copies without a file -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("built", [False, True])

@@ -1,4 +1,4 @@
-"""What R's methods show of an optimizer, compare and change."""
+"""The functions by which R shows, compares and updates optimizers."""
 
 import pickle
 

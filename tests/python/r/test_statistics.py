@@ -1,4 +1,4 @@
-"""The statistics as R's data frames get them."""
+"""The statistics in the form for R's data frames."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The tools around training as R gets them."""
+"""The training tools in the form for R."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Numbers on their way to R and back: doubles in R's order."""
+"""The transfer of numbers to R and back, as doubles in R's order."""
 
 import keras
 import numpy as np

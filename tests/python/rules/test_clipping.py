@@ -7,7 +7,7 @@ from conftest import BACKEND, floatx
 
 import kerasgd
 
-# Several of one size, several of another, and one that is large to XLA; not in order of size.
+# Several shapes of two sizes, and one that counts as large for XLA, not in order of size.
 SHAPES = [(3,), (5,), (5000,), (3,), (), (5, 1), (1, 3)]
 MAGNITUDES = {
     "float32": [1e-30, 1e-18, 1e-9, 1.0, 1e15, 1e19, 1e30],
@@ -17,7 +17,7 @@ CASES = [(dtype, magnitude) for dtype, those in MAGNITUDES.items() for magnitude
 
 
 def directions(seed=0):
-    """One of norm 1 for each shape."""
+    """A gradient of norm 1 for each shape."""
     generator = np.random.default_rng(seed)
     drawn = [generator.normal(size=shape) for shape in SHAPES]
     return [x / np.sqrt(np.sum(np.square(x))) for x in drawn]
@@ -31,7 +31,7 @@ MODES = {
 
 
 def moved(gradients, dtype, mode="eager", **arguments):
-    """How far one step of rate 1 moves variables against these gradients."""
+    """The movement of variables in one step of rate 1 with these gradients."""
     with floatx(dtype):
         variables = [keras.Variable(np.zeros(g.shape), dtype=dtype) for g in gradients]
         optimizer = kerasgd.SGD(1.0, **arguments)

@@ -1,4 +1,4 @@
-"""Rates that are functions, and rates that are replaced in training (contract 2)."""
+"""Rates that are functions, and rates that are replaced during training (contract 2)."""
 
 import json
 
@@ -177,7 +177,8 @@ def test_keras_callbacks_replace_a_schedule(options):  # contract 2.7
     model.compile(kerasgd.SGD(SCHEDULE), loss=model.loss, **options)
     before = weight(model)
     model.fit(x, x, epochs=3, callbacks=[plateau], verbose=0)
-    # 1 and 1 by the schedule; the loss fell, which is a plateau of its maximum: half of 0.25
+    # 1 and 1 by the schedule; the callback watches for a maximum, so the falling loss is a plateau
+    # and halves 0.25
     assert weight(model) == pytest.approx(before - 1 - 1 - 0.125, rel=1e-6)
     assert float(model.optimizer.learning_rate) == 0.0625  # halved again, after the last epoch
 
@@ -282,7 +283,7 @@ def test_a_schedule_counts_steps_also_under_accumulation():  # contract 2.2, 7.2
 
 
 class RateMetric(keras.metrics.Metric):
-    """Shows the rate, as users' metrics do; compiled with the step."""
+    """Shows the rate, like metrics of users; compiled with the step."""
 
     def __init__(self, optimizer):
         super().__init__(name="rate")
@@ -308,7 +309,7 @@ def test_a_metric_shows_the_rate_that_is_used(first, options):  # contract 2.3, 
     x = np.ones((1, 1))
     assert model.fit(x, x, verbose=0).history["rate"] == [1.0]
     now[0] = 0.25
-    # The metric is read after the step, which a schedule has counted by then.
+    # The metric is read after the step, when a schedule has already counted the step.
     assert model.fit(x, x, verbose=0).history["rate"] == [0.25]
     optimizer.learning_rate = 0.0625
     assert model.fit(x, x, verbose=0).history["rate"] == [0.0625]

@@ -28,7 +28,7 @@ FIRST = [np.array([1.0, -2.0, 0.5]), np.array([[0.25], [4.0]])]
 
 
 def gradients(steps):
-    """Scaled as the reference's scale says; two steps are not finite."""
+    """Gradients scaled by the reference's scale; two steps are not finite."""
     generator = np.random.default_rng(3)
     for t in range(steps):
         drawn = [generator.normal(size=w.shape).astype("float32") for w in FIRST]

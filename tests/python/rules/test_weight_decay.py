@@ -1,4 +1,4 @@
-"""Which variables weight decay leaves alone (contract 3.2 to 3.4)."""
+"""The variables that are excluded from weight decay (contract 3.2 to 3.4)."""
 
 import pickle
 
@@ -30,7 +30,7 @@ def test_a_pattern_that_selects_nothing_is_an_error_at_build():
         '"bais". Correct the call of `exclude_from_weight_decay()`. The 4 paths begin with '
         "`kernel`, `bias`, `gamma`."
     )
-    # nothing is built (12.7), so that it can be mended
+    # nothing is built (12.7), so that the user can correct the call
     assert not optimizer.built
     assert len(optimizer.variables) == 2
     optimizer.exclude_from_weight_decay(var_names=["bias"])

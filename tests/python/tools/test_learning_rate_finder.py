@@ -1,4 +1,4 @@
-"""find_learning_rate() suggests rates that train, and leaves everything as it was."""
+"""find_learning_rate() suggests rates that work, and leaves everything unchanged."""
 
 import random
 
@@ -41,7 +41,7 @@ def compiled(optimizer, **arguments):
 
 
 def everything(model):
-    """The bytes of all that must not change. (Metrics that the first batch makes hold 0.)"""
+    """The bytes of everything that must not change. (Metrics created by the first batch hold 0.)"""
     variables = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
     found = [keras.ops.convert_to_numpy(v).tobytes() for v in variables]
     found = [value for value in found if any(value)]
@@ -80,7 +80,7 @@ def test_training_goes_on_as_if_there_had_been_no_search(optimizer):  # contract
 
 
 class Failing(keras.utils.PyDataset):
-    """Data of which a batch fails."""
+    """Data in which one batch fails."""
 
     def __init__(self, error):
         super().__init__()
@@ -187,7 +187,7 @@ def test_a_second_interrupt_does_not_keep_things_from_being_put_back(monkeypatch
 
 
 def test_suggestions_of_a_loss_that_falls():  # contract 17.2
-    # Level for 30 batches, then a line down over the logarithm that is steepest in its middle.
+    # Constant for 30 batches, then a fall over the logarithm that is steepest in its middle.
     fall = 1 / (1 + np.exp(-(np.arange(60) - 45) / 3))
     losses = np.concatenate([2 - fall, [1.5, 3.0]])
     found = suggestions(rows_of(losses))
@@ -206,13 +206,13 @@ def test_nothing_is_suggested_where_the_loss_does_not_fall(losses):  # contract 
 
 
 def test_an_easy_first_batch_hides_no_fall():  # contract 17.2
-    # Over its first batches the average is of few losses: one of 0 makes it low.
+    # The first averages are of few losses, so one loss of 0 makes them low.
     fall = 1 / (1 + np.exp(-(np.arange(60) - 45) / 3))
     losses = 2 - fall
     found = suggestions(rows_of(losses))
     losses[0] = 0.0
     rows = rows_of(losses)
-    rows[0]["loss"] = 2.0  # without noise, of which this would be
+    rows[0]["loss"] = 2.0  # removes the noise that this loss would add
     assert suggestions(rows) == found != {}
 
 

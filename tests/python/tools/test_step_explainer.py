@@ -1,4 +1,4 @@
-"""explain_step() says what the next step does, and changes nothing."""
+"""explain_step() describes the next step, and changes nothing."""
 
 import keras
 import numpy as np
@@ -108,7 +108,7 @@ def test_each_stage_has_its_number():  # contract 18.1, 18.3
     )
     model = one_weight(optimizer, constraint=keras.constraints.MaxNorm(0.75))
     (row,) = explain_step(model, ONE, 0 * ONE)
-    # The gradient is 4, scaled 16, clipped 1; 2 decays to 1.5, moves to 1, and is held to 0.75.
+    # The gradient is 4, scaled 16, clipped 1; 2 decays to 1.5, moves to 1, is constrained to 0.75.
     expected = {
         "gradient_norm": 16.0,
         "unscaled_norm": 4.0,

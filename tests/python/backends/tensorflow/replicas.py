@@ -1,9 +1,10 @@
-"""Trains on replicas in a process of its own, and prints how far the weights are off.
+"""Trains on replicas in a separate process, and prints the errors of the weights.
 
 Usage: python replicas.py STRATEGY eager|graph|fit, where STRATEGY is a key of `STRATEGIES`.
-TensorFlow takes its devices before it starts, and an eager MirroredStrategy does not work after a
-compiled one: each way has its process. Prints one JSON object: how far each configuration is off at
-most, over steps and replicas. `in_worker()` does the same for several workers, each a process.
+TensorFlow's devices must be set before it starts, and an eager MirroredStrategy does not work after
+a compiled one, so each way has its own process. It prints one JSON object with the largest error of
+each configuration over steps and replicas. `in_worker()` does the same for several workers, each in
+its own process.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ STRATEGIES = {
     "one worker": tf.distribute.MultiWorkerMirroredStrategy,
 }
 STEPS = 8
-BATCH = 12  # of `fit()`: for one, two and three replicas
+BATCH = 12  # in `fit()`; divisible by one, two and three replicas
 CONFIGURATIONS = {
     "plain": {},
     "momentum, global_clipnorm": {"momentum": 0.9, "global_clipnorm": 0.5},
@@ -74,7 +75,7 @@ CONFIGURATIONS = {
     "skipping": {"momentum": 0.9, "use_ema": True, "ema_overwrite_frequency": 3},
     "skipping under accumulation": {"momentum": 0.9, "gradient_accumulation_steps": 2},
 }
-# Of the variables that are matrices.
+# Groups with settings for the matrices.
 GROUPS = {
     "groups": {"learning_rate_factor": 0.5, "momentum": 0.5, "weight_decay": 0.1},
     "frozen group": {"learning_rate_factor": 0.0},
@@ -87,8 +88,8 @@ DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function", "grou
 class ModelOnWorkers(keras.Model):
     """A model whose `fit()` works on several workers.
 
-    Keras 3.15 takes the mean of a step's metrics over the workers along axis 0, which a number does
-    not have.
+    Keras 3.15 averages a step's metrics over the workers along axis 0, which a scalar does not
+    have.
     """
 
     def train_step(self, data):
@@ -99,7 +100,7 @@ class ModelOnWorkers(keras.Model):
 
 
 class Rates:
-    """A rate that falls at each call; R could only be called on the main thread."""
+    """A rate that falls at each call, which must be on the main thread, as R requires."""
 
     def __init__(self):
         self.calls = 0
@@ -148,7 +149,7 @@ def copies(strategy, variable):
 
 
 def distance(strategy, variables, weights):
-    """The largest one of any copy of a variable from what it should be."""
+    """The largest error of any copy of a variable."""
     return largest(
         np.max(np.abs(copy - expected))
         for variable, expected in zip(variables, weights, strict=True)
@@ -157,7 +158,7 @@ def distance(strategy, variables, weights):
 
 
 def largest(values):
-    """The largest value, NaN if one is: `max()` would leave it out."""
+    """The largest value, or NaN if there is one, which `max()` could miss."""
     return float(np.max(list(values)))
 
 
@@ -166,7 +167,7 @@ def variables_of(record):
 
 
 def distance_of_told(strategy, optimizer, reference):
-    """How far statistics and counts of skipped updates are off, on any device."""
+    """The largest error of statistics and of the counts of skipped updates, on any device."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     kept = optimizer.state()
     for variable in [*variables_of(kept.statistics), *variables_of(kept.skips)]:
@@ -185,7 +186,7 @@ def distance_of_told(strategy, optimizer, reference):
 
 
 def apply_distance(strategy, name, dynamic, compiled, same=False):
-    """By `apply()`, with a dense gradient and one of rows, some of them on both replicas.
+    """The error after `apply()` with a dense and a sparse gradient, with rows on both replicas.
 
     With `same`, both gradients are the same objects on all replicas.
     """
@@ -243,10 +244,10 @@ def is_on_one_worker(strategy):
 
 
 def model_on(strategy, inputs, outputs, optimizer):
-    """A model of layers that were made in the scope, compiled so that its `fit()` works.
+    """A model of layers that were created in the scope, compiled so that its `fit()` works.
 
-    On several workers it must be made outside of the scope: a model that is made inside takes the
-    mean of a batch over the workers to build itself, which TensorFlow cannot compute.
+    On several workers the model must be created outside the scope: a model created inside averages
+    a batch over the workers to build itself, which TensorFlow cannot do.
     """
     is_usual = is_on_one_worker(strategy)
     with strategy.scope() if is_usual else contextlib.nullcontext():
@@ -258,7 +259,7 @@ def model_on(strategy, inputs, outputs, optimizer):
 
 
 def fit(strategy, model, x):
-    """One epoch on rows that are split among the replicas."""
+    """Train one epoch on rows that are split among the replicas."""
     data = tf.data.Dataset.from_tensor_slices((x, np.zeros(len(x), "float32"))).batch(BATCH)
     with strategy.scope():
         model.fit(data, verbose=0)
@@ -280,7 +281,7 @@ def new_model(strategy, optimizer, weights):
 
 
 def fit_distance(strategy, name, dynamic):
-    """By `fit()`; the loss is the mean over the batch, which is split among the replicas."""
+    """The error after `fit()`, with the mean loss over a batch that is split among the replicas."""
     weights, x = weights_and_rows()
     if name.startswith("skipping"):
         x[BATCH + 1, 1] = np.nan
@@ -302,12 +303,12 @@ def reference_after_fit(name, dynamic, weights, x):
     return reference
 
 
-# Of a training that other workers go on with: an odd number of steps, in the middle of a window.
+# The training that other workers continue: an odd number of steps, which ends within a window.
 SAVED_NAME, SAVED_AFTER = "everything", 5
 
 
 def save(strategy, rank, folder):
-    """Trains by a part of the steps; every worker saves, as TensorFlow wants it."""
+    """Train the first part of the steps; every worker saves, as TensorFlow requires."""
     weights, x = weights_and_rows()
     with strategy.scope():
         optimizer = subject(SAVED_NAME, False)
@@ -330,7 +331,7 @@ def save_files(model, folder):
 
 
 def collectives_of_a_step(strategy, name):
-    """For each collective of a compiled step the number of elements that it sums."""
+    """The number of elements that each collective of a compiled step sums."""
     weights = first_weights(np.random.default_rng(0))
     with strategy.scope():
         variables = [keras.Variable(w) for w in weights]
@@ -349,7 +350,7 @@ def collectives_of_a_step(strategy, name):
 
 
 def going_on(rank, addresses, folder):
-    """How far off the weights are where other workers continue from the first one's files."""
+    """The errors of the weights if other workers continue from the first worker's files."""
     strategy = tf.distribute.get_strategy() if len(addresses) == 1 else workers(rank, addresses)
     weights, x = weights_and_rows()
     expected = reference_after_fit(SAVED_NAME, False, weights, x).weights
@@ -370,21 +371,21 @@ def going_on(rank, addresses, folder):
 
 
 def workers(rank, addresses):
-    """The strategy of one of the workers; TensorFlow must not have started yet."""
+    """The strategy of one of the workers; it must be created before TensorFlow starts."""
     task = {"type": "worker", "index": rank}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def in_worker(rank, addresses, way, names):
-    """The distances, in one of the workers; with `names`, of these configurations alone."""
+    """The errors in one of the workers, for all configurations or those in `names`."""
     return distances_with(workers(rank, addresses), way, names)
 
 
 def in_compiled_worker(rank, addresses, names, folder):
-    """The distances of compiled steps and of `fit()`, and the collectives; and what goes on saved.
+    """The errors of compiled steps and of `fit()`, and the collectives; saves a training as well.
 
-    In one process, since it takes long to start one.
+    All of it runs in one process, because starting a process is slow.
     """
     strategy = workers(rank, addresses)
     save(strategy, rank, folder)
@@ -395,7 +396,7 @@ def in_compiled_worker(rank, addresses, names, folder):
 
 
 def distances_with(strategy, way, names=None):
-    """How far each configuration is off."""
+    """The error of each configuration."""
     cases = {
         f"{name}, dynamic scale" if dynamic else name: (name, dynamic)
         for name in CONFIGURATIONS

@@ -16,7 +16,7 @@ from kerasgd.backends.tensorflow import choice
 
 
 def operations(jit_compile, dtype="float32"):
-    """The types of the operations that one step is made of."""
+    """The types of the operations in one step."""
     variable = keras.Variable(np.ones(3), dtype=dtype)
     optimizer = kerasgd.SGD(0.5, momentum=0.5)
     optimizer.build([variable])

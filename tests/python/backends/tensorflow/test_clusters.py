@@ -42,7 +42,7 @@ def large_from_four_elements_on(monkeypatch):
 
 
 class AtLeast(keras.constraints.Constraint):
-    """By NumPy, which XLA cannot compile: a user's own constraint may be anything."""
+    """A constraint in NumPy, which XLA cannot compile, as a user's own constraint may be."""
 
     def __init__(self, bound):
         self.bound = np.float32(bound)

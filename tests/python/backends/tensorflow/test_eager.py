@@ -1,4 +1,4 @@
-"""Eager steps on TensorFlow run as one compiled function, and do what eager code would do."""
+"""Eager steps on TensorFlow run as one compiled function, with the results of eager code."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from kerasgd.backends.tensorflow import eager
 
 
 def compiled_steps(optimizer):
-    """What the optimizer keeps of compiled steps."""
+    """The compiled steps that the optimizer keeps."""
     return [
         kept for kept in optimizer.state().memo.values() if isinstance(kept, eager.CompiledStep)
     ]

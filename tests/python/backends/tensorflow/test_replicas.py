@@ -1,4 +1,4 @@
-"""Replicas give what one device gives on the whole batch (contract 10.1, 4.2, D3, D4)."""
+"""Replicas give the result of one device on the whole batch (contract 10.1, 4.2, D3, D4)."""
 
 import json
 import os
@@ -37,7 +37,7 @@ with strategy.scope():
 
 
 def lines_of(*arguments):
-    """What Python prints when it runs with these arguments."""
+    """The lines that Python prints when it runs with these arguments."""
     run = subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,
@@ -60,7 +60,7 @@ def test_replicas_follow_the_reference(strategy, way):  # contract 10.1, 6.3, 11
 
 
 def in_workers(number, function, *arguments):
-    """What a function of `replicas.py` returns in so many processes, in each of them."""
+    """The results of a function of `replicas.py` in each of `number` processes."""
     return child.call_in_workers(number, function, *arguments, PYTHONPATH=PATH_OF_TESTS)
 
 
@@ -71,7 +71,7 @@ def replicas():
     return replicas
 
 
-# Each has a step with several parts, and what one worker knows and another does not.
+# Configurations whose steps have several parts, and data that only some workers see.
 FOR_WORKERS = [
     "clipnorm, nesterov, decay",
     "average under accumulation, dynamic scale",
@@ -87,7 +87,7 @@ def too_far(distances):
 
 @pytest.fixture(scope="module")
 def compiled(replicas, tmp_path_factory):
-    """What two workers return, and the folder of what they saved."""
+    """The results of two workers, and the folder of their saved files."""
     folder = str(tmp_path_factory.mktemp("workers"))
     return in_workers(2, replicas.in_compiled_worker, FOR_WORKERS, folder), folder
 

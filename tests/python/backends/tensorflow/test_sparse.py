@@ -1,4 +1,4 @@
-"""Sparse gradients give the results of dense ones, with duplicate rows too (contract 11)."""
+"""Sparse gradients give the results of dense ones, also with duplicate rows (contract 11)."""
 
 import keras
 import numpy as np
@@ -50,7 +50,7 @@ def size(request, monkeypatch):
 
 
 def draws(seed, terms=8):
-    """Terms and their rows, some of which come several times."""
+    """Terms and their rows, some of which occur several times."""
     generator = np.random.default_rng(seed)
     values = generator.normal(size=(terms, COLUMNS)).astype("float32")
     return values, generator.integers(ROWS, size=terms)
@@ -190,7 +190,7 @@ def test_clipvalue_keeps_nan_and_clips_infinity(mode, momentum):  # contract 4.5
 
 @pytest.mark.parametrize("mode", MODES)
 def test_half_precision_weights_get_the_sum_of_duplicate_rows(mode):  # contract 8.2, 11.1
-    # Each term alone is lost beside 1 in bfloat16; together they are not.
+    # Added to 1 in bfloat16, each term alone is lost, but their sum is not.
     variable = keras.Variable(np.ones((ROWS, COLUMNS)), dtype="bfloat16")
     optimizer = kerasgd.SGD(1.0)
     optimizer.build([variable])

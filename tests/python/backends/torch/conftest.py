@@ -1,4 +1,4 @@
-"""What the tests of PyTorch's implementations share."""
+"""Fixtures and helpers for the tests of PyTorch's implementations."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ def all_are_large(monkeypatch):
 
 
 def updates_of(*shapes, **roles):
-    """An update for each shape, with variables for the roles that are named."""
+    """An update for each shape, with state variables for the named roles."""
     import torch
 
     parameters = []
@@ -32,13 +32,13 @@ def updates_of(*shapes, **roles):
 
 
 def in_workers(number, function, *arguments):
-    """What a function of `workers.py` returns in so many processes, in each of them."""
+    """The results of a function of `workers.py` in each of `number` processes."""
     return child.call_in_workers(number, function, *arguments, PYTHONPATH=PATH_OF_TESTS)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """What two workers return that train in all ways, and the folder of what they saved."""
+    """The results of two workers that train in all ways, and the folder of their saved files."""
     from backends.torch import workers
 
     folder = str(tmp_path_factory.mktemp("workers"))
@@ -46,5 +46,5 @@ def trained(tmp_path_factory):
 
 
 def too_far(distances):
-    """Those of the distances that rounding does not explain."""
+    """The errors that are larger than rounding explains."""
     return {name: distance for name, distance in distances.items() if not distance <= 1e-6}

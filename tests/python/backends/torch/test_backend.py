@@ -1,4 +1,4 @@
-"""Gradients of PyTorch that share memory, are sparse, or are of another dtype."""
+"""Gradients of PyTorch that share memory, are sparse, or have another dtype."""
 
 import keras
 import numpy as np
@@ -100,7 +100,7 @@ def test_a_compiled_function_leaves_the_step_to_eager_code():  # contract 13.1
         return torch.sum(x * w.value)
 
     expected, velocity = 1.0, 0.0
-    for t in range(20):  # a graph for each rate would be more than PyTorch compiles of one function
+    for t in range(20):  # a graph for each rate would exceed PyTorch's limit per function
         loss = train(torch.full((3,), float(t)))
         velocity = 0.5 * velocity - 0.5**t * 0.5
         expected += velocity

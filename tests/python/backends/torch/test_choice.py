@@ -1,4 +1,4 @@
-"""Which updates PyTorch makes piece by piece."""
+"""The choice of updates that PyTorch computes piece by piece."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ from kerasgd.settings import GroupSettings, Settings
 
 
 def chosen_for_pieces(updates, mode=Mode.IN_PLACE, weight_decay=0.1):
-    """Which of the updates are made piece by piece."""
+    """The updates that are computed piece by piece."""
     groups = (GroupSettings(0.0, weight_decay),)
     nothing = dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"))
     ema = {"use_ema": False, "ema_momentum": 0.99, "ema_overwrite_frequency": None}
@@ -31,7 +31,7 @@ def chosen_for_pieces(updates, mode=Mode.IN_PLACE, weight_decay=0.1):
 def test_large_updates_of_several_passes_are_cut_into_pieces(all_are_large):
     large = updates_of((7,), (10,))
     assert chosen_for_pieces(large) == [0, 1]
-    assert chosen_for_pieces(updates_of((7,), (9,))) == []  # no more than a piece
+    assert chosen_for_pieces(updates_of((7,), (9,))) == []  # they fit into one piece
     assert chosen_for_pieces(large, Mode.COPIES) == []
     assert chosen_for_pieces(large, weight_decay=0.0) == []  # one pass
 

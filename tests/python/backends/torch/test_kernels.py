@@ -78,7 +78,7 @@ def test_results_are_the_same_without_the_fused_kernel(monkeypatch, nesterov):
 
 
 def update(*tensors_and_numbers):
-    """Do a batch without decay by the implementation that is chosen for it."""
+    """Run a batch of updates without decay, by the implementation chosen for it."""
     batch = Batch(*tensors_and_numbers, decay=0.0)
     is_fused = choice.implementation(batch) is Implementation.FUSED
     (kernels.update_fused if is_fused else kernels.update_foreach)(batch)
@@ -116,13 +116,13 @@ def test_each_group_takes_one_call_of_the_kernel(monkeypatch, arguments):  # con
     optimizer.set_group("[01]$", learning_rate_factor=0.5).set_group("2$", learning_rate_factor=2)
     optimizer.set_group("3$", learning_rate_factor=0)
     optimizer.apply([torch.as_tensor(g).float() for g in draws(1)], variables)
-    assert sorted(calls) == [1, 2, 2]  # two of no group, and none of the last one
+    assert sorted(calls) == [1, 2, 2]  # two variables without a group; none in the last group
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
 @pytest.mark.filterwarnings("ignore:.*momentum")
 def test_large_tensors_of_groups_are_those_of_the_reference(all_are_large, arguments):
-    # contract 14.3: pieces of variables are in the groups of these
+    # contract 14.3: the pieces of a variable are in its group
     variables = [keras.Variable(w, dtype="float32", name=f"w{i}") for i, w in enumerate(draws(0))]
     optimizer, sgd = kerasgd.SGD(0.1, **arguments), ReferenceSGD(0.1, **arguments)
     optimizer.set_group("[345]", learning_rate_factor=0.5, weight_decay=0.3)

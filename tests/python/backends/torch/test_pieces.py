@@ -1,4 +1,4 @@
-"""Large variables of PyTorch are cut into pieces: all of each variable, and none too large."""
+"""Large variables of PyTorch are cut into pieces, which cover them and are small enough."""
 
 import pytest
 from conftest import BACKEND

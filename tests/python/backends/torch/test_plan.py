@@ -1,4 +1,4 @@
-"""Planned steps give what the usual way gives, bit for bit, and leave to it what is unusual."""
+"""Planned steps equal ordinary steps bit for bit; unusual steps are not planned."""
 
 import keras
 import numpy as np
@@ -69,7 +69,7 @@ class Training:
 
 
 def both(change, **arguments):
-    """What two trainings hold after the same changes, with plans and without."""
+    """The values of two trainings after the same changes, with and without plans."""
     found = []
     for planned in (True, False):
         training = Training(planned, **arguments)
@@ -295,7 +295,7 @@ def schedule(training):
 
 
 def other_tensors(training):
-    """As `load_weights()` may leave them."""
+    """Replace the tensors of the variables, as `load_weights()` may do."""
     for variable in training.variables:
         variable.assign(2 * variable.value)
 
@@ -406,7 +406,7 @@ def test_no_warning_of_numpy_reaches_the_user(arguments):
 
 
 def test_state_that_is_loaded_is_followed():  # contract 9.1, 5.1
-    """Averages that hold nothing yet begin anew, as without a plan."""
+    """Averages that have not started yet start at the next update, as without a plan."""
     fresh = kerasgd.SGD(0.1, use_ema=True, ema_momentum=0.5)
     fresh.build([keras.Variable(np.zeros(shape), dtype="float32") for shape in SHAPES])
     store = {}

@@ -1,4 +1,4 @@
-"""DTensors, whose shards each process updates by itself (contract 10.2)."""
+"""DTensors, of which each process updates its own shards (contract 10.2)."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ def test_shards_follow_the_reference(trained):  # contract 10.2, 10.3
         of_kind = {name: d for name, d in distances.items() if name.startswith("sharded")}
         assert len(of_kind) == 6
         assert too_far(of_kind) == {}
-        # One for norms, one for whether all is finite.
+        # One for norms, and one for the check that all is finite.
         assert {name: counts[name] for name in of_kind if name in counts} == {
             "sharded, plain": 0,
             "sharded, momentum": 0,
@@ -43,7 +43,7 @@ def test_steps_that_cannot_be_right_are_refused(trained):  # contract 10.2
 
 
 def test_shards_of_all_kinds_are_summed():  # contract 4.1, 10.2
-    """After tensor parallelism `fully_shard()` has a kind of its own, no `Shard`."""
+    """After tensor parallelism, `fully_shard()` uses another placement than `Shard`."""
     from torch.distributed.tensor import Replicate, Shard, placement_types
 
     from kerasgd.backends.torch import shards

@@ -1,4 +1,4 @@
-"""Trains on PyTorch in one of several processes, and returns how far the weights are off.
+"""Trains on PyTorch in one of several processes, and returns the errors of the weights.
 
 `in_worker()` and `going_on()` run in each of them.
 """
@@ -27,7 +27,7 @@ from backends.training import (
     subject,
 )
 
-SHAPES = [(7, 3), (7,)]  # rows of which the processes have different numbers
+SHAPES = [(7, 3), (7,)]  # an odd number of rows, so that the processes' shards differ in size
 
 
 def start(rank, addresses):
@@ -53,14 +53,14 @@ def linear(weights):
 
 
 def in_parallel(weights):
-    """A Keras model in DistributedDataParallel, and its variables in the order of the weights."""
+    """A Keras model in DistributedDataParallel, and its variables in the order of `weights`."""
     layer = keras.layers.TorchModuleWrapper(linear(weights))
     model = keras.Sequential([keras.Input((3,)), layer])
     return DistributedDataParallel(model), model.trainable_variables
 
 
 def sharded(weights):
-    """A module of PyTorch whose parameters are DTensors, in a layer of Keras."""
+    """A PyTorch module with DTensors as parameters, in a Keras layer."""
     module = linear(weights)
     fully_shard(module, mesh=init_device_mesh("cpu", (torch.distributed.get_world_size(),)))
     layer = keras.layers.TorchModuleWrapper(module)
@@ -76,7 +76,7 @@ BATCHES = np.split(np.arange(STEPS * BATCH), STEPS)
 
 
 def train(model, variables, optimizer, x, y, steps):
-    """The loop that Keras' guide has, on this process's part of each batch."""
+    """The training loop of Keras' guide, on this process's part of each batch."""
     for rows in steps:
         its_rows = np.array_split(rows, torch.distributed.get_world_size())
         its_x, its_y = (torch.tensor(a[its_rows[torch.distributed.get_rank()]]) for a in (x, y))
@@ -103,7 +103,7 @@ def whole(variable):
 
 
 def require_layouts(optimizer):
-    """All that is kept for a variable is sharded as it is (contract 10.3)."""
+    """The state of a variable must be sharded like the variable (contract 10.3)."""
     for parameter in getattr(optimizer, "inner_optimizer", optimizer).state().parameters:
         ours = parameter.variable.value
         for kept in (parameter.velocity, parameter.average, parameter.accumulator):
@@ -122,7 +122,7 @@ def training_distance(kind, name):
 
 
 def distance_of_replicated_gradients():
-    """With gradients of which each process has the whole, as DTensors."""
+    """The error with replicated DTensors as gradients."""
     weights = weights_and_data("plain")[0]
     _, variables = sharded(weights)
     optimizer, reference = subject("momentum"), judge("momentum", weights)
@@ -139,7 +139,7 @@ def distance_of_replicated_gradients():
 
 
 def save(kind, folder):
-    """Trains half of the steps, to the middle of an accumulation window; every process saves."""
+    """Train half of the steps, to the middle of a window, and save in every process."""
     weights, x, y = weights_and_data("everything")
     model, variables = MODELS[kind](weights)
     optimizer = subject("everything")
@@ -151,7 +151,7 @@ def save(kind, folder):
 
 
 def continued_distance(kind, saved_kind, folder):
-    """Goes on from the first worker's files with the other half of the steps."""
+    """Continue from the first worker's files with the second half of the steps."""
     weights, x, y = weights_and_data("everything")
     with np.load(f"{folder}/0/{saved_kind}-weights.npz") as saved:
         model, variables = MODELS[kind](list(saved.values()))
@@ -162,7 +162,7 @@ def continued_distance(kind, saved_kind, folder):
 
 
 def collectives(kind, name):
-    """How many collectives a step does, beside those of `backward()`."""
+    """The number of collectives in a step, without those of `backward()`."""
     _, variables = MODELS[kind](weights_and_data(name)[0])
     optimizer = subject(name)
     gradients = [torch.ones_like(variable.value) for variable in variables]
@@ -173,7 +173,7 @@ def collectives(kind, name):
 
 
 class OwnRule(kerasgd.SGD):
-    """A subclass with a rule of its own."""
+    """A subclass with its own rule."""
 
     def update_step(self, gradient, variable, learning_rate):
         variable.assign(variable - learning_rate * gradient)
@@ -187,7 +187,7 @@ def constrained(weights):
 
 
 def refusals():
-    """What steps say that cannot be right, each time that they are tried."""
+    """The errors of steps that cannot be right, each of which is tried several times."""
     said = {}
     weights = weights_and_data("plain")[0]
     _, variables = sharded(weights)
@@ -225,7 +225,7 @@ def refusals():
 
 
 def in_worker(rank, addresses, folder):
-    """How far each configuration is off, how many collectives its step does, and refusals."""
+    """The error and the number of collectives of each configuration, and the refusals."""
     start(rank, addresses)
     kinds = {"in parallel": list(CONFIGURATIONS), "sharded": list(CONFIGURATIONS)[:-1]}
     cases = [(kind, name) for kind, names in kinds.items() for name in names]
@@ -238,7 +238,7 @@ def in_worker(rank, addresses, folder):
 
 
 def going_on(rank, addresses, folder):
-    """How far weights and averages are off where other workers continue from the files."""
+    """The errors of weights and averages if other workers continue from the files."""
     start(rank, addresses)
     return {
         f"{saved_kind}, then {kind}": continued_distance(kind, saved_kind, folder)
