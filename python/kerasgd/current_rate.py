@@ -43,6 +43,10 @@ class CurrentRate:
         """Whether the rate is a number, rather than a schedule or function."""
         return self.setting is self.variable
 
+    def is_function(self) -> bool:
+        """Whether the rate is a function, which a step calls."""
+        return not (self.is_number() or isinstance(self.setting, rule.Schedule))
+
     # -- reading -----------------------------------------------------------------------------
 
     def of_this_step(self) -> Tensor | float:

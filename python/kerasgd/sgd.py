@@ -325,11 +325,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     def _repeats(self, grads: Any, trainable_variables: Any) -> bool:
         """Do the step as the one before, where the backend can; whether it is done."""
-        # A function as rate is called once a step: the backend may find out late that it cannot.
         if self._state is None or self._settings is None or self._swapped is not None:
             return False
-        return self._rate.is_number() and self.backend.repeat(
-            self._state, self._settings, grads, trainable_variables, self._rate.of_this_step
+        # A function as rate may change anything, also what the backend has checked by then.
+        return not self._rate.is_function() and self.backend.repeat(
+            self._state, self._settings, grads, trainable_variables, self._rates_of_this_step
         )
 
     def stateless_apply(

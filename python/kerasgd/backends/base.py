@@ -21,7 +21,17 @@ from kerasgd.rules.ema import averaged
 from kerasgd.rules.precision import scalar, wide
 from kerasgd.rules.weight_decay import decay_factor, decayed
 from kerasgd.settings import Settings
-from kerasgd.state import ParameterState, Proceed, State, Step, Tensor, Update, Updates, Variable
+from kerasgd.state import (
+    ParameterState,
+    Proceed,
+    Rates,
+    State,
+    Step,
+    Tensor,
+    Update,
+    Updates,
+    Variable,
+)
 from kerasgd.variables import shape_of
 
 # Sums of squares, one for each norm, of gradients that are measured in units (None: in 1).
@@ -48,7 +58,7 @@ class Backend:
         settings: Settings,
         gradients: Any,
         variables: Any,
-        rate: Callable[[], Tensor | float],
+        rates_of_this_step: Callable[[], Rates],
     ) -> bool:
         """Do a step that is like the one before, where there is a faster way; whether it is done.
 

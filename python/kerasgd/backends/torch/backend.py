@@ -21,7 +21,7 @@ from kerasgd.errors import ArgumentValueError, StateError
 from kerasgd.keras_internals import in_stateless_scope
 from kerasgd.rules import clipping
 from kerasgd.settings import Settings
-from kerasgd.state import ParameterState, Proceed, State, Tensor, Updates, Variable
+from kerasgd.state import ParameterState, Proceed, Rates, State, Tensor, Updates, Variable
 from kerasgd.variables import path_of
 
 DEVICE = torch.Tensor.get_device
@@ -49,7 +49,7 @@ class TorchBackend(Backend):
         settings: Settings,
         gradients: Any,
         variables: Any,
-        rate: Callable[[], Tensor | float],
+        rates_of_this_step: Callable[[], Rates],
     ) -> bool:
         planned = plan.of(state, settings)
         if planned is None:
@@ -57,7 +57,7 @@ class TorchBackend(Backend):
         if not planned.is_unchanged():
             plan.forget(state)
             return False
-        return planned.fits(gradients, variables) and planned.run(gradients, float(rate()))
+        return planned.fits(gradients, variables) and planned.run(gradients, rates_of_this_step)
 
     def prepare_gradients(
         self,

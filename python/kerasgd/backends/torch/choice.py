@@ -11,9 +11,9 @@ from kerasgd.keras_internals import in_stateless_scope
 from kerasgd.settings import Settings
 from kerasgd.state import Update, Updates
 
-# So many elements of weights, velocity, average and gradient, 16 MB in float32, stay in the cache.
-# Smaller pieces cost more in calls, of which each piece takes some.
-PIECE = 2**20
+# This many elements of weights, velocity, average and gradient, 8 MB in float32, stay in the cache.
+# Smaller pieces cost more in calls than they save in memory traffic.
+PIECE = 2**19
 # The fused kernel gets 1 + step as a double, which keeps the digits of a float32 step above this.
 SMALLEST_FUSED_STEP = 1e-8
 # For one operation the fused kernel starts threads, which pays with so many tensors.

@@ -158,9 +158,15 @@ def square_of_all(tensors: Tensors) -> torch.Tensor:
     """The sum of squares of all tensors together."""
     is_small = sum(map(torch.Tensor.numel, tensors)) <= LARGE
     if is_small and len(set(map(DTYPE, tensors))) == 1:
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        return torch.dot(flat, flat)
+        return square_of_small(tensors)
     return squares(tensors).sum()
+
+
+def square_of_small(tensors: Tensors) -> torch.Tensor:
+    """`square_of_all()` for tensors of one dtype with at most `LARGE` elements together."""
+    # `flatten()` returns a vector itself, where `reshape()` makes a view of it.
+    flat = torch.cat(list(map(torch.Tensor.flatten, tensors)))
+    return torch.dot(flat, flat)
 
 
 def squares(tensors: Tensors) -> torch.Tensor:
@@ -182,7 +188,6 @@ def _norm(tensor: torch.Tensor) -> torch.Tensor:
 
 def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
     """average <- momentum * average + (1 - momentum) * w in place; all of one dtype."""
-    # Not by lerp, whose difference of two infinite numbers is NaN.
     small_averages, small_weights = [], []
     for a, w in zip(averages, weights, strict=True):
         if _is_large(a) and a.is_contiguous() and w.is_contiguous():
@@ -193,9 +198,15 @@ def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
             small_averages.append(a)
             small_weights.append(w)
     if small_averages:
-        # PyTorch takes four times as long by a number, or by a tensor of another dtype.
-        torch._foreach_mul_(small_averages, torch.tensor(momentum, dtype=averages[0].dtype))
-        torch._foreach_add_(small_averages, small_weights, alpha=1 - momentum)
+        average_small(small_averages, small_weights, momentum)
+
+
+def average_small(averages: Tensors, weights: Tensors, momentum: float) -> None:
+    """`average()` for tensors that are best taken all at once."""
+    # Not by lerp, whose difference of two infinite numbers is NaN.
+    # PyTorch takes four times as long by a number, or by a tensor of another dtype.
+    torch._foreach_mul_(averages, torch.tensor(momentum, dtype=averages[0].dtype))
+    torch._foreach_add_(averages, weights, alpha=1 - momentum)
 
 
 def _is_large(tensor: torch.Tensor) -> bool:

@@ -8,57 +8,125 @@ of `update.py`, so that the weights are the same bit for bit. Anything unusual t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, is_
 from typing import Any
 
+import numpy as np
 import torch
 
-from kerasgd.backends.torch import choice, kernels, shards
-from kerasgd.backends.torch.choice import Implementation
+from kerasgd.backends.torch import choice, kernels, pieces, shards
+from kerasgd.backends.torch.choice import Implementation, Mode
 from kerasgd.backends.torch.kernels import DTYPE, IS_CONTIGUOUS, PLACE, SHAPE, Batch
 from kerasgd.keras_internals import in_stateless_scope
-from kerasgd.rules import clipping, loss_scale
-from kerasgd.settings import Settings
-from kerasgd.state import ParameterState, State, Variable
+from kerasgd.rules import clipping, learning_rate, loss_scale
+from kerasgd.settings import GroupSettings, Settings
+from kerasgd.state import ParameterState, Rates, State, Tensor, Updates, Variable
 
-# As those of `kernels.py`.
+# Like those of `kernels.py`.
 HELD, REQUIRES_GRADIENT = attrgetter("_value"), attrgetter("requires_grad")
-LAYOUT, IS_ON_CPU = attrgetter("layout"), attrgetter("is_cpu")
+IS_ON_CPU = attrgetter("is_cpu")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Weights that one call updates: of one group, and of one pass over memory.
+
+    Attributes:
+        settings: the settings of the group.
+        places: the places of their gradients in the list of all (see `Plan.cut()`).
+        weights: tensors of which PyTorch does not track gradients.
+        velocities: tensors; none without momentum.
+    """
+
+    settings: GroupSettings
+    places: Sequence[int] | slice
+    weights: list[torch.Tensor]
+    velocities: list[torch.Tensor]
+
+    def update(
+        self,
+        gradients: list[torch.Tensor],
+        rate: Tensor | float,
+        coefficient: float,
+        nesterov: bool,
+    ) -> None:
+        """Decay the weights and apply the rule."""
+        its, places = self.settings, self.places
+        batch = Batch(
+            self.weights,
+            self.velocities,
+            gradients[places] if isinstance(places, slice) else [gradients[i] for i in places],
+            kernels.rate_times_coefficient(rate, coefficient, torch.float32),
+            its.momentum,
+            nesterov,
+            float(rate) * its.weight_decay if its.weight_decay else 0.0,
+        )
+        is_fused = choice.of_contiguous(batch) is Implementation.FUSED
+        (kernels.update_fused if is_fused else kernels.update_foreach)(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Weights that are updated, and then averaged, while they are in the cache.
+
+    Attributes:
+        parts: the weights by group.
+        weights: all of them.
+        averages: tensors; none without EMA.
+        is_small: whether all averages are best taken at once.
+    """
+
+    parts: list[Part]
+    weights: list[torch.Tensor]
+    averages: list[torch.Tensor]
+    is_small: bool
+
+    def average(self, momentum: float) -> None:
+        """Average the weights."""
+        average = kernels.average_small if self.is_small else kernels.average
+        average(self.averages, self.weights, momentum)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What the steps of an optimizer have in common.
 
     Attributes:
-        settings: what the arguments say; they have one group.
-        variables: those of `build()`, in its order.
-        held: the tensors that they hold, of which PyTorch tracks gradients.
-        weights: the same memory as tensors of which it does not.
+        settings: what the arguments say.
+        variables: the variables of `build()`, in its order.
+        held: the tensors that the variables hold, of which PyTorch tracks gradients.
         places: where the elements of the weights are in memory.
         own_places: the same as a set.
-        shapes: of the weights, and so of their gradients.
-        velocities: tensors; none without momentum.
-        averages: tensors; none without EMA.
-        kept: the variables of both.
+        shapes: the shapes of the weights, and so of their gradients.
+        elements: the number of elements of all weights.
+        order: the place of each gradient as the passes take them, and whether it is cut; None
+            where they take them as they come.
+        passes: the weights by passes over memory (see `pieces.py`).
+        kept: the optimizer's own variables that a step reads or writes.
+        kept_tensors: the tensors that these hold.
         averaging: whether the averages hold weights already; None without EMA.
+        skipped_in_a_row: the number of updates that were just skipped; None without skipping.
         iterations: the counter of steps.
+        one: 1 as a tensor, which PyTorch adds three times as fast as a number.
     """
 
     settings: Settings
     variables: list[Variable]
     held: list[torch.Tensor]
-    weights: list[torch.Tensor]
     places: list[int]
     own_places: frozenset[int]
     shapes: list[torch.Size]
-    velocities: list[torch.Tensor]
-    averages: list[torch.Tensor]
+    elements: int
+    order: list[tuple[int, bool]] | None
+    passes: list[Pass]
     kept: list[Variable]
+    kept_tensors: list[torch.Tensor]
     averaging: torch.Tensor | None
+    skipped_in_a_row: torch.Tensor | None
     iterations: torch.Tensor
+    one: torch.Tensor
 
     def fits(self, gradients: Any, variables: Any) -> bool:
         """Whether a step with these arguments is one that is planned, if the plan holds."""
@@ -69,13 +137,11 @@ class Plan:
             and not self._is_measured()
             and set(map(type, gradients)) == {torch.Tensor}
             and set(map(DTYPE, gradients)) == {torch.float32}
-            and set(map(LAYOUT, gradients)) == {torch.strided}
             and all(map(IS_ON_CPU, gradients))
-            and all(map(IS_CONTIGUOUS, gradients))
             and not any(map(REQUIRES_GRADIENT, gradients))
             and list(map(SHAPE, gradients)) == self.shapes
-            # A gradient that is a weight must be read before that changes.
-            and self.own_places.isdisjoint(map(PLACE, gradients))
+            and self._are_apart_from_weights(gradients)
+            and all(map(IS_CONTIGUOUS, gradients))
         )
 
     def _has(self, variables: Any) -> bool:
@@ -85,17 +151,24 @@ class Plan:
             and all(map(is_, variables, self.variables))
         )
 
+    def _are_apart_from_weights(self, gradients: list[torch.Tensor]) -> bool:
+        """Whether no gradient is a weight: it would have to be read before that changes."""
+        try:
+            return self.own_places.isdisjoint(map(PLACE, gradients))
+        except RuntimeError:  # only a strided tensor has a place in memory
+            return False
+
     def is_unchanged(self) -> bool:
         """Whether the plan holds: the variables have the tensors that they had, as they were."""
-        held, kept = self.held, [*self.velocities, *self.averages]
+        held = self.held
         return (
             all(map(is_, map(HELD, self.variables), held))
             # `tensor.data = ...` leaves no trace. (Another dtype takes other memory.)
             and list(map(PLACE, held)) == self.places
             and list(map(SHAPE, held)) == self.shapes
             and all(map(IS_CONTIGUOUS, held))
-            and all(map(is_, map(HELD, self.kept), kept))
-            and all(map(IS_CONTIGUOUS, kept))
+            and all(map(is_, map(HELD, self.kept), self.kept_tensors))
+            and all(map(IS_CONTIGUOUS, self.kept_tensors))
             and (self.averaging is None or self.averaging.item() == 1)
         )
 
@@ -104,33 +177,55 @@ class Plan:
         every = self.settings.statistics_every
         return every is not None and bool((self.iterations.item() + 1) % every == 0)
 
-    def run(self, gradients: list[torch.Tensor], rate: float) -> bool:
+    def run(self, gradients: list[torch.Tensor], rates_of_this_step: Callable[[], Rates]) -> bool:
         """Do the step; False, with nothing done, where the usual way has a careful one for it."""
-        settings, its = self.settings, self.settings.groups[0]
-        coefficient = loss_scale.unscaling(settings.loss_scale_factor)
-        if settings.global_clipnorm is not None:
-            square = kernels.square_of_all(gradients).numpy()
-            clipped = clipping.clip_norm_in_numpy(square, coefficient, settings.global_clipnorm)
-            if clipped is None:
-                return False
-            coefficient = float(clipped)
-        step = kernels.rate_times_coefficient(rate, coefficient, torch.float32)
-        decay = rate * its.weight_decay if its.weight_decay else 0.0
-        batch = Batch(
-            self.weights,
-            self.velocities,
-            gradients,
-            step,
-            its.momentum,
-            settings.nesterov,
-            decay,
-        )
-        is_fused = choice.of_contiguous(batch) is Implementation.FUSED
-        (kernels.update_fused if is_fused else kernels.update_foreach)(batch)
-        if self.averages:
-            kernels.average(self.averages, self.weights, settings.ema_momentum)
-        self.iterations.add_(1)
+        coefficient = self._clipped_coefficient(gradients)
+        if coefficient is None:
+            return False
+        rates = rates_of_this_step()
+        settings, gradients = self.settings, self._cut(gradients)
+        for each in self.passes:
+            for part in each.parts:
+                index = part.settings.factor_index
+                if index is None:
+                    part.update(gradients, rates.rate, coefficient, settings.nesterov)
+                elif rates.factors[index] > 0:
+                    rate = learning_rate.of_group(rates.rate, rates.factors[index])
+                    part.update(gradients, rate, coefficient, settings.nesterov)
+            if settings.use_ema:
+                each.average(settings.ema_momentum)
+        if self.skipped_in_a_row is not None:
+            self.skipped_in_a_row.zero_()
+        self.iterations.add_(self.one)
         return True
+
+    def _cut(self, gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The gradients as the passes take them: in their order, and large ones cut."""
+        if self.order is None:
+            return gradients
+        cut: list[torch.Tensor] = []
+        for place, is_cut in self.order:
+            if is_cut:
+                cut += gradients[place].view(-1).split(choice.PIECE)
+            else:
+                cut.append(gradients[place])
+        return cut
+
+    def _clipped_coefficient(self, gradients: list[torch.Tensor]) -> float | None:
+        """The coefficient of the gradients; None where they may not be finite, or need units."""
+        settings = self.settings
+        coefficient = loss_scale.unscaling(settings.loss_scale_factor)
+        if settings.global_clipnorm is None and not settings.skip_nonfinite:
+            return coefficient
+        is_small = self.elements <= kernels.LARGE
+        of_all = kernels.square_of_small if is_small else kernels.square_of_all
+        square = of_all(gradients).numpy()
+        if settings.skip_nonfinite and not np.isfinite(square):
+            return None
+        if settings.global_clipnorm is None:
+            return coefficient
+        clipped = clipping.clip_norm_in_numpy(square, coefficient, settings.global_clipnorm)
+        return None if clipped is None else float(clipped)
 
 
 def of(state: State, settings: Settings) -> Plan | None:
@@ -156,36 +251,83 @@ def _made(state: State, settings: Settings) -> Plan | None:
     if not _has_usual_stages(state, settings):
         return None
     parameters = state.parameters
-    held = [parameter.variable._value for parameter in parameters]
-    of_velocities = [p.velocity for p in parameters if p.velocity is not None]
-    of_averages = [p.average for p in parameters if p.average is not None]
-    velocities, averages = list(map(HELD, of_velocities)), list(map(HELD, of_averages))
-    all_there = {len(velocities), len(averages)} <= {0, len(held)}
-    tensors = [*held, *velocities, *averages]
-    if not (all_there and all(map(_is_plain, tensors)) and _is_in_one_piece(held, settings)):
-        return None
     variables = [parameter.variable for parameter in parameters]
+    held = list(map(HELD, variables))
     if [tuple(variable.shape) for variable in variables] != list(map(tuple, map(SHAPE, held))):
         return None
+    skipped_in_a_row = None if state.skips is None else state.skips.in_a_row
+    kept = [kept for p in parameters for kept in (p.velocity, p.average) if kept is not None]
+    if not all(map(_is_plain, [*held, *map(HELD, kept)])):
+        return None
+    counters = [state.averaging, skipped_in_a_row, state.iterations]
+    kept += [counter for counter in counters if counter is not None]
+    order, passes = _passes(parameters, settings)
     return Plan(
         settings,
         variables,
         held,
-        [weights.detach() for weights in held],
         list(map(PLACE, held)),
         frozenset(map(PLACE, held)),
         list(map(SHAPE, held)),
-        velocities,
-        averages,
-        [*of_velocities, *of_averages],
+        sum(map(torch.Tensor.numel, held)),
+        order,
+        passes,
+        kept,
+        list(map(HELD, kept)),
         None if state.averaging is None else state.averaging._value,
+        None if skipped_in_a_row is None else skipped_in_a_row._value,
         state.iterations._value,
+        torch.ones_like(state.iterations._value),
+    )
+
+
+def _passes(
+    parameters: Sequence[ParameterState], settings: Settings
+) -> tuple[list[tuple[int, bool]] | None, list[Pass]]:
+    """`Plan.order` and `Plan.passes`: the pieces of the usual way, cut once."""
+    # Only shapes matter here, and gradients have the shapes of their weights.
+    weights = [parameter.variable._value.detach() for parameter in parameters]
+    updates = Updates(parameters, weights, 1.0)
+    in_pieces, others = choice.in_pieces(Mode.IN_PLACE, updates, settings)
+    if not len(in_pieces):
+        return None, [_pass(updates, settings, 0)]
+    order = [(u.parameter.index, u.gradient.numel() > choice.PIECE) for u in in_pieces]
+    order += [(update.parameter.index, False) for update in others]
+    passes, before = [], 0
+    for one in [*pieces.of(in_pieces, choice.PIECE), others]:
+        if len(one):
+            passes.append(_pass(one, settings, before))
+            before += len(one)
+    return order, passes
+
+
+def _pass(updates: Updates, settings: Settings, before: int) -> Pass:
+    """The pass over these weights; `before` is the number of gradients in earlier passes."""
+    places = {id(parameter): before + i for i, parameter in enumerate(updates.parameters)}
+    averages = [p.average._value for p in updates.parameters if p.average is not None]
+    elements = sum(map(torch.Tensor.numel, updates.gradients))
+    return Pass(
+        [_part(of_group, settings.groups[group], places) for group, of_group in updates.by_group()],
+        list(updates.gradients),
+        averages,
+        elements < kernels.LARGE,
+    )
+
+
+def _part(updates: Updates, its: GroupSettings, place_of: Mapping[int, int]) -> Part:
+    places = [place_of[id(parameter)] for parameter in updates.parameters]
+    in_a_row = slice(places[0], places[-1] + 1)
+    velocities = [p.velocity._value for p in updates.parameters if p.velocity is not None]
+    return Part(
+        its,
+        in_a_row if len(places) == in_a_row.stop - in_a_row.start else places,
+        list(updates.gradients),
+        velocities,
     )
 
 
 def _has_usual_stages(state: State, settings: Settings) -> bool:
     """Whether a step is an update, by the clip of the global norm, decay, rule and EMA alone."""
-    (its, *others) = settings.groups
     return (
         settings.own_rule is None
         and settings.window == 1
@@ -193,9 +335,6 @@ def _has_usual_stages(state: State, settings: Settings) -> bool:
         and settings.clipnorm is None
         and settings.ema_overwrite_frequency is None
         and settings.statistics_every != 1
-        and not settings.skip_nonfinite
-        and not others
-        and its.factor_index is None
         and not any(map(_is_unusual, state.parameters))
     )
 
@@ -209,9 +348,3 @@ def _is_plain(tensor: Any) -> bool:
     return (
         is_of_torch and tensor.dtype == torch.float32 and tensor.is_cpu and tensor.is_contiguous()
     )
-
-
-def _is_in_one_piece(weights: Sequence[torch.Tensor], settings: Settings) -> bool:
-    """Whether the usual way does not divide them."""
-    elements = sum(map(torch.Tensor.numel, weights))
-    return elements <= choice.PIECE or not choice.has_several_passes(settings)

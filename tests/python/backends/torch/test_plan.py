@@ -12,7 +12,7 @@ if BACKEND != "torch":
 
 import torch
 
-from kerasgd.backends.torch import plan
+from kerasgd.backends.torch import choice, plan
 
 SHAPES = [(4, 4), (4,), (4,), ()]
 CONFIGURATIONS = {
@@ -35,15 +35,15 @@ CONFIGURATIONS = {
 class Training:
     """An optimizer with three variables; `planned` says whether it may plan."""
 
-    def __init__(self, planned, every=None, **arguments):
+    def __init__(self, planned, prepare=None, **arguments):
         generator = np.random.default_rng(0)
         arguments = {"learning_rate": 0.1, **arguments}
         self.variables = [
             keras.Variable(generator.normal(size=shape), dtype="float32") for shape in SHAPES
         ]
         self.optimizer = kerasgd.SGD(**arguments)
-        if every:
-            self.optimizer.track_statistics(every=every)
+        if prepare:
+            prepare(self.optimizer, self.variables)
         self.planned = planned
         self.generator = generator
         self.step()
@@ -68,11 +68,11 @@ class Training:
         return [value.tobytes() for value in [*of_weights, *of_optimizer]]
 
 
-def both(change, **arguments):
+def both(change, prepare=None, **arguments):
     """The values of two trainings after the same changes, with and without plans."""
     found = []
     for planned in (True, False):
-        training = Training(planned, **arguments)
+        training = Training(planned, prepare, **arguments)
         training.step()
         change(training)
         training.step()
@@ -80,11 +80,15 @@ def both(change, **arguments):
     return found
 
 
+def measure_every_third(optimizer, variables):
+    optimizer.track_statistics(every=3)
+
+
 @pytest.mark.parametrize("name", ["plain", "everything"])
 def test_steps_between_measured_ones_are_planned(name):  # contract 15.1
     found = []
     for planned in (True, False):
-        training = Training(planned, every=3, **CONFIGURATIONS[name])
+        training = Training(planned, measure_every_third, **CONFIGURATIONS[name])
         fits = []
         for _ in range(7):
             gradients = training.gradients()
@@ -111,6 +115,100 @@ def test_planned_steps_give_the_same_bits(arguments):  # contract 9.1
     assert planned == usual
 
 
+def groups_of_each_kind(optimizer, variables):
+    first, second, third, _ = variables
+    optimizer.set_group([first], learning_rate_factor=0.5, momentum=0.5, weight_decay=0.2)
+    optimizer.set_group([second], learning_rate_factor=0.0)
+    schedule = kerasgd.schedules.PiecewiseConstantDecay([3, 4], [0.0, 1.0, 0.0])
+    optimizer.set_group([third], learning_rate_factor=schedule)
+
+
+def skip_nonfinite(optimizer, variables):
+    optimizer.skip_nonfinite()
+
+
+def groups_and_skipping(optimizer, variables):
+    groups_of_each_kind(optimizer, variables)
+    skip_nonfinite(optimizer, variables)
+
+
+ADDITIONS = [groups_of_each_kind, skip_nonfinite, groups_and_skipping]
+
+
+@pytest.mark.parametrize("prepare", ADDITIONS)
+@pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_planned_steps_with_additions_give_the_same_bits(arguments, prepare):  # contract 14.3, 16.1
+    def train(training):
+        for scale in (1e-3, 1.0, 1e3, 1.0, 1.0):
+            gradients = training.gradients(scale)
+            if training.planned:
+                assert training.plan().fits(gradients, training.variables)
+            training.step(gradients)
+        training.optimizer.learning_rate = 0.3
+
+    planned, usual = both(train, prepare, **arguments)
+    assert planned == usual
+
+
+@pytest.mark.parametrize("piece", [4, 8, 16, 24])
+@pytest.mark.parametrize("prepare", [None, groups_and_skipping])
+@pytest.mark.parametrize("name", ["plain", "nesterov", "everything"])
+def test_planned_pieces_give_the_same_bits(name, prepare, piece, monkeypatch):
+    monkeypatch.setattr(choice, "PIECE", piece)
+    training = Training(True, prepare, **CONFIGURATIONS[name])
+    # Without decay, nesterov and averages there is one pass, however large the weights are.
+    assert (training.plan().order is None) == (name == "plain" and prepare is None)
+    planned, usual = both(lambda training: training.step(), prepare, **CONFIGURATIONS[name])
+    assert planned == usual
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("name", ["plain", "everything"])
+def test_planned_steps_leave_skipping_to_the_usual_way(name, value):  # contract 16.1
+    def train(training):
+        for at in (1, 3):  # skipped or not, then one step, then again
+            gradients = training.gradients()
+            gradients[at].view(-1)[0] = value
+            training.step(gradients)
+            training.step()
+
+    planned, usual = both(train, skip_nonfinite, **CONFIGURATIONS[name])
+    assert planned == usual
+
+
+def test_a_planned_step_ends_a_row_of_skipped_ones():  # contract 16.2
+    training = Training(True, skip_nonfinite)
+    gradients = training.gradients()
+    for expected in (1, 2):
+        training.step([gradient * np.nan for gradient in gradients])
+        assert training.optimizer.state().skips.in_a_row.value.item() == expected
+    training.step()
+    assert training.optimizer.state().skips.in_a_row.value.item() == 0
+    assert training.optimizer.state().skips.skipped.value.item() == 2
+
+
+def test_steps_by_a_schedule_are_planned():  # contract 2.2
+    rates = []
+
+    class Halving(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            rates.append(int(step))
+            return 0.5 ** keras.ops.cast(step, "float32")
+
+        def get_config(self):
+            return {}
+
+    found = []
+    for planned in (True, False):
+        training = Training(planned, learning_rate=Halving(), momentum=0.9)
+        rates.clear()
+        for _ in range(4):
+            training.step(training.gradients())
+        assert rates == [1, 2, 3, 4]
+        found.append(training.values())
+    assert found[0] == found[1]
+
+
 UNUSUAL_SETTINGS = {
     "accumulation": {"gradient_accumulation_steps": 2},
     "clipnorm": {"clipnorm": 1.0},
@@ -124,19 +222,9 @@ def test_settings_that_are_not_planned(arguments):
     assert Training(True, **arguments).plan() is None
 
 
-@pytest.mark.parametrize(
-    "prepare",
-    [
-        lambda o: o.set_group(".*", learning_rate_factor=0.5),
-        lambda o: o.skip_nonfinite(),
-        lambda o: o.track_statistics(),
-    ],
-)
-def test_steps_with_additions_are_not_planned(prepare):
-    optimizer = kerasgd.SGD(0.1)
-    prepare(optimizer)
-    optimizer.apply([torch.ones(2)], [keras.Variable([1.0, 2.0])])
-    assert plan.of(optimizer.state(), optimizer._settings) is None
+def test_steps_that_are_all_measured_are_not_planned():
+    training = Training(True, lambda optimizer, variables: optimizer.track_statistics())
+    assert training.plan() is None
 
 
 def weight_of_another_dtype(training):
@@ -225,6 +313,12 @@ def reordered_velocity(training):
 def replaced_velocity(training):
     for velocity in training.optimizer.momentums[:1]:
         velocity._value = torch.nn.Parameter(velocity._value.clone(), requires_grad=False)
+    training.step()
+
+
+def replaced_counter(training):
+    counter = training.optimizer._iterations
+    counter._value = torch.nn.Parameter(counter._value.clone(), requires_grad=False)
     training.step()
 
 
@@ -319,6 +413,7 @@ CHANGES = [
     replaced_tensor,
     reordered_velocity,
     replaced_velocity,
+    replaced_counter,
     infinite_rate,
     no_gradient,
     stateless,
