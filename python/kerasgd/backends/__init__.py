@@ -1,6 +1,6 @@
-"""What differs between TensorFlow, JAX and PyTorch: the same few operations each.
+"""The operations of a step that differ between TensorFlow, JAX and PyTorch.
 
-`base.py` has all of them in plain `keras.ops`. The others override what they need to.
+`base.py` has all of them in plain `keras.ops`. The other modules override some of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kerasgd.backends.base import Backend
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Where the class of each backend is; its library is imported with it.
+# The module and the class of each backend; importing the module imports the library.
 CLASSES = {
     "tensorflow": ("kerasgd.backends.tensorflow.backend", "TensorFlowBackend"),
     "jax": ("kerasgd.backends.jax", "JaxBackend"),
@@ -24,16 +24,16 @@ CLASSES = {
 
 
 def without_graph(function: Function) -> Function:
-    """`function`, not to be looked into by `torch.compile()`.
+    """Exclude `function` from `torch.compile()`.
 
-    A step asks for the values of tensors, and each answer would break the graph in two: a whole
-    step in eager code is faster, and it is never compiled again.
+    A step reads values of tensors, and each read would break the graph in two. Running the whole
+    step in eager code is faster, and never recompiles.
     """
     if keras.config.backend() != "torch":
         return function
     from torch.compiler import disable
 
-    opaque: Function = disable(function, reason="it asks for the values of tensors")
+    opaque: Function = disable(function, reason="it reads values of tensors")
     return opaque
 
 

@@ -1,7 +1,7 @@
 """The operations of a step, in plain `keras.ops`: the readable implementation, for every backend.
 
-`update.py` calls them in the order of a step. Backends override what measurement justifies, or what
-they need to do otherwise; tests hold them equal to this.
+`update.py` calls them in the order of a step. A backend overrides an operation only if it must, or
+if measurements justify it; tests compare the overrides with these implementations.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from kerasgd.state import (
 )
 from kerasgd.variables import shape_of
 
-# Sums of squares, one for each norm, of gradients that are measured in units (None: in 1).
+# Returns the sums of squares, one for each norm, of the gradients in the given units (None: 1).
 SquaresIn = Callable[[Tensor | None], Tensor]
 
-# Not by its name, which Keras would look up for each of thousands of variables.
+# An instance, because Keras would look up the name "zeros" for each of thousands of variables.
 ZEROS = keras.initializers.Zeros()
 
 
@@ -45,10 +45,9 @@ class Backend:
     """The operations of a step."""
 
     def of_this_trace(self, gradients: Sequence[Tensor | None] = ()) -> Backend:
-        """The operations for the code that runs now, or that is being traced.
+        """The operations for the code that is running or being traced.
 
-        Where a backend has several ways to do one thing, this is where their choice begins: a step
-        asks once.
+        A step calls this once. A backend with several modes of execution chooses one here.
         """
         return self
 
@@ -60,14 +59,15 @@ class Backend:
         variables: Any,
         rates_of_this_step: Callable[[], Rates],
     ) -> bool:
-        """Do a step that is like the one before, where there is a faster way; whether it is done.
+        """Repeat the previous step with new gradients, if there is a faster way to do that.
 
-        Gradients and variables are those of the user, not checked yet.
+        Gradients and variables are the user's, and not checked yet. The result says whether the
+        step is done.
         """
         return False
 
     def without_autograph(self, function: Callable[..., None]) -> Callable[..., None]:
-        """`function`, not to be rewritten where the backend's compiler rewrites Python code."""
+        """Exclude `function` from a compiler that rewrites Python code."""
         return function
 
     def prepare_gradients(
@@ -76,17 +76,17 @@ class Backend:
         parameters: Sequence[ParameterState],
         may_stay_sparse: Callable[[ParameterState], bool],
     ) -> list[Tensor | None]:
-        """The gradients for these parameters as tensors of at least float32; None stays.
+        """The gradients for these parameters as tensors of at least float32; None stays None.
 
-        A sparse gradient is made dense, or has each row once.
+        Sparse gradients become dense, or stay sparse with each row once.
         """
         return [gradient if gradient is None else _widened(gradient) for gradient in gradients]
 
     def check_own_rule(self) -> None:
-        """Refuse the `update_step()` of a subclass where it cannot work.
+        """Refuse the `update_step()` of a subclass if it cannot work here.
 
         Raises:
-            StateError: it would not see whole variables.
+            StateError: it would see only shards of variables.
         """
 
     def across_replicas(
@@ -99,10 +99,10 @@ class Backend:
         proceed([(contextlib.nullcontext(), state, list(gradients))])
 
     def compiled(self, function: Callable[..., None], state: State, settings: Hashable) -> Step:
-        """`function` without its first argument, the operations to do it with.
+        """`function` with its first argument, the operations, filled in; perhaps compiled.
 
-        It is compiled where eager code is slower and that is sound. `state`, which it is for, and
-        `settings` alone decide what it does.
+        It is compiled if eager code is slower and compiling is safe. The behaviour of `function`
+        must depend only on `state` and `settings`.
         """
         return partial(function, self)
 
@@ -113,7 +113,7 @@ class Backend:
         writes: Sequence[Variable],
         otherwise: Callable[[], None] | None = None,
     ) -> None:
-        """Do `action` if `condition` holds, else `otherwise`; they write nothing but `writes`."""
+        """Run `action` if `condition` is true, else `otherwise`; both write only to `writes`."""
         if bool(condition):
             action()
         elif otherwise is not None:
@@ -126,22 +126,22 @@ class Backend:
         unmeasured: Callable[[], None],
         state: State,
     ) -> None:
-        """Do an update, measured if `condition` holds."""
+        """Run `measured` if `condition` is true, else `unmeasured`; both do the update."""
         self.cond(condition, measured, state.variables(), unmeasured)
 
     def change_if(
         self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
     ) -> None:
-        """As `cond()`, for a change that is done nearly always.
+        """Like `cond()`, for a change that nearly always happens.
 
-        Where a compiler makes one pass of it, the old values are better kept element by element.
+        A compiler that fuses the change does better to select the old or new value of each element.
         """
         self.cond(condition, change, writes)
 
     def _change_elements_if(
         self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
     ) -> None:
-        """Do `change`, and put back the old values if `condition` does not hold."""
+        """Run `change`, and restore the old values if `condition` is false."""
         before = [self.read(variable) for variable in writes]
         change()
         for variable, old in zip(writes, before, strict=True):
@@ -150,53 +150,53 @@ class Backend:
     def cond_value(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
     ) -> Tensor:
-        """The one or the other, only that one computed where the backend can."""
+        """`yes()` or `no()`; only the selected one is computed if the backend allows it."""
         return yes() if bool(condition) else no()
 
     def call_each_time(self, function: Callable[[], float]) -> Tensor | float:
-        """`function()`, anew each time that a step runs, compiled or not (contract 2.3)."""
+        """`function()`, called each time that a step runs, compiled or not (contract 2.3)."""
         return function()
 
     def is_eager(self) -> bool:
-        """Whether this runs now, and is not being compiled."""
+        """Whether the code runs now, rather than being traced."""
         return True
 
     def colocated_with(
         self, optimizer: Any, variable: Variable
     ) -> contextlib.AbstractContextManager[Any]:
-        """Where new variables are created on the devices of `variable`."""
-        return contextlib.nullcontext()  # on the device that Keras uses, where its variables are
+        """A context in which new variables are created on the devices of `variable`."""
+        return contextlib.nullcontext()  # Keras' device, where its variables are
 
     def initializer_for(self, variable: Variable) -> Any:
-        """What makes zeros that are laid out as the variable is."""
+        """An initializer of zeros with the layout of the variable."""
         return ZEROS
 
     def assign_array(self, variable: Variable, array: np.ndarray[Any, Any]) -> None:
-        """Set a variable's value, from a file."""
+        """Set a variable's value to an array from a file."""
         variable.assign(array)
 
     def create_as_copy(self, create: Callable[..., Variable], variable: Variable) -> Variable:
-        """A new variable with the values of `variable`, which `create(initializer)` makes."""
+        """Create a variable with the values of `variable`, by `create(initializer)`."""
 
         def initializer(shape: Any, dtype: str) -> Tensor:
             # The copy is needed: the two must not share memory.
             value = np.array(keras.ops.convert_to_numpy(variable), dtype)
-            # TensorFlow: a variable made in the function that is being traced has no value yet.
+            # On TensorFlow, a variable created in the traced function has no value yet.
             return value if value.shape == shape_of(variable) else np.zeros(shape, dtype)
 
         return create(initializer)
 
     def as_numpy(self, variable: Variable) -> np.ndarray[Any, Any]:
-        """The whole value; where it is sharded over processes, all of them must ask for it."""
+        """The whole value; if it is sharded over processes, all of them must call this."""
         value: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(variable)
         return value
 
     def parameter_in_step(self, parameter: ParameterState, variable: Variable) -> ParameterState:
-        """The parameter as a step has it that has `variable` for the parameter's weights."""
+        """The parameter inside a step, where `variable` holds the parameter's weights."""
         return parameter
 
     def read_rate(self, variable: Variable) -> Tensor | float:
-        """The value of a variable that holds a learning rate, or a factor of one."""
+        """The value of a variable that holds a learning rate or a factor."""
         return keras.ops.convert_to_tensor(variable)
 
     def read(self, variable: Variable) -> Tensor:
@@ -212,9 +212,9 @@ class Backend:
         counter.assign_add(1)
 
     def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
-        """A vector with each gradient's sum of squares; float64 if one of the gradients is.
+        """A vector with each gradient's sum of squares; float64 if any gradient is.
 
-        Each gradient is measured in its unit, where there are units; these are powers of two.
+        If `units` is given, each gradient is divided by its unit, a power of two.
         """
         ops = keras.ops
         if units is not None:
@@ -226,17 +226,17 @@ class Backend:
         return ops.stack([ops.cast(s, widest) for s in sums])
 
     def squares_of(self, updates: Updates, units: Tensor | None) -> Tensor:
-        """`squared_norms()` of the whole gradients, where they are sharded too."""
+        """`squared_norms()` of whole gradients, even if they are sharded."""
         return self.squared_norms(updates.gradients, units)
 
     def all_finite(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Whether no element of any gradient is infinite or NaN."""
+        """Whether all elements of all gradients are finite."""
         return loss_scale.all_finite([self.values(gradient) for gradient in gradients])
 
     def norms(self, arrays: Sequence[Tensor]) -> Tensor:
         """A vector with each array's L2 norm, safe against overflow of the squares (4.3).
 
-        The arrays are of at least float32.
+        The arrays are at least float32.
         """
         ops = keras.ops
         if not arrays:
@@ -251,20 +251,20 @@ class Backend:
         return self.cond_value(in_units, measured_in_units, lambda: ops.sqrt(squares))
 
     def copies(self, variables: Sequence[Variable]) -> list[Tensor]:
-        """The values in at least float32, which stay the same when the variables are written."""
+        """Copies of the values, in at least float32, which later writes do not change."""
         return [_widened(keras.ops.copy(self.read(variable))) for variable in variables]
 
     def differences(self, copies: Sequence[Tensor], variables: Sequence[Variable]) -> list[Tensor]:
-        """The `copies` less the values of these variables now; the copies may be written into."""
+        """`copies` minus the current values of the variables; may overwrite `copies`."""
         values = [_widened(self.read(variable)) for variable in variables]
         return [copy - value for copy, value in zip(copies, values, strict=True)]
 
     def assign_rows(self, variable: Variable, rows: Sequence[Tensor]) -> None:
-        """Set a variable to these rows, which have its dtype."""
+        """Set a variable to these rows, which must have its dtype."""
         self.assign(variable, keras.ops.stack(rows))
 
     def values(self, gradient: Tensor) -> Tensor:
-        """The gradient's elements; of a sparse one those of the rows that it has."""
+        """The elements of the gradient; for a sparse gradient, those of its rows."""
         return gradient
 
     def map_values(self, function: Callable[[Tensor], Tensor], gradient: Tensor) -> Tensor:
@@ -275,7 +275,7 @@ class Backend:
         """`clipvalue` (contract 4.1)."""
 
         def clipped(update: Update) -> Tensor:
-            # The limit of what is yet to be multiplied by the coefficient.
+            # The limit before the multiplication by the coefficient.
             its_limit = limit / scalar(update.coefficient, update.gradient.dtype)
             return self.map_values(
                 lambda values: clipping.clip_value(values, its_limit), update.gradient
@@ -309,9 +309,9 @@ class Backend:
     def _clip_norms(
         self, squares_in: SquaresIn, unclipped: Any, limit: float
     ) -> tuple[clipping.NormClip, Tensor]:
-        """The factors that clip the norms, and whether these had to be measured in units.
+        """The factors that clip the norms, and whether the norms were measured in units.
 
-        That second measurement is done only where it is needed (contract 4.3).
+        The second measurement, in units, runs only if it is needed (contract 4.3).
         """
         ops = keras.ops
         squares = squares_in(None)
@@ -333,7 +333,7 @@ class Backend:
     def rescale(
         self, condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
     ) -> Sequence[Tensor]:
-        """Each ``factor * gradient`` if `condition` holds; the factors are 1 where it does not."""
+        """Each ``factor * gradient`` if `condition` is true; otherwise all factors are 1."""
         pairs = zip(gradients, factors, strict=True)
         return [gradient * keras.ops.cast(factor, gradient.dtype) for gradient, factor in pairs]
 
@@ -347,7 +347,7 @@ class Backend:
             )
 
     def clear(self, variables: Sequence[Variable]) -> None:
-        """Set to zero."""
+        """Set variables to zero."""
         for variable in variables:
             self.assign(variable, keras.ops.zeros_like(self.read(variable)))
 
@@ -399,7 +399,7 @@ class Backend:
         self.assign(velocity, new_velocity)
 
     def average(self, parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
-        """average <- momentum * average + (1 - momentum) * w; the first one is w itself."""
+        """average <- momentum * average + (1 - momentum) * w; the first average is w itself."""
         for parameter in parameters:
             old, weights = self.read(parameter.average), self.read(parameter.variable)
             self.assign(parameter.average, averaged(old, weights, momentum, begun))
@@ -410,11 +410,11 @@ class Backend:
         updates: Updates,
         settings: Settings,
     ) -> None:
-        """Do `change`, all that happens to the weights in an update, for all of the updates.
+        """Run `change`, the whole change of the weights in an update, for all updates.
 
-        It takes several passes over memory: the backend may divide the updates so that each part
-        takes them in the cache, or that a compiler makes one of them. It hands over with each part
-        the operations for it.
+        The change takes several passes over memory. A backend may divide the updates into parts
+        that fit into the cache, or that a compiler fuses; it calls `change` with each part and the
+        operations for it.
         """
         change(self, updates)
 

@@ -1,7 +1,7 @@
-"""Norms for XLA, on JAX and on TensorFlow: few operations, each on much.
+"""Norms for XLA, on JAX and on TensorFlow, in a few large operations.
 
-XLA runs many small operations one by one, and compiles them slowly: 1,000 variables of 8 elements
-took it 39 seconds with a global norm of 1,000 sums, and take 3 with one.
+XLA runs many small operations one by one, and compiles them slowly: for 1,000 variables of 8
+elements, a global norm takes 39 seconds to compile with 1,000 sums, and 3 with one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasgd.state import Tensor
 
-# Up to so many elements a copy costs less than an operation.
+# Up to this many elements, a copy costs less than an operation.
 SMALL = 2**12
 
 
@@ -24,7 +24,7 @@ def squared_norms(gradients: Sequence[Tensor], units: Tensor | None) -> Tensor:
     alike: dict[tuple[int | str, ...], list[int]] = {}
     for i, gradient in enumerate(gradients):
         alike.setdefault(_kind(gradient, i), []).append(i)
-    factors = None if units is None else 1 / units  # XLA takes long to compile divisions
+    factors = None if units is None else 1 / units  # XLA compiles divisions slowly
     sums = [_sums_of_squares(gradients, group, factors) for group in alike.values()]
     dtypes = [keras.backend.standardize_dtype(s.dtype) for s in sums]
     widest = "float64" if "float64" in dtypes else "float32"
@@ -34,8 +34,8 @@ def squared_norms(gradients: Sequence[Tensor], units: Tensor | None) -> Tensor:
 
 
 def _kind(gradient: Tensor, index: int) -> tuple[int | str, ...]:
-    """What gradients have in common whose squares are summed in one operation."""
-    # TensorFlow's shapes may be unknown while it traces.
+    """The key of gradients whose squares are summed in one operation."""
+    # TensorFlow's shapes may be unknown during tracing.
     is_unknown = getattr(gradient.shape, "rank", 0) is None or None in gradient.shape
     if is_unknown or math.prod(gradient.shape) > SMALL:
         return (index,)
@@ -45,7 +45,7 @@ def _kind(gradient: Tensor, index: int) -> tuple[int | str, ...]:
 def _sums_of_squares(
     gradients: Sequence[Tensor], group: Sequence[int], factors: Tensor | None
 ) -> Tensor:
-    """One sum for each gradient of the group, which all have one size."""
+    """One sum for each gradient of the group; all of them have the same size."""
     ops = keras.ops
     if len(group) == 1:
         (index,) = group
