@@ -31,7 +31,7 @@ demo: install ## train a classifier on iris from R and draw its training curve
 	@cd build/demo && Rscript -e 'options(kerasgd.demo.picture = "iris-training.png"); source("../../demo/iris.R")'
 	@printf '\nFor your own scripts, start R with this Python: RETICULATE_PYTHON=%s R\n' '$(RETICULATE_PYTHON)'
 
-test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, then R
+test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, and R
 	@tools/test.sh tensorflow jax torch r
 
 test-versions: needs-test install .venv-jax .venv-torch .venv-oldest .venv-newest ## test with the oldest and the newest Keras, and a newer reticulate

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Runs test suites, also after one has failed, and repeats the runners' own summary lines at the end
-# and in build/test-summary. The environments and the installed package must be there.
-# Usage: tools/test.sh SUITE...   (see run_suite)
+# Runs test suites, as many at once as there are processors, also after one has failed. Each keeps its
+# output in build/log/test-SUITE.log; it is shown in the given order, as if one ran after another. The
+# runners' own summary lines are repeated at the end and in build/test-summary. The environments and
+# the installed package must be there.
+# Usage: tools/test.sh SUITE...   (see run_suite; list the longest first)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -21,18 +23,59 @@ run_suite() {
   esac
 }
 
+log_of() { echo "build/log/test-$1.log"; }
+
+# Written when the suite has ended, with its exit status.
+status_of() { echo "build/log/test-$1.status"; }
+
+run_into_files() {
+  local status=0
+  (run_suite "$1") >"$(log_of "$1")" 2>&1 </dev/null || status=$?
+  echo "$status" >"$(status_of "$1")"
+}
+
+# Starts the next suite whenever one has ended.
+run_all() {
+  local suite
+  for suite in "$@"; do
+    while (($(jobs -rp | wc -l) >= $(nproc))); do
+      wait -n || true
+    done
+    run_into_files "$suite" &
+  done
+  wait
+}
+
+# Shows what a suite prints, from its beginning until it has ended, or nothing runs any more.
+show() {
+  until [[ -e $(status_of "$1") ]] || ! kill -0 "$runner" 2>/dev/null; do sleep 0.2; done &
+  tail --follow --lines=+1 --pid=$! "$(log_of "$1")"
+}
+
 # The last line of pytest, or of testthat, that counts outcomes.
 summary_line() {
-  grep -E '^=+ .* in [0-9.]+s|^\[ FAIL [0-9]+ ' "$1" | tail -n 1
+  grep -E '^=+ .* in [0-9.]+s|^\[ FAIL [0-9]+ ' "$(log_of "$1")" | tail -n 1
 }
 
 mkdir -p build/log
+for suite in "$@"; do
+  rm -f "$(status_of "$suite")"
+  : >"$(log_of "$suite")"
+done
 : >build/test-summary
+
+# In a process group of its own, so that an interrupt ends all of them.
+set -m
+run_all "$@" &
+runner=$!
+set +m
+trap 'kill -- "-$runner" 2>/dev/null || true' EXIT
+
 failed=0
 for suite in "$@"; do
-  log=build/log/test-$suite.log
-  run_suite "$suite" 2>&1 | tee "$log" || failed=1
-  printf '%-16s  %s\n' "$suite" "$(summary_line "$log" || echo 'broke off')" >>build/test-summary
+  show "$suite"
+  [[ $(cat "$(status_of "$suite")") == 0 ]] || failed=1
+  printf '%-16s  %s\n' "$suite" "$(summary_line "$suite" || echo 'broke off')" >>build/test-summary
 done
 
 echo
