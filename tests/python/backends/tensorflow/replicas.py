@@ -1,10 +1,9 @@
 """Trains on replicas in a separate process, and prints the errors of the weights.
 
-Usage: python replicas.py STRATEGY eager|graph|fit, where STRATEGY is a key of `STRATEGIES`.
-TensorFlow's devices must be set before it starts, and an eager MirroredStrategy does not work after
-a compiled one, so each way has its own process. It prints one JSON object with the largest error of
-each configuration over steps and replicas. `in_worker()` does the same for several workers, each in
-its own process.
+Usage: python replicas.py STRATEGY, where STRATEGY is a key of `STRATEGIES`. TensorFlow's devices
+must be set before it starts, so each strategy has its own process. It prints one JSON object: for
+each of `WAYS` the largest error of each configuration over steps and replicas. `in_worker()` does
+the same for several workers, each in its own process.
 """
 
 import contextlib
@@ -36,6 +35,8 @@ STRATEGIES = {
     "one replica": lambda: tf.distribute.MirroredStrategy(["CPU:0"]),
     "one worker": tf.distribute.MultiWorkerMirroredStrategy,
 }
+# Eager code comes first: a MirroredStrategy does not run it after a compiled step.
+WAYS = ["eager", "graph", "fit"]
 STEPS = 8
 BATCH = 12  # in `fit()`; divisible by one, two and three replicas
 CONFIGURATIONS = {
@@ -188,13 +189,16 @@ def distance_of_told(strategy, optimizer, reference):
 def apply_distance(strategy, name, dynamic, compiled, same=False):
     """The error after `apply()` with a dense and a sparse gradient, with rows on both replicas.
 
-    With `same`, both gradients are the same objects on all replicas.
+    With `same`, both gradients are the same objects on all replicas, and the first step builds the
+    optimizer. Elsewhere it is built before: TensorFlow traces a step that makes variables twice.
     """
     generator = np.random.default_rng(0)
     weights = first_weights(generator)
     with strategy.scope():
         variables = [keras.Variable(w) for w in weights]
         optimizer = subject(name, dynamic)
+        if not same:
+            optimizer.build(variables)
     reference = judge(name, dynamic, weights)
     replicas = strategy.num_replicas_in_sync
 
@@ -417,4 +421,5 @@ def distances_with(strategy, way, names=None):
 
 
 if __name__ == "__main__":
-    print(json.dumps(distances_with(STRATEGIES[sys.argv[1]](), sys.argv[2])))
+    strategy = STRATEGIES[sys.argv[1]]()
+    print(json.dumps({way: distances_with(strategy, way) for way in WAYS}))

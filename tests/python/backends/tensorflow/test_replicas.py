@@ -49,11 +49,16 @@ def lines_of(*arguments):
     return run.stdout.splitlines()
 
 
-@pytest.mark.parametrize("way", ["eager", "graph", "fit"])
-@pytest.mark.parametrize("strategy", ["two replicas", "one replica", "one worker"])
-def test_replicas_follow_the_reference(strategy, way):  # contract 10.1, 6.3, 11.1, 14.3, 15.3
+@pytest.fixture(scope="module", params=["two replicas", "one replica", "one worker"])
+def on_strategy(request):
+    """How far each configuration is off on a strategy, for each way to train."""
     script = Path(__file__).with_name("replicas.py")
-    distances = json.loads(lines_of(script, strategy, way)[-1])
+    return json.loads(lines_of(script, request.param)[-1])
+
+
+@pytest.mark.parametrize("way", ["eager", "graph", "fit"])
+def test_replicas_follow_the_reference(on_strategy, way):  # contract 10.1, 6.3, 11.1, 14.3, 15.3
+    distances = on_strategy[way]
     assert len(distances) == (22 if way == "fit" else 25)
     # Weights are of size 1 to 2, and float32 rounds them at each of 8 steps.
     assert too_far(distances) == {}
