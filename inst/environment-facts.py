@@ -1,6 +1,6 @@
-"""Tell R what is installed beside this Python: one `name<TAB>value` a line, nothing imported.
+"""Reports this Python's environment to R, one `name<TAB>value` per line, without importing it.
 
-R runs this in a process of its own before it decides to start this Python.
+R runs this in a separate process before it decides to start this Python.
 """
 
 import glob
@@ -14,7 +14,7 @@ sys.stdout.flush()
 
 from importlib import metadata, util  # noqa: E402 (old Pythons get no further)
 
-# One module, several distributions that bring it along.
+# The distributions that may provide each module.
 DISTRIBUTIONS = {
     "numpy": ["numpy"],
     "keras": ["keras", "keras-nightly"],
@@ -41,7 +41,7 @@ def version(module):
 
 
 def configured_backend():
-    """Keras' own rule: the variable, else the file, else TensorFlow."""
+    """The backend by Keras' own rule: the environment variable, the file, then TensorFlow."""
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     try:
         with open(os.path.join(home, "keras.json")) as file:
@@ -52,7 +52,7 @@ def configured_backend():
 
 
 def has_shared_library():
-    """R loads Python as a shared library, which on Linux not every Python has."""
+    """Whether this Python has a shared library, which R needs, and some on Linux lack."""
     if not sys.platform.startswith("linux"):
         return True
     folders = [sysconfig.get_config_var(name) or "" for name in ("LIBPL", "LIBDIR")]
@@ -62,7 +62,7 @@ def has_shared_library():
 
 
 def can_make_environments():
-    """Debian takes the two modules out of its Python."""
+    """Whether this Python can create environments; Debian removes these two modules."""
     return bool(util.find_spec("venv") and util.find_spec("ensurepip"))
 
 

@@ -1,7 +1,7 @@
 """Compares the suggestions of find_learning_rate() with the best constant rate of a grid.
 
-Usage: python tools/record_learning_rates.py FOLDER, which has the data as `NAME.csv`, the target in
-the last column. A line of CSV for each problem goes to the standard output. See
+Usage: python tools/record_learning_rates.py FOLDER. The folder has the data as `NAME.csv`, with the
+target in the last column. The script prints a line of CSV for each problem. See
 tools/record-learning-rates.sh.
 """
 
@@ -18,7 +18,7 @@ from kerasgd.tools import find_learning_rate
 SEEDS = (1, 2, 3)
 EPOCHS = 10
 STEPS = (100, 300)
-# Two in each power of ten
+# Two rates per power of ten
 GRID = [10 ** (exponent / 2) for exponent in range(-5, 2)]
 
 
@@ -30,7 +30,7 @@ def linear_model(x):
 
 
 def regression_network(x):
-    """Two hidden layers."""
+    """A network with two hidden layers, trained with momentum."""
     hidden = [keras.layers.Dense(16, activation="relu") for _ in range(2)]
     model = keras.Sequential([keras.Input((x.shape[1],)), *hidden, keras.layers.Dense(1)])
     model.compile(kerasgd.SGD(momentum=0.9), loss="mse")
@@ -38,7 +38,7 @@ def regression_network(x):
 
 
 def classifier(x):
-    """A hidden layer, and momentum."""
+    """A network with one hidden layer, trained with momentum."""
     layers = [keras.layers.Dense(16, activation="relu"), keras.layers.Dense(3)]
     model = keras.Sequential([keras.Input((x.shape[1],)), *layers])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -46,7 +46,7 @@ def classifier(x):
     return model
 
 
-# The model, and the size of its batches
+# The model and the batch size of each problem
 PROBLEMS = {
     "mtcars": (linear_model, 8),
     "iris": (classifier, 16),
@@ -55,7 +55,7 @@ PROBLEMS = {
 
 
 class Training:
-    """Trains the model that a seed makes, from its first weights each time.
+    """Trains a model from the same initial weights each time, which `seed` determines.
 
     Attributes:
         model: the model; it is compiled once.
@@ -70,14 +70,14 @@ class Training:
         self.weights = self.model.get_weights()
 
     def suggestion(self, steps):
-        """What the search suggests."""
+        """The suggestion of the search."""
         self._begin_anew()
         return find_learning_rate(
             self.model, self.x, self.y, batch_size=self.batch_size, steps=steps
         ).suggestion
 
     def loss_after(self, rate):
-        """The loss on all the data after a training with this rate; infinite if it diverges."""
+        """The loss on all data after training with this rate; infinite if it diverges."""
         self._begin_anew()
         self.model.optimizer.learning_rate = rate
         if rate:
@@ -94,9 +94,9 @@ class Training:
 
 
 def compare(trainings):
-    """A row for each number of steps: geometric means of rates, means of losses, over the seeds.
+    """A row for each number of steps: geometric means of rates and means of losses over the seeds.
 
-    Suggestions are those of the seeds for which something is suggested.
+    Suggestions are averaged over the seeds with a suggestion.
     """
     losses = [np.mean([training.loss_after(rate) for training in trainings]) for rate in GRID]
     grid = {

@@ -1,6 +1,6 @@
-"""Imports `kerasgd` as soon as Keras is imported: `load_model()` knows no classes but those.
+"""Imports `kerasgd` as soon as Keras is imported, so that `load_model()` knows its classes.
 
-To import it at once would take the seconds that Keras takes, in sessions that may not need it.
+Importing it right away would import Keras too, for seconds, in sessions that may not need it.
 """
 
 import importlib.abc
@@ -9,7 +9,7 @@ import sys
 
 
 def follow(folder):
-    """Import `kerasgd`, which lies in `folder` if it is not installed, once Keras is imported."""
+    """Import `kerasgd` once Keras is imported; from `folder` if it is not installed."""
     if "keras" in sys.modules:
         import_kerasgd(folder)
     else:
@@ -17,13 +17,13 @@ def follow(folder):
 
 
 class AfterKeras(importlib.abc.MetaPathFinder):
-    """Finds Keras as others do, and adds to its loading that `kerasgd` is imported after it."""
+    """Finds Keras like the other finders, and makes its loader import `kerasgd` afterwards."""
 
     def __init__(self, folder):
         self.folder = folder
 
     def find_spec(self, name, path=None, target=None):
-        """As the other finders of `sys.meta_path`."""
+        """Find Keras as the other finders of `sys.meta_path` do."""
         if name != "keras":
             return None
         sys.meta_path.remove(self)
@@ -33,7 +33,7 @@ class AfterKeras(importlib.abc.MetaPathFinder):
         return spec
 
     def add_to(self, loader):
-        """Have the loader import `kerasgd` when it is done."""
+        """Make the loader import `kerasgd` when it is done."""
         load = loader.exec_module
 
         def exec_module(module):
@@ -44,7 +44,7 @@ class AfterKeras(importlib.abc.MetaPathFinder):
 
 
 def import_kerasgd(folder):
-    """Import it, or leave it to the first call of the R package to say why that fails."""
+    """Import `kerasgd`; if that fails, the first call of the R package reports the reason."""
     sys.path.insert(0, folder)
     try:
         importlib.import_module("kerasgd")
