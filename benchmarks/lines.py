@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.results import Row
 
-# By backend.
+# The contents of result files, by backend.
 Files = dict[str, dict[str, Any]]
 
 

@@ -40,7 +40,7 @@ class Backup(keras.callbacks.Callback):  # type: ignore[misc]
             if it is empty.
 
     Raises:
-        ArgumentError: an argument is something else.
+        ArgumentError: an argument is invalid.
         ValueError: from Keras, at the start of training, if the model is not built.
 
     Example:

@@ -197,7 +197,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         max_in_a_row: training stops after this many skipped updates in a row; a whole number >= 1.
 
     Raises:
-        ArgumentError: `max_in_a_row` is something else.
+        ArgumentError: `max_in_a_row` is invalid.
         StateError: at the start of training, if the optimizer does not skip such updates or has a
             dynamic loss scale.
         NonfiniteGradientError: during training, after that many skipped updates in a row.

@@ -51,7 +51,7 @@ def check_variables(variables: Sequence[Any], grads: Sequence[Any]) -> None:
     """Check that every element of `variables` is a variable.
 
     Raises:
-        ArgumentTypeError: an element is something else.
+        ArgumentTypeError: an element is not a variable.
     """
     for variable in variables:
         if not is_variable(variable):

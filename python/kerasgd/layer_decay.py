@@ -42,7 +42,7 @@ def layer_decay(optimizer: Optimizer, model: Any, decay: Any) -> Optimizer:
         The optimizer.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: an argument is something else.
+        ArgumentTypeError, ArgumentValueError: an argument is invalid.
         StateError: the optimizer is already built, or the model has no variables yet.
 
     Source: Bao, Dong, Piao and Wei (2022), *BEiT: BERT pre-training of image transformers*;

@@ -38,7 +38,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         name: a non-empty string without "/", or None for "loss_scale_optimizer".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: an argument is none of the above.
+        ArgumentTypeError, ArgumentValueError: an argument is invalid.
         UnknownArgumentError: there is no argument of this name.
 
     Source: Micikevicius et al. (2018), Mixed precision training, section 3.2;

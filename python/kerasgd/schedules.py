@@ -180,7 +180,7 @@ class Schedule(keras_schedules.LearningRateSchedule):  # type: ignore[misc]
             A tensor for a tensor; otherwise a float, a list of floats or an array, to match `step`.
 
         Raises:
-            ArgumentTypeError, ArgumentValueError: `step` is none of the above.
+            ArgumentTypeError, ArgumentValueError: `step` is invalid.
         """
         if keras.ops.is_tensor(step) or isinstance(step, keras.Variable | keras.KerasTensor):
             with keras.name_scope(self.name):
@@ -244,7 +244,7 @@ def evaluate(schedule: Any, steps: Any) -> list[float]:
         steps: one or several whole numbers >= 0.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: an argument is none of the above.
+        ArgumentTypeError, ArgumentValueError: an argument is invalid.
 
     Example:
         >>> import keras
@@ -316,7 +316,7 @@ class CosineDecay(Schedule, keras_schedules.CosineDecay):  # type: ignore[misc]
         warmup_steps: the number of warm-up steps; a whole number >= 0.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Source: Loshchilov & Hutter (2017), SGDR: Stochastic gradient descent with warm restarts; for
     the warm-up, Goyal et al. (2017), Accurate, large minibatch SGD.
@@ -393,7 +393,7 @@ class CosineDecayRestarts(Schedule, keras_schedules.CosineDecayRestarts):  # typ
         name: a non-empty string without "/".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Source: Loshchilov & Hutter (2017), SGDR: Stochastic gradient descent with warm restarts.
 
@@ -461,7 +461,7 @@ class ExponentialDecay(Schedule, keras_schedules.ExponentialDecay):  # type: ign
         name: a non-empty string without "/".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Source: the documentation of `keras.optimizers.schedules.ExponentialDecay`.
 
@@ -513,7 +513,7 @@ class InverseTimeDecay(Schedule, keras_schedules.InverseTimeDecay):  # type: ign
         name: a non-empty string without "/".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Source: the documentation of `keras.optimizers.schedules.InverseTimeDecay`; Robbins & Monro
     (1951), A stochastic approximation method, for why 1/t.
@@ -564,7 +564,7 @@ class PiecewiseConstantDecay(Schedule, keras_schedules.PiecewiseConstantDecay): 
         name: a non-empty string without "/".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Source: the documentation of `keras.optimizers.schedules.PiecewiseConstantDecay`.
 
@@ -627,7 +627,7 @@ class PolynomialDecay(Schedule, keras_schedules.PolynomialDecay):  # type: ignor
         name: a non-empty string without "/".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Source: the documentation of `keras.optimizers.schedules.PolynomialDecay`.
 
@@ -690,7 +690,7 @@ class LinearWarmup(Schedule):
         name: a non-empty string without "/".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Source: Goyal et al. (2017), Accurate, large minibatch SGD: Training ImageNet in 1 hour,
     section 2.2.
@@ -753,7 +753,7 @@ class WarmupStableDecay(Schedule):
         name: a non-empty string without "/".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Source: Hu et al. (2024), MiniCPM: Unveiling the potential of small language models with
     scalable training strategies, section 4; Hägele et al. (2024), Scaling laws and compute-optimal
@@ -818,7 +818,7 @@ class OneCycle(Schedule):
         name: a non-empty string without "/".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Source: Smith & Topin (2018), Super-convergence: Very fast training of neural networks using
     large learning rates. The paper uses straight lines; half cosines and these default divisors are
@@ -876,7 +876,7 @@ class Table(Schedule):
         name: a non-empty string without "/".
 
     Raises:
-        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is none of these.
+        ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
     Example:
         >>> from kerasgd.schedules import Table
@@ -901,7 +901,7 @@ class Table(Schedule):
             **kwargs: none.
 
         Raises:
-            ArgumentTypeError, ArgumentValueError: an argument is none of the above, or `fn` fails;
+            ArgumentTypeError, ArgumentValueError: an argument is invalid, or `fn` fails;
                 the error names the step.
             UnknownArgumentError: there is no argument of this name.
         """

@@ -305,7 +305,7 @@ def checked_patterns(patterns: Any, argument: str, requirement: str = PATTERNS) 
     `requirement` describes the argument in errors, for one that also accepts other types.
 
     Raises:
-        ArgumentError: the argument is something else, or a pattern is not a valid regular
+        ArgumentError: the argument is invalid, or a pattern is not a valid regular
             expression.
     """
     if patterns is None:

@@ -37,7 +37,7 @@ def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
         0 in the order of `set_group()`.
 
     Raises:
-        ArgumentTypeError: the optimizer is another one, or `model` is something else.
+        ArgumentTypeError: the optimizer is another one, or `model` is invalid.
         ArgumentValueError: a group or an exclusion from weight decay selects no variable.
         StateError: the model has no variables yet, the optimizer was built with other variables, or
             JAX's `fit()` holds the state.

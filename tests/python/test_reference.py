@@ -25,7 +25,7 @@ from kerasgd.reference import (
     SparseRows,
 )
 
-# Draws are the same in every run, and none has a deadline.
+# The same draws in every run, without a deadline.
 settings.register_profile("reference", deadline=None, derandomize=True, database=None)
 REFERENCE = settings.get_profile("reference")
 
@@ -158,7 +158,7 @@ def test_1_6_a_variable_without_gradient_is_left_alone():
     assert sgd.weights == [8.0, -1.0]
     sgd.build([0.0, 0.0])
     sgd.weight_decay = None
-    # The velocity neither moves it nor fades: it goes on from -1 to -1.5.
+    # The velocity neither moves the weight nor decays: it continues from -1 to -1.5.
     assert [float(sgd.step([g, 1.0])[0]) for g in (1.0, None, 1.0)] == [-1.0, -1.0, -2.5]
 
 
@@ -277,7 +277,7 @@ def test_4_2_the_unscaled_gradient_is_clipped(clip):
 
 
 def test_4_2_an_embedding_is_clipped_like_its_dense_twin():
-    # Rows 0 and 1 sum to (3, 4); the norm of the three rows given would be sqrt(1 + 4 + 16).
+    # Rows 0 and 1 sum to (3, 4); the norm of the three given rows would be sqrt(1 + 4 + 16).
     rows = SparseRows(values=[[1.0], [2.0], [4.0]], indices=[0, 0, 1])
     (w,) = ReferenceSGD(1.0, clipnorm=1.0).build([[[0.0], [0.0], [7.0]]]).step([rows])
     np.testing.assert_allclose(w, [[-0.6], [-0.8], [7.0]], rtol=1e-15)
@@ -634,7 +634,7 @@ def test_13_1_overwrite_with_gradient_is_not_unscaled():
 
 
 def bits(arrays):
-    """What tells apart -0 from 0 and one NaN from another."""
+    """The bits of the arrays, which distinguish -0 from 0, and one NaN from another."""
     return [None if a is None else np.asarray(a).tobytes() for a in arrays]
 
 
@@ -787,7 +787,7 @@ def test_14_3_a_factor_of_0_leaves_the_variable_alone_bit_for_bit(factor, clip):
     for t in range(5):
         gradients = [np.full(5, 3.0), [t, 1.0 - t]]
         (w, other), (_, expected) = (sgd.step(gradients) for sgd in both)
-        # The other variable does not see the freezing: what is clipped stays the same (14.5).
+        # Freezing does not affect the other variable, because the clip is the same (14.5).
         assert other.tolist() == expected.tolist()
         assert bits([w, both[0].velocities[0]]) == bits([frozen, frozen])
     both[0].finalize_variable_values()
@@ -975,7 +975,7 @@ def test_15_2_by_hand():
         "nonfinite": 0,
     }
     assert (third["gradient_norm"], third["update_norm"], third["weight_norm"]) == (0.0, 0.0, 6.0)
-    # The second update begins at the averages 5.25, 1 and 6, and is not measured as overwriting.
+    # The second update starts at the averages 5.25, 1 and 6; overwriting is no measured change.
     sgd.step([[0.0, 0.0], [0.0], None])
     assert sgd.statistics["weight_norm"] == pytest.approx(math.hypot(5.25, 1.0, 6.0), rel=1e-15)
     assert sgd.statistics["update_norm"] == pytest.approx(math.hypot(5.25, 1.0) / 4, rel=1e-15)
@@ -995,7 +995,7 @@ clips = st.sampled_from([{}, {"clipnorm": 1.5}, {"clipvalue": 0.5}, {"global_cli
 
 
 def expected_coefficient(gradients, clipnorm=None, clipvalue=None, global_clipnorm=None):
-    """What of the norm a clip leaves, from the definition of each clip."""
+    """The share of the norm that a clip leaves, from the definition of each clip."""
     norms = [np.linalg.norm(g) for g in gradients]
     joint = math.hypot(*norms)
     if clipnorm is not None:
@@ -1097,7 +1097,7 @@ def test_15_2_norms_of_0():
     run(sgd, [0.0])
     statistics = sgd.statistics
     assert (statistics["clip_coefficient"], statistics["update_ratio"]) == (1.0, 0.0)
-    # There is no ratio to a weight of 0, although it moves.
+    # The ratio to a weight of 0 is 0, although the weight moves.
     run(sgd, [0.5])
     assert (sgd.statistics["update_norm"], sgd.statistics["update_ratio"]) == (0.5, 0.0)
 
@@ -1159,7 +1159,7 @@ def test_15_2_the_dynamic_loss_scale_is_that_of_the_step():
     for g in (8.0, np.inf, 8.0, 8.0, 8.0):
         scaler.step([g])
         scales.append((inner.statistics["loss_scale"], inner.statistics["gradient_norm"]))
-    # The second step is skipped by the scaler and no update: the statistics stay.
+    # The loss scale skips the second step, which is not an update: the statistics stay.
     assert scales == [(8.0, 1.0), (8.0, 1.0), (4.0, 2.0), (4.0, 2.0), (8.0, 1.0)]
     assert inner.statistics["updates"] == 4
 
@@ -1168,7 +1168,7 @@ def test_15_2_the_dynamic_loss_scale_is_that_of_the_step():
 
 
 def state(sgd):
-    """All that a skipped update leaves alone."""
+    """Everything that a skipped update does not change."""
     return bits([*sgd.weights, *sgd.velocities, *sgd.averages]), sgd.updates
 
 
@@ -1182,7 +1182,7 @@ def test_16_1_a_skipped_update_changes_nothing_but_counts(bad, clip):
     sgd.build([[1.0, 2.0], [4.0]], constraints=constraints, skip_nonfinite=True)
     for _ in range(2):
         sgd.step([[1.0, -1.0], [0.5]])
-    # k is 2 and the averages were just written; a constraint or a decay now would be seen.
+    # k is 2, after the averages were written; a constraint or a decay would now show.
     before = state(sgd)
     counts = []
     for gradients in ([[1.0, bad], [1.0]], [[bad, bad], None], [None, [bad]]):
@@ -1257,7 +1257,7 @@ def test_16_1_the_gradient_of_the_update_decides():
     sgd = ReferenceSGD(1.0, gradient_accumulation_steps=2).build([0.0], skip_nonfinite=True)
     run(sgd, [largest, largest])
     assert (sgd.weights, sgd.skipped) == ([0.0], 1)
-    # What unscaling takes beyond the largest number counts too.
+    # Numbers that overflow in the unscaling count too.
     sgd = ReferenceSGD(1.0, loss_scale_factor=0.5).build([0.0], skip_nonfinite=True)
     run(sgd, [largest])
     assert (sgd.weights, sgd.skipped) == ([0.0], 1)

@@ -225,7 +225,7 @@ def all_by_default(subject: Subject) -> Comparisons:
 
 @check("5.4")
 def variables_without_an_average(subject: Subject) -> Comparisons:
-    """Such a variable is unchanged, with a warning that names it; only such ones is an error."""
+    """Such a variable is unchanged, with a warning that names it; an error if all are such."""
     optimizer, variables = trained_pair(subject)
     stranger = keras.Variable([7.0], name="stranger")
     finalize = optimizer.finalize_variable_values
@@ -253,7 +253,7 @@ def when_fit_ends(subject: Subject) -> Comparisons:
 
 @check("5.5", deviations=("D21",))
 def frequency_is_checked(subject: Subject) -> Comparisons:
-    """A whole number >= 1, with `use_ema` or without."""
+    """The frequency must be a whole number >= 1, with `use_ema` or without."""
     for use_ema in (True, False):
         for frequency in (0, -1, 1.5, np.nan, True, "1"):
             yield refused(
@@ -266,7 +266,7 @@ def frequency_is_checked(subject: Subject) -> Comparisons:
 
 @check("5.5")
 def momentum_is_checked(subject: Subject) -> Comparisons:
-    """From 0 to 1, with `use_ema` or without."""
+    """`ema_momentum` must be from 0 to 1, with `use_ema` or without."""
     for use_ema in (True, False):
         for momentum in (-0.1, 1.1, np.nan, None, True, "1"):
             yield refused(
@@ -309,7 +309,7 @@ def swapped_for_evaluation(subject: Subject) -> Comparisons:
 
 @check("5.6")
 def swapped_after_each_epoch(subject: Subject) -> Comparisons:
-    """Training goes on from the weights, and ends with the averages."""
+    """Training continues from the weights, and ends with the averages."""
     twice = Problem(PAIR.weights, [*PAIR.gradients, *PAIR.gradients])
     expected = reference_run(twice, learning_rate=1.0, use_ema=True, ema_momentum=0.5)
     for name, options in fit_options().items():

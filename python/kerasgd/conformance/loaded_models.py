@@ -119,7 +119,7 @@ def frozen_base(subject: Subject) -> Comparisons:
             part.trainable = True
         inner.optimizer.build(inner.trainable_variables)
         velocities.append(list(carried_on_by(inner).values()))
-    yield from each_same("what is left of the velocity of the base", *velocities)
+    yield from each_same("remaining velocity of the base", *velocities)
 
 
 def _frozen_before_saving(subject: Subject) -> tuple[Any, Callable[[], Any]]:
@@ -148,7 +148,7 @@ def frozen_since(subject: Subject) -> Comparisons:
         model.layers[0].trainable = True
         expected = in_its_second_layer(carried_on_by(model))
         actual = in_its_second_layer(carried_on_by(loaded[0]))
-        yield from each_same(f"frozen {name}, what is left of the velocity", expected, actual)
+        yield from each_same(f"frozen {name}, remaining velocity", expected, actual)
 
 
 @check("9.4a")
@@ -221,7 +221,7 @@ def with_two_optimizers(subject: Subject) -> Comparisons:
             carried_on(again.of_one, again.one.trainable_variables)[0][0, 0],
             carried_on(again.of_two, again.two.trainable_variables)[0][0, 0],
         )
-        yield close(f"{name}, what is left of the velocities", [-0.25, -1.0], moved)
+        yield close(f"{name}, remaining velocities", [-0.25, -1.0], moved)
 
 
 @check("9.4a")
@@ -267,5 +267,5 @@ def skipped_on_request(subject: Subject) -> Comparisons:
     )
     expected, actual = carried_on_by(model), carried_on_by(again)
     for name in ("first/kernel", "first/bias"):
-        yield same_bits(f"what is left of the velocity, {name}", expected[name], actual[name])
-    yield same_bits("what is left of the velocity, second/bias", np.zeros(4), actual["second/bias"])
+        yield same_bits(f"remaining velocity, {name}", expected[name], actual[name])
+    yield same_bits("remaining velocity, second/bias", np.zeros(4), actual["second/bias"])

@@ -113,7 +113,7 @@ def other_paths(subject: Subject) -> Comparisons:
     other.build(renamed)
     other.load_own_variables(state_of(saved))
     expected = carried_on(saved, variables)
-    yield from each_same("what is left of the velocity", expected, carried_on(other, renamed))
+    yield from each_same("remaining velocity", expected, carried_on(other, renamed))
 
 
 @check("9.4")
@@ -231,4 +231,4 @@ def leniently_on_request(subject: Subject) -> Comparisons:
         load, loaded = keeping(partial(kerasgd.load_optimizer, file, [kept], strict=False))
         yield warned("strict=False", load, "w1")
     expected = carried_on(saved, variables)[:1]
-    yield from each_same("what is left of the velocity", expected, carried_on(loaded[0], [kept]))
+    yield from each_same("remaining velocity", expected, carried_on(loaded[0], [kept]))

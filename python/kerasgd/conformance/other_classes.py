@@ -38,7 +38,7 @@ from kerasgd.conformance.training import (
 
 def _without_velocity(where: str, model: Any) -> Comparisons:
     for name, moved in carried_on_by(model).items():
-        yield same_bits(f"{where}, what is left of a velocity, {name}", 0 * moved, moved)
+        yield same_bits(f"{where}, remaining velocity, {name}", 0 * moved, moved)
 
 
 @check("9.4c")

@@ -111,7 +111,7 @@ def variables_of(source: Any, argument: str, requirement: str) -> list[Any]:
     """The variables given as a model (its trainable ones), as a list, or as a single variable.
 
     Raises:
-        ArgumentTypeError: `source` is something else.
+        ArgumentTypeError: `source` is invalid.
     """
     if hasattr(source, "trainable_variables"):
         return list(source.trainable_variables)
@@ -158,7 +158,7 @@ def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:
     `grads` are the gradients passed with them, as far as they are Python objects.
 
     Raises:
-        ArgumentTypeError: `variables` is something else.
+        ArgumentTypeError: `variables` is invalid.
     """
     requirement = "a list of variables, or a Keras model"
     is_model = [hasattr(gradient, "trainable_variables") for gradient in grads]

@@ -133,7 +133,7 @@ def find_learning_rate(
         A `RateSearch`.
 
     Raises:
-        ArgumentError: an argument is something else.
+        ArgumentError: an argument is invalid.
         StateError: the model is not compiled, has no weights yet, or its rate cannot be set.
 
     Source: Smith (2017), Cyclical learning rates for training neural networks, section 3.3.
