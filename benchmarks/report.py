@@ -146,7 +146,7 @@ def adding(files: Files) -> Iterator[str]:
 def on_devices(files: Files) -> Iterator[str]:
     yield "## One update on several devices"
     yield ""
-    yield "JAX' virtual devices on one processor, each with a copy of the weights. They share the"
+    yield "JAX's virtual devices on one processor, each with a copy of the weights. They share the"
     yield "cores and the memory, so that four times the work takes at least four times the time."
     yield "In milliseconds, with the 95 % interval."
     yield ""

@@ -81,8 +81,8 @@ def check_number(optimizer: Any, variables: Sequence[Any]) -> None:
 def check_is_traced_model(optimizer: Any) -> None:
     """Refuse a second model (13.4), which `stateless_apply()` sees only as values.
 
-    During `fit()`, JAX' trainer holds the values of the model that it trains. If the optimizer's
-    variables still have theirs, they belong to another model.
+    During `fit()`, JAX's trainer holds the values of the model that it trains. If the optimizer's
+    variables still have their values, they belong to another model.
 
     Raises:
         StateError: the optimizer was built with the variables of another model.

@@ -426,8 +426,8 @@ def check_not_called_by_keras(optimizer: type) -> None:
     """Refuse `compile(optimizer=SGD)`, which passes the class; the constructor calls this.
 
     Keras 3.16 and later call the class themselves, so training would silently use the default
-    arguments. Only `keras.optimizers.get()` does this, and it never calls a constructor of ours
-    otherwise: a string names one of Keras' own optimizers, and a file goes through `from_config()`.
+    arguments. They do so in `keras.optimizers.get()`, which calls our constructor in no other case:
+    a string names one of Keras' own optimizers, and a file goes through `from_config()`.
 
     Raises:
         ArgumentTypeError: Keras called the constructor.

@@ -144,7 +144,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keep a row if there has been a measured update since the last batch."""
-        optimizer = self._optimizer  # `self.model` would copy JAX' state back
+        optimizer = self._optimizer  # `self.model` would copy JAX's state back
         before = self._steps
         last_batch = self._batches.last
         self._batches.end(batch, self._model)

@@ -55,7 +55,7 @@ def to_optimizer(
 def with_changes(optimizer: Any, changes: Mapping[str, Any]) -> Any:
     """A new, unbuilt optimizer with the settings of this one and these changes."""
     if is_taken_away(optimizer._rate.variable) and optimizer._rate.given is not None:
-        # A failed step of JAX' `fit()` lost the variable, but the number set last is known.
+        # A failed step of JAX's `fit()` lost the variable, but the number set last is known.
         config = of(optimizer, optimizer._rate.given)
     else:
         config = {**optimizer.get_config(), "learning_rate": optimizer._rate.as_argument()}

@@ -239,7 +239,7 @@ def describe(value: object) -> str:
 
 
 def describe_element(argument: str, values: Any, element: Element) -> str:
-    """The error of an element, in Python's words."""
+    """The fault of an element, in Python's words."""
 
     def value(index: int) -> str:
         return describe(element_of(values, index))

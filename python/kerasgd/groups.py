@@ -172,7 +172,7 @@ class Group:
 
     def settings(self) -> dict[str, Any]:
         """The settings that the group gives its variables."""
-        # A failed step of JAX' `fit()` loses the variable, but the number set last is known.
+        # A failed step of JAX's `fit()` loses the variable, but the number set last is known.
         is_lost = self._variable is not None and is_taken_away(self._variable)
         all_of_them = {
             FACTOR: self._factor if is_lost else self.learning_rate_factor,

@@ -40,7 +40,7 @@ def is_taken_away(variable: Any) -> bool:
 
 
 def rename(variable: Any, name: str) -> None:
-    """Give a variable another name and path; the backend's variable in it keeps its name."""
+    """Change the name and the path of a variable, but not of the backend's variable inside it."""
     variable._path = variable.path.removesuffix(variable.name) + name
     variable._name = name
 
@@ -51,7 +51,7 @@ def global_seed_state() -> Any:
 
 
 def set_path(variable: Any, path: str) -> None:
-    """Give a variable another path."""
+    """Change the path of a variable."""
     variable._path = path
 
 

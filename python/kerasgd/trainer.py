@@ -9,7 +9,7 @@ import keras
 
 
 def bring_state_back(model: Any) -> None:
-    """Copy the values that JAX' trainer holds during `fit()` back into the variables."""
+    """Copy the values that JAX's trainer holds during `fit()` back into the variables."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
 

@@ -151,7 +151,7 @@ def by_update(subject: Subject) -> Comparisons:
 @check("2.7")
 def behind_the_trainers_back(subject: Subject) -> Comparisons:
     """In a JAX `fit()`, a rate that is not set through `self.model` would be lost."""
-    only_on("jax", "only JAX' trainer takes the variables away")
+    only_on("jax", "only JAX's trainer takes the variables away")
     optimizer = subject(learning_rate=1.0)
     callback = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: setattr(optimizer, "learning_rate", 0.25)

@@ -73,7 +73,7 @@ def _is_alive(process: int) -> bool:
 
 
 def flush_folder(folder: pathlib.Path) -> None:
-    """Flush the folder, and so the new name, to disk, where the system allows it."""
+    """Flush the folder to disk, and the new name with it, if the system allows that."""
     if os.name != "posix":
         return
     with contextlib.suppress(OSError):  # some file systems cannot; the file is already replaced

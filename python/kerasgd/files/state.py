@@ -156,7 +156,7 @@ def stored(optimizer: Any) -> dict[str, Any]:
 
 
 def check_pending(optimizer: Any, variables: Sequence[Any]) -> None:
-    """Check that state loaded strictly fits these variables, before it is restored.
+    """If the waiting state was loaded strictly, check that it fits these variables.
 
     Raises:
         StateError: the number of variables, a shape or an argument differs.

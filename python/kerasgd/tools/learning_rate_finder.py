@@ -215,7 +215,8 @@ def _train(model: Any, x: Any, y: Any, recorder: _Recorder, fit: Mapping[str, An
 def _new_optimizer(optimizer: Any, rate: float) -> Any:
     """A new optimizer with the same settings and another rate.
 
-    Its velocities start at 0: those from a higher rate would move the weights more than this rate.
+    Its velocities start at 0: those of a higher rate would move the weights more than this rate
+    does.
     """
     inner = without_wrapper(optimizer)
     if isinstance(inner, SGD):

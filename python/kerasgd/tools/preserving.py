@@ -37,7 +37,7 @@ def preserved(model: Any) -> Iterator[None]:
         yield
     finally:
         if hasattr(model, "_jax_state"):
-            # After an interrupt JAX' trainer still holds values, and would write them back.
+            # After an interrupt JAX's trainer still holds values, and would write them back.
             model._jax_state = None
         _do_all(restores)
 

@@ -204,7 +204,7 @@ def test_the_rate_of_a_file(file_has, receives):  # contract 2.7
     assert float(into.learning_rate) == expected.get(file_has, own)
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="only JAX' trainer takes the variables away")
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX's trainer takes the variables away")
 def test_a_rate_set_while_the_trainer_holds_it_is_refused():  # contract 2.7
     optimizer = kerasgd.SGD(0.5)
     model = model_of_one_weight(optimizer)
@@ -296,7 +296,7 @@ class RateMetric(keras.metrics.Metric):
         return keras.ops.convert_to_tensor(self.optimizer.learning_rate)
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="JAX' trainer shows metrics no variable")
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX's trainer shows metrics no variable")
 @pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 @pytest.mark.parametrize("first", ["schedule", "function"])
 def test_a_metric_shows_the_rate_that_is_used(first, options):  # contract 2.3, 2.7
