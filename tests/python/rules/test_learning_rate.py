@@ -296,7 +296,7 @@ class RateMetric(keras.metrics.Metric):
         return keras.ops.convert_to_tensor(self.optimizer.learning_rate)
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="JAX's trainer shows metrics no variable")
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX's trainer hides variables from metrics")
 @pytest.mark.parametrize("options", WAYS_TO_COMPILE)
 @pytest.mark.parametrize("first", ["schedule", "function"])
 def test_a_metric_shows_the_rate_that_is_used(first, options):  # contract 2.3, 2.7
