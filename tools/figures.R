@@ -67,7 +67,7 @@ panel <- function(x, values, title, xlab, ..., type = "l") {
 }
 
 dir.create("man/figures", showWarnings = FALSE)
-png("man/figures/three-faults.png", width = 2200, height = 720, res = 200)
+png("man/figures/three-faults.png", width = 2200, height = 800, res = 240)
 par(mfrow = c(1, 3), mar = c(4, 3, 3.4, 1), mgp = c(2.2, 0.7, 0), las = 1, cex.main = 1.05)
 
 bias <- sapply(optimizers, bias_after_loading)
