@@ -38,3 +38,24 @@ def test_every_module_is_named():
 def test_private_modules_of_keras_are_imported_in_one_file():
     files = [path for path in PACKAGE.rglob("*.py") if "keras.src" in path.read_text("utf-8")]
     assert files == [PACKAGE / "keras_internals.py"]
+
+
+def test_features_are_where_the_table_says():
+    places = re.findall(r"`(\w+)` in `([\w/]+\.py)`", TEXT)
+    assert places
+    for function, file in places:
+        assert f"def {function}(" in (PACKAGE / file).read_text("utf-8")
+
+
+def test_files_that_are_named_exist():
+    folders = ["", "python/kerasgd", "python/kerasgd/backends", "benchmarks", "tools", "R"]
+    names = set(re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|R|sh|txt|Rmd|toml))`", TEXT))
+    patterns = {"R/x.R", "tests/testthat/test-x.R", "tests/python/x/test_y.py"}
+    names -= {*patterns, "python/kerasgd/x/y.py"}
+    assert [n for n in sorted(names) if not any((ROOT / f / n).is_file() for f in folders)] == []
+
+
+def test_targets_that_are_named_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    assert set(re.findall(r"`make ([a-z-]+)", TEXT)) <= targets
