@@ -124,25 +124,24 @@ def test_kerasgd_passes_all_checks_as_recorded(backend):
     assert outcomes - {"not tested here"} == {"holds"}
 
 
-# "an update with momentum is faster than that of Keras in a TensorFlow graph and on PyTorch. On JAX
-# and with XLA there is no difference."
-@pytest.mark.parametrize(
-    ("backend", "mode", "verdict"),
-    [
-        ("tensorflow", "graph", "faster"),
-        ("torch", "eager", "faster"),
-        ("jax", "jit", "no difference"),
-        ("tensorflow", "xla", "no difference"),
-    ],
-)
-def test_speed_is_as_recorded(backend, mode, verdict):
+def recorded_update(backend, mode):
     file = ROOT / "benchmarks" / "results" / f"measure-{backend}.json"
-    verdicts = [
-        row["verdict"]
-        for row in json.loads(file.read_text("utf-8"))["rows"]
-        if row["contender"] == "kerasgd" and row["case"] == [mode, "resnet", "momentum"]
-    ]
-    assert verdicts == [verdict]
+    rows = json.loads(file.read_text("utf-8"))["rows"]
+    case = [mode, "resnet", "momentum"]
+    (row,) = [row for row in rows if row["contender"] == "kerasgd" and row["case"] == case]
+    return row
+
+
+# "an update with momentum is faster than that of Keras in a TensorFlow graph and on PyTorch"
+@pytest.mark.parametrize(("backend", "mode"), [("tensorflow", "graph"), ("torch", "eager")])
+def test_an_update_is_faster_as_recorded(backend, mode):
+    assert recorded_update(backend, mode)["verdict"] == "faster"
+
+
+# "On JAX and with XLA the times differ by less than 10 %."
+@pytest.mark.parametrize(("backend", "mode"), [("jax", "jit"), ("tensorflow", "xla")])
+def test_an_update_takes_the_same_time_as_recorded(backend, mode):
+    assert 0.9 < recorded_update(backend, mode)["ratio"] < 1.1
 
 
 def test_versions_are_those_of_the_packages():
