@@ -533,7 +533,7 @@ def test_a_compiled_step_follows_a_number_in_place_of_a_number_only(options):  #
         optimizer = kerasgd.SGD(1.0).set_group("base", learning_rate_factor=first)
         model = model_of_two(optimizer, **options)
         fit(model, 1)
-        with pytest.raises(kerasgd.StateError, match=r"`optimizer.update\(\)` makes"):
+        with pytest.raises(kerasgd.StateError, match=r"`optimizer.update\(\)` creates"):
             optimizer.set_learning_rate_factor(0, second)
         assert optimizer.groups[0].learning_rate_factor is first or first == 0.5
 

@@ -143,7 +143,7 @@ def test_configuration_comes_back_exactly():  # contract 9.3
 
 
 def test_only_registered_functions_are_saved():  # contract 9.3
-    with pytest.raises(kerasgd.StateError, match="register it with"):
+    with pytest.raises(kerasgd.StateError, match="Register it with"):
         pickle.dumps(kerasgd.SGD(lambda: 0.1))
     config = kerasgd.SGD(tenth).get_config()
     assert kerasgd.SGD.from_config(config)._learning_rate is tenth
