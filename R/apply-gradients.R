@@ -1,34 +1,34 @@
-#' One step with gradients of your own
+#' Apply your own gradients
 #'
-#' `apply_gradients()` does one step of an optimizer (see [optimizer_sgd()] for the formulas) with
-#' gradients that you give. With \eqn{g} for a gradient and \eqn{\eta} for the learning rate, the
-#' simplest step is \eqn{w \leftarrow w - \eta g}{w <- w - eta * g}.
+#' `apply_gradients()` does one step of an optimizer with the gradients that you pass (see
+#' [optimizer_sgd()] for the formulas). With a gradient \eqn{g} and the learning rate \eqn{\eta},
+#' the simplest step is \eqn{w \leftarrow w - \eta g}{w <- w - eta * g}.
 #'
-#' The first step builds the optimizer with these variables. A step is done with all gradients, or
-#' with none if there is an error.
+#' The first step builds the optimizer with these variables. If there is an error, no gradient is
+#' applied.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
-#' @param grads A list with a gradient for each variable, in their order. A gradient is a numeric
-#'   vector, matrix or array of R, a tensor of the backend, or `NULL` for none. Its dimensions must
-#'   be those of the variable: a vector of n numbers is for a variable of shape n, one number for
-#'   one without dimensions, and a 2 x 3 matrix for a variable of shape (2, 3), row for row and
-#'   column for column. For a single variable the gradient itself will do.
-#'   Infinities and `NaN` are taken as they are; `NA` is refused.
-#' @param variables The variables, as a list, or a Keras model for its trainable variables.
+#' @param grads A list with one gradient for each variable, in the same order. A gradient is a
+#'   numeric vector, matrix or array of R, a tensor of the backend, or `NULL` for none. It must have
+#'   the dimensions of its variable: a vector of n numbers for a variable of shape n, a single
+#'   number for a scalar variable, and a 2 x 3 matrix for a variable of shape (2, 3), row for row
+#'   and column for column. For a single variable, `grads` may be the gradient itself. Infinities
+#'   and `NaN` are accepted; `NA` is an error.
+#' @param variables A list of variables, or a Keras model for its trainable variables.
 #' @param ... Not used.
 #'
-#' @details Numbers of R go over as doubles and are rounded to float32 (float64 for variables of
-#' that type). With [optimizer_loss_scale()] the gradients are those of the scaled loss, see
-#' `optimizer$scale_loss()`. `optimizer$apply(grads, variables)` is the method as Keras documents
-#' it.
+#' @details R numbers are passed as doubles and rounded to float32 (to float64 for variables of that
+#' type). With [optimizer_loss_scale()], pass the gradients of the scaled loss (see
+#' `optimizer$scale_loss()`). `optimizer$apply(grads, variables)` is the method that Keras
+#' documents.
 #'
-#' @return The optimizer, invisibly. The variables have changed.
+#' @return The optimizer, invisibly. The variables are changed in place.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if there are more or fewer gradients than variables, if a gradient has
-#' other dimensions than its variable or is no array of numbers, if all are `NULL`, or if gradients
-#' and variables are given in the wrong order;
-#' `kerasgd_state_error` if the optimizer was built with other variables.
+#' `kerasgd_argument_error` if the number of gradients and variables differs, if a gradient has
+#' other dimensions than its variable or is not an array of numbers, if all gradients are `NULL`, or
+#' if gradients and variables are swapped; `kerasgd_state_error` if the optimizer was built with
+#' other variables.
 #'
 #' @seealso [optimizer_sgd()]
 #' @concept custom training loop
@@ -40,14 +40,14 @@
 #' apply_gradients(optimizer, list(matrix(1:6, nrow = 2)), list(weights))
 #' matrix(as.double(weights), nrow = 2)
 #'
-#' # A gradient of other dimensions is refused
+#' # A gradient with other dimensions is an error
 #' try(apply_gradients(optimizer, list(matrix(1:6, nrow = 3)), list(weights)))
 apply_gradients <- function(optimizer, grads, variables, ...) {
   given <- known_arguments()
   check_optimizer(given)
   check_given(given, "grads", "a list of gradients")
   check_given(given, "variables", "a list of variables, or a Keras model")
-  # A tensor, or an array of R, stands for a list of it
+  # A single tensor or R array stands for a list of one
   gradients <- if (is.list(grads)) unname(grads) else list(grads)
   variables <- call_python(
     "r.methods.variables_to_train",
@@ -62,7 +62,7 @@ apply_gradients <- function(optimizer, grads, variables, ...) {
   tensors <- Map(gradient_as_tensor, gradients, variables, MoreArgs = list(call = environment()))
   call_python_function(
     reticulate::py_get_attr(optimizer, "apply"), list(tensors, variables),
-    received = list() # it is one of the gradients that is refused: Python has the words
+    received = list() # Python describes the gradient that it refuses
   )
   invisible(optimizer)
 }
@@ -71,7 +71,7 @@ path_of <- function(variable, call = rlang::caller_env()) {
   call_python("variables.path_of", list(variable = variable), call = call)
 }
 
-#' Which element of an array is the first `NA`
+#' Describe the first `NA` of an array
 #' @noRd
 first_na <- function(x) {
   index <- which(is.na(x) & !is.nan(x), arr.ind = is.array(x))
@@ -87,7 +87,7 @@ gradient_as_tensor <- function(gradient, variable, call = rlang::caller_env()) {
   if (!is_plain || is_any_na(gradient)) {
     abort_argument(
       gradient, "arrays of numbers, tensors, or {null} for no gradient",
-      hint = sprintf("This is the one for `%s`.", path_of(variable, call = call)),
+      hint = sprintf("This is the gradient for `%s`.", path_of(variable, call = call)),
       fault = if (is_plain) first_na(gradient),
       arg = "grads", call = call
     )

@@ -1,10 +1,11 @@
-# Which arguments were given, and under which names: R sees that without Python. What Python is
-# given, Python judges (python/kerasgd/arguments.py); the checks at the end are of the rest.
+# Only R knows which arguments the user gave, and under which names, so the names are checked here.
+# Python checks the values that it receives (python/kerasgd/arguments.py); the checks at the end of
+# this file are for all other values.
 
 #' The arguments that the user gave in the call, as a named list
 #'
-#' An argument that was not given is left out, so that the default in Python holds. Names are
-#' checked before any value is looked at.
+#' Arguments that were not given are left out, so that Python's defaults apply. Names are checked
+#' before any value is evaluated.
 #'
 #' @param call As everywhere in this package and in rlang: the environment of the function that the
 #'   user called. Errors name its call.
@@ -21,7 +22,7 @@ given_arguments <- function(call = rlang::caller_env()) {
   c(with_users_call(mget(given, envir = call), call), extra)
 }
 
-#' As `given_arguments()`, for a function that has no use for `...`
+#' Like `given_arguments()`, for a function that does not use `...`
 #' @noRd
 known_arguments <- function(call = rlang::caller_env()) {
   given <- given_arguments(call)
@@ -32,7 +33,8 @@ known_arguments <- function(call = rlang::caller_env()) {
   given
 }
 
-#' Evaluate what the user wrote for arguments; an error in it is one of the user's call, not of ours
+#' Evaluate the user's arguments; an error in them names the user's call, not a function of this
+#' package
 #' @noRd
 with_users_call <- function(code, call) {
   withCallingHandlers(code, error = function(error) {
@@ -43,11 +45,11 @@ with_users_call <- function(code, call) {
   })
 }
 
-#' The argument names as typed, "" where there was none
+#' The argument names as typed; "" for unnamed arguments
 #'
-#' Inside the function R has already completed partial names, so they are read off the call. Matched
-#' against a function of `...` alone, the call keeps its names, and a `...` in it is replaced by
-#' what the caller's dots hold.
+#' Inside the function, R has already completed partial names, so the names are read from the call.
+#' `match.call()` with a function of `...` alone keeps these names, and replaces a `...` in the call
+#' by the contents of the caller's dots.
 #' @noRd
 typed_names <- function(call) {
   caller <- rlang::eval_bare(quote(parent.frame()), call)
@@ -82,14 +84,14 @@ check_given <- function(given, arg, requirement, call = rlang::caller_env()) {
   }
 }
 
-#' Which argument a wrong name stands for, if any
+#' Find the argument that a wrong name stands for
 #'
-#' Known wrong names come first; then a name that was cut short; then one that is a typing error
-#' away. `NULL` for a name like no other: Keras may know it (contract 12.6).
+#' The search tries known wrong names, then abbreviated names, then names that are one typing error
+#' away. It returns `NULL` for any other name: Keras may know it (contract 12.6).
 #'
-#' Python has a search of its own (`kerasgd.arguments.suggest()`), for its users and for the names
-#' that pass this one. R cannot ask it: a misspelt name is refused before Python starts, and also
-#' where there is no Python. The list of known wrong names is the same file for both.
+#' Python has its own search (`kerasgd.arguments.suggest()`), for Python users and for names that
+#' pass this one. R cannot call it: a misspelt name is an error before Python starts, and also where
+#' Python is not installed. Both searches read the same file of known wrong names.
 #' @noRd
 meant_argument <- function(name, known) {
   hints <- argument_hints()
@@ -110,9 +112,9 @@ argument_hints <- function() {
   utils::read.csv(file, colClasses = "character", na.strings = character())
 }
 
-#' The known names closest to a name, if within an edit distance of a third of their length
+#' The known names closest to a name, within an edit distance of a third of their length
 #'
-#' Case and separators do not count.
+#' Case and separators are ignored.
 #' @noRd
 nearest_name <- function(name, known) {
   if (length(known) == 0) {
@@ -124,7 +126,7 @@ nearest_name <- function(name, known) {
   known[close_enough & distance == min(distance)]
 }
 
-# Checks of arguments that Python does not know ----------------------------------------------------
+# Checks of arguments that are not passed to Python ------------------------------------------------
 
 check_choice <- function(x, choices, arg = rlang::caller_arg(x), call = rlang::caller_env()) {
   if (!is_string(x) || !x %in% choices) {

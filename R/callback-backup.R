@@ -1,37 +1,38 @@
-#' Back a training up, so that it can be killed
+#' Back up training, so that it can resume after it was killed
 #'
-#' A callback for `fit()` that backs up weights and optimizer after each epoch. A training that was
-#' killed goes on when it is started again with the same arguments: `fit()` restores the last backup
-#' and begins with the epoch that was interrupted.
+#' A callback for `fit()` that backs up weights and optimizer after each epoch. If training is
+#' killed, run the script again with the same arguments: `fit()` restores the last backup and
+#' continues with the epoch that was interrupted.
 #'
-#' If the order of the data does not depend on the past (`shuffle = FALSE`, say), the weights at the
-#' end are those of a training that was never interrupted, bit for bit. All that the optimizer
-#' keeps for a weight \eqn{w} comes back: its velocity \eqn{v}, its average \eqn{a}, the gradients
-#' of an accumulation window that is open, and the count of steps, which a schedule goes by.
+#' If the order of the data does not depend on earlier epochs (for example with `shuffle = FALSE`),
+#' the final weights are bit for bit those of uninterrupted training. The backup contains the
+#' complete optimizer state: for each weight \eqn{w} its velocity \eqn{v}, its moving average
+#' \eqn{a} and the gradients of an open accumulation window, and the number of steps, which
+#' schedules depend on.
 #'
-#' `keras$callbacks$BackupAndRestore()`, which this callback uses, writes each backup over the last
-#' one. Killed while it writes, it leaves a file that cannot be read, or weights of one epoch that
-#' count as those of another. Here each backup is written beside the last one and takes its place
-#' when it is complete. `save_freq` is left out on purpose: with it, Keras restarts an epoch from
-#' weights that were saved in its middle.
+#' This callback uses `keras$callbacks$BackupAndRestore()`, which overwrites the last backup with
+#' each new one. If Keras is killed while it writes, it leaves a file that cannot be read, or the
+#' weights of one epoch under the number of another. This callback writes each backup to a new file,
+#' and replaces the last backup once the new one is complete. It has no `save_freq`: with that
+#' argument, Keras restarts an epoch from weights that were saved in its middle.
 #'
-#' @param backup_dir The path of a folder, for the backups of this training only. It need not exist.
-#'   Each of several processes needs its own.
-#' @param delete_checkpoint Whether the backups are deleted when `fit()` comes to its end, and the
-#'   folder with them if it is empty then.
+#' @param backup_dir The path of a folder for the backups of this training run only. It need not
+#'   exist. Each of several processes needs its own folder.
+#' @param delete_checkpoint Whether to delete the backups when `fit()` completes, together with the
+#'   folder if it is then empty.
 #' @param ... Not used.
 #'
 #' @return A Keras callback, for the argument `callbacks` of `fit()`. The model must be built when
-#'   `fit()` begins, as one with an input shape is.
+#'   `fit()` begins, for example because it has an input shape.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above.
+#' `kerasgd_argument_error` if an argument is not as described above.
 #'
 #' @source Keras' documentation of
 #' [BackupAndRestore](https://keras.io/api/callbacks/backup_and_restore/).
 #'
-#' @seealso [save_optimizer()], for a training loop of your own; `vignette("kerasgd")`, where a
-#'   training survives.
+#' @seealso [save_optimizer()] for custom training loops; `vignette("kerasgd")` for a training run
+#' that survives a crash.
 #' @concept callback
 #' @concept checkpoint
 #' @concept resume training

@@ -1,11 +1,11 @@
-#' Set the learning rate by a function, before each batch
+#' Set the learning rate with a function before each batch
 #'
-#' A callback for `fit()`. It does what a function given as `learning_rate` of [optimizer_sgd()]
-#' does, on every backend: JAX cannot call a function in the middle of its compiled training step,
-#' and there this callback is the way.
+#' A callback for `fit()` with the effect of a function as the `learning_rate` of [optimizer_sgd()],
+#' on every backend. Compiled training steps on JAX cannot call a function, so use this callback
+#' there.
 #'
-#' The function is called once a batch; with `steps_per_execution = n` once every n batches. The
-#' optimizer's own `learning_rate` must be a number.
+#' The function is called once for each batch; with `steps_per_execution = n`, once for every n
+#' batches. The optimizer's own `learning_rate` must be a number.
 #'
 #' @param learning_rate A function without arguments that returns a finite number >= 0.
 #' @param ... Not used.
@@ -13,8 +13,9 @@
 #' @return A Keras callback, for the argument `callbacks` of `fit()`.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if `learning_rate` is anything else. During training, what fails or is
-#' no rate stops `fit()` with an error that names `learning_rate`.
+#' `kerasgd_argument_error` if `learning_rate` is anything else. If the function fails during
+#' training, or returns anything but a learning rate, `fit()` stops with an error that names
+#' `learning_rate`.
 #'
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
 #'

@@ -1,35 +1,37 @@
-#' Collect the statistics of the updates in `fit()`
+#' Collect update statistics in `fit()`
 #'
-#' A callback for `fit()`. It keeps a row for each update that the optimizer measures (see
-#' [track_statistics()]), and puts a summary of each epoch into the logs, so that the progress bar,
-#' the history and other callbacks show it.
+#' A callback for `fit()`. It keeps one row for each update that the optimizer measures (see
+#' [track_statistics()]), and adds a summary of each epoch to the logs, which the progress bar, the
+#' history and other callbacks show.
 #'
-#' The logs of an epoch get these, over the epoch's measured updates:
+#' The logs of an epoch contain, over the measured updates of the epoch:
 #'
-#' * `learning_rate`: the last one;
-#' * `gradient_norm` and `update_ratio`: the means of those that are finite;
-#' * `clipped`: the share of the updates whose clip coefficient is below 1;
+#' * `learning_rate`: the last value;
+#' * `gradient_norm` and `update_ratio`: the means of the finite values;
+#' * `clipped`: the share of updates whose clip coefficient is below 1;
 #' * `nonfinite`: the sum;
-#' * `loss_scale`: the last one, if there is a loss scale.
+#' * `loss_scale`: the last value, if there is a loss scale.
 #'
-#' Callbacks before this one in the list do not see them: put it first.
+#' Callbacks that come before this one in the list do not see these values, so put this one first.
 #'
-#' On JAX each measured update brings the state back from Keras' trainer, which takes a while:
-#' `track_statistics(optimizer, every = 10)` measures one update in ten. With
-#' `steps_per_execution = n` the last update of each execution is seen.
+#' On JAX, each measured update reads the state back from Keras' trainer, which takes time:
+#' `track_statistics(optimizer, every = 10)` measures only every tenth update. With
+#' `steps_per_execution = n`, the callback sees the last update of each execution.
 #'
 #' @param ... Not used.
 #'
-#' @return A Keras callback, for the argument `callbacks` of `fit()`. [statistics()] gives its rows
-#'   as a data frame; `plot()` and `ggplot2::autoplot()` draw them, see [plot.kerasgd_statistics()].
+#' @return A Keras callback, for the argument `callbacks` of `fit()`. [statistics()] returns its
+#'   rows as a data frame; `plot()` and `ggplot2::autoplot()` plot them (see
+#'   [plot.kerasgd_statistics()]).
 #'
 #' @section Errors:
-#' If the optimizer does not measure its updates, `fit()` stops at its beginning with an error that
-#' names `track_statistics()`.
+#' If the optimizer does not measure its updates, `fit()` stops at once with an error that names
+#' `track_statistics()`.
 #'
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
 #'
-#' @seealso [track_statistics()] for what is measured, [plot.kerasgd_statistics()] for pictures
+#' @seealso [track_statistics()] for the definition of each statistic, [plot.kerasgd_statistics()]
+#' for plots
 #' @concept callback
 #' @concept gradient norm
 #' @concept monitoring

@@ -1,25 +1,26 @@
-#' Stop `fit()` where gradients are not finite
+#' Stop `fit()` when gradients are not finite
 #'
 #' A callback for `fit()`, for an optimizer that skips updates whose gradient has a `NaN` or an
-#' infinity (see [skip_nonfinite()]). After `max_in_a_row` skipped updates in a row it stops the
-#' training with an error that says where the fault is.
+#' infinity (see [skip_nonfinite()]). After `max_in_a_row` consecutive skipped updates, it stops
+#' training with an error that locates the fault.
 #'
 #' The error names the epoch and the batch, the loss of that batch (unless an earlier loss of the
 #' epoch was not finite), and the variables whose gradients were not finite, with the number of
-#' `NaN` and of infinite elements. The weights are those before the first of these updates.
+#' `NaN` and of infinite elements. The weights are those from before the first of these updates.
 #'
-#' With `steps_per_execution = n` the callback looks after every n-th batch.
+#' With `steps_per_execution = n`, the callback checks after every n-th batch.
 #'
-#' @param max_in_a_row A whole number >= 1: after so many skipped updates in a row training stops.
+#' @param max_in_a_row A whole number >= 1: the number of consecutive skipped updates after which
+#'   training stops.
 #' @param ... Not used.
 #'
 #' @return A Keras callback, for the argument `callbacks` of `fit()`.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if `max_in_a_row` is anything else. If the optimizer does not skip,
-#' `fit()` stops at its beginning with an error that names `skip_nonfinite()`.
+#' `kerasgd_argument_error` if `max_in_a_row` is anything else. If the optimizer does not skip
+#' updates, `fit()` stops at once with an error that names `skip_nonfinite()`.
 #'
-#' The error that stops the training comes through `fit()`, and so through reticulate, as a text.
+#' The error that stops training passes through `fit()`, so reticulate reports it as text.
 #'
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
 #'

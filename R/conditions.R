@@ -1,6 +1,6 @@
-# A constructor for each class of condition. Python's templates are put into R's words, and a
-# received value is described as R has it, where R knows it. `call` is the environment of the
-# function that the user called, as in rlang.
+# Constructors, one for each condition class. They translate Python's message templates into R's
+# terms, and describe received values as R shows them. `call` is the environment of the function
+# that the user called, as in rlang.
 
 abort_kerasgd <- function(message, class = NULL, ..., call = rlang::caller_env(), parent = NULL) {
   rlang::abort(
@@ -17,11 +17,12 @@ warn_kerasgd <- function(message, call = rlang::caller_env()) {
   rlang::warn(message, class = "kerasgd_warning", call = users_call(call))
 }
 
-#' The call that a condition names
+#' The call that a condition shows
 #'
-#' Where a function runs under another name (`FUN` in `lapply()`) or as itself (`do.call(f, ...)`),
-#' its own name takes the place, so that the error says which function refused. Methods of `$` give
-#' their call by `rlang::local_error_call()`: R's own has `*tmp*` for the object.
+#' If a function runs under another name (`FUN` in `lapply()`) or as a function object (`do.call(f,
+#' ...)`), the call shows the function's own name, so that the user sees which function failed.
+#' Methods of `$` set their call with `rlang::local_error_call()`, because R's own call shows the
+#' object as `*tmp*`.
 #'
 #' @param call The environment of the function that was called, or a call.
 #' @noRd
@@ -52,7 +53,7 @@ exported_name <- function(fn) {
 }
 
 #' @param x The value that was received for the argument `arg`.
-#' @param fault What is wrong inside a value that cannot be described as a whole.
+#' @param fault The fault inside a value, in place of a description of the whole value.
 #' @noRd
 abort_argument <- function(x, requirement, hint = NULL, fault = NULL, description = describe(x),
                            arg = rlang::caller_arg(x), call = rlang::caller_env()) {
@@ -84,8 +85,8 @@ abort_unknown_argument <- function(arg, received = NULL, suggestion = NULL, hint
   )
 }
 
-#' @param what What has no such attribute, as in "The optimizer".
-#' @param hint What to do where there is nothing to suggest.
+#' @param what The subject that has no such attribute, as in "The optimizer".
+#' @param hint Advice for the case that there is no suggestion.
 #' @noRd
 abort_unknown_attribute <- function(what, name, suggestion, hint = NULL,
                                     call = rlang::caller_env()) {
@@ -103,7 +104,7 @@ abort_fixed_argument <- function(arg, call = rlang::caller_env()) {
   abort_kerasgd(
     c(
       sprintf("`%s` of an optimizer cannot be changed; `learning_rate` can.", arg),
-      i = sprintf("`update(optimizer, %s = )` makes an optimizer that has another one.", arg)
+      i = sprintf("Create an optimizer with another `%s`: `update(optimizer, %1$s = )`.", arg)
     ),
     class = "kerasgd_argument_error",
     argument = arg, requirement = "left as it is", received = NULL, hint = NULL,
@@ -115,7 +116,7 @@ abort_fixed_schedule <- function(arg, call = rlang::caller_env()) {
   abort_kerasgd(
     c(
       "A learning-rate schedule cannot be changed.",
-      i = sprintf("`update(schedule, %s = )` makes one that has another `%1$s`.", arg)
+      i = sprintf("Create a schedule with another `%s`: `update(schedule, %1$s = )`.", arg)
     ),
     class = "kerasgd_argument_error",
     argument = arg, requirement = "left as it is", received = NULL, hint = NULL,
@@ -125,7 +126,7 @@ abort_fixed_schedule <- function(arg, call = rlang::caller_env()) {
 
 abort_repeated_argument <- function(arg, call = rlang::caller_env()) {
   abort_kerasgd(
-    sprintf("`%s` must be given once, not more often.", arg),
+    sprintf("`%s` must be given only once.", arg),
     class = "kerasgd_argument_error",
     argument = arg, requirement = "given once", received = NULL, hint = NULL,
     call = call
@@ -146,7 +147,7 @@ abort_unnamed_argument <- function(received, after, call = rlang::caller_env()) 
     abort_argument(received, "left out", arg = "...", call = call)
   }
   requirement <- "named arguments"
-  hint <- sprintf("Write `argument = value` for whatever comes after `%s`.", after)
+  hint <- sprintf("Write `argument = value` for each argument after `%s`.", after)
   abort_kerasgd(
     c(
       sprintf("`...` must be %s, not %s without a name.", requirement, describe(received)),
@@ -161,7 +162,7 @@ abort_unnamed_argument <- function(received, after, call = rlang::caller_env()) 
 abort_forgotten_call <- function(constructor, call = rlang::caller_env()) {
   name <- exported_name(constructor)
   abort_kerasgd(
-    sprintf("`%s` is a function: call it, %s.", name, forgotten_call(constructor)),
+    sprintf("`%s` is a function, and must be called: %s.", name, forgotten_call(constructor)),
     class = "kerasgd_argument_error",
     argument = NULL, requirement = "the value of a call", received = constructor, hint = NULL,
     call = call
@@ -176,22 +177,22 @@ abort_environment <- function(problem, advice, facts, parent = NULL, call = rlan
   )
 }
 
-#' @param lines What the run wrote; the last line has the error.
+#' @param lines The output of the run; the error is in the last line.
 #' @noRd
 abort_conformance <- function(lines, call = rlang::caller_env()) {
-  last <- utils::tail(c("Python said nothing.", lines), 1)
+  last <- utils::tail(c("Python printed nothing.", lines), 1)
   abort_kerasgd(
-    c("The contract could not be run.", i = sub("^.*: error: ", "", last)),
+    c("The conformance checks could not run.", i = sub("^.*: error: ", "", last)),
     class = "kerasgd_conformance_error",
     output = lines, call = call
   )
 }
 
-#' An error of Python that is not about an argument
+#' A Python error that is not about an argument
 #'
-#' The message is its first sentence; the whole text is the parent, and the traceback a field. An
-#' exception without a text is shown by its type. State errors are raised by kerasgd: they have no
-#' parent.
+#' The message is its first sentence; the whole text is the parent condition, and the traceback is a
+#' field. An exception without text shows its type. State errors come from kerasgd itself, so they
+#' have no parent.
 #' @noRd
 abort_python <- function(error, exception, call = rlang::caller_env()) {
   if (error$kind == "state") {
@@ -221,7 +222,7 @@ abort_state <- function(error, exception, call = rlang::caller_env()) {
   )
 }
 
-#' Gradients that were not finite, at which training stopped; `variables` is a data frame
+#' Training stopped because gradients were not finite; `variables` is a data frame
 #' @noRd
 abort_nonfinite_gradient <- function(error, exception, call = rlang::caller_env()) {
   found <- call_python("r.bridge.nonfinite_gradients", list(exception = exception), call = call)
@@ -255,7 +256,7 @@ abort_earlier_session <- function(x, call = rlang::caller_env()) {
       sprintf("This %s is empty: `saveRDS()` and `save()` cannot store Python objects.", what),
       i = if (!is.null(maker)) sprintf("Recreate it with `%s`.", maker),
       i = if (is_optimizer(x)) {
-        "Next time, keep it with `save_optimizer()`, and read it with `load_optimizer()`."
+        "Next time, save it with `save_optimizer()` and load it with `load_optimizer()`."
       }
     ),
     class = "kerasgd_state_error", call = call
@@ -266,12 +267,12 @@ abort_earlier_session <- function(x, call = rlang::caller_env()) {
 #' @noRd
 line_for_empty <- function(x) {
   sprintf(
-    "<%s> empty: `saveRDS()` and `save()` cannot store it; make it again with `%s`",
+    "<%s> empty: `saveRDS()` and `save()` cannot store it; recreate it with `%s`",
     class(x)[[1]], maker_of(x)
   )
 }
 
-#' The function that makes such an object; `NULL` for a Python object that is not of this package
+#' The function that creates such an object; `NULL` for other Python objects
 #' @noRd
 maker_of <- function(x) {
   if (inherits(x, "kerasgd.LossScaleOptimizer")) {
@@ -285,9 +286,9 @@ maker_of <- function(x) {
   }
 }
 
-#' Signal in R what Python reported (`error` of `kerasgd.r.bridge.Outcome`)
+#' Signal an error that Python reported (`error` of `kerasgd.r.bridge.Outcome`)
 #'
-#' @param arguments The R values of the call, by the names that the user gave them.
+#' @param arguments The R values of the call, under the names that the user gave them.
 #' @noRd
 signal_python_error <- function(error, exception, arguments, call = rlang::caller_env()) {
   name <- error$argument
@@ -296,7 +297,7 @@ signal_python_error <- function(error, exception, arguments, call = rlang::calle
     argument = abort_argument(
       received, error$requirement, error$hint,
       fault = fault_of_element(error, received),
-      # Python describes values given by position, and values inside an argument
+      # Python describes values without a name, and values inside an argument
       description = if (name %in% names(arguments)) describe(received) else error$received,
       arg = name, call = call
     ),
@@ -309,7 +310,7 @@ signal_python_error <- function(error, exception, arguments, call = rlang::calle
   )
 }
 
-#' Which element of a vector or list Python refused, and why; `NULL` if it was none of these
+#' The element of a vector or list that Python refused, and the reason; `NULL` for other values
 #' @noRd
 fault_of_element <- function(error, values) {
   if (is.null(error$element)) {
@@ -344,7 +345,7 @@ in_r_words <- function(template) {
   template
 }
 
-# Python gets them too (`errors.speak()`), for its errors inside `fit()`
+# Python uses them too (`errors.speak()`), for errors inside `fit()`
 r_words <- list(
   "{null}" = "`NULL`", "{true}" = "`TRUE`", "{false}" = "`FALSE`",
   "{sgd}" = "`optimizer_sgd()`", "{rate_callback}" = "`callback_learning_rate_function()`",
@@ -357,7 +358,7 @@ r_words <- list(
   "{first}" = "1"
 )
 
-#' Add a full stop, unless a quotation at the end has one or spans several lines
+#' Add a full stop, unless the sentence ends with a quotation that has one or spans several lines
 #' @noRd
 with_full_stop <- function(sentence) {
   if (grepl("[.!?]$|\n", sentence)) sentence else paste0(sentence, ".")

@@ -1,6 +1,6 @@
-# In `compile(optimizer = optimizer_sgd)` the `()` is missing. Python cannot see that: a constructor
-# looks like any other function there. So constructors have a class, set where they are defined, and
-# reticulate calls our method of that class before it converts one.
+# `compile(optimizer = optimizer_sgd)` lacks the `()`. Python cannot detect that, because it cannot
+# tell a constructor from other functions. So constructors get a class where they are defined, and
+# reticulate calls the method below before it converts one.
 
 #' @rawNamespace S3method(reticulate::r_to_py, kerasgd_constructor, refuse_constructor)
 NULL
@@ -9,7 +9,8 @@ refuse_constructor <- function(x, convert = FALSE) {
   abort_forgotten_call(x, call = frame_of_conversion())
 }
 
-#' The environment of the call that made reticulate convert a value: the first of its own frames
+#' The environment of the call that made reticulate convert a value: the first of reticulate's own
+#' frames
 #' @noRd
 frame_of_conversion <- function() {
   is_reticulates <- function(frame) {
@@ -24,7 +25,7 @@ frame_of_conversion <- function() {
 
 is_constructor <- function(x) inherits(x, "kerasgd_constructor")
 
-#' The call that was forgotten, as in "`optimizer_sgd()`"
+#' The missing call, as in "`optimizer_sgd()`"
 #' @noRd
 forgotten_call <- function(x) {
   sprintf("`%s(%s)`", exported_name(x), paste(required_formals(x), collapse = ", "))

@@ -1,4 +1,4 @@
-#' What a value is, in R's words, to end a sentence "..., not <this>."
+#' Describe a value in R's terms, to complete a sentence "..., not <this>."
 #' @noRd
 describe <- function(x) {
   if (is.null(x)) {
@@ -20,7 +20,7 @@ describe <- function(x) {
   }
 }
 
-#' What an element of a vector or list is, after "element 2 is"
+#' Describe an element of a vector or list, to complete "element 2 is <this>"
 #' @noRd
 describe_element <- function(x) {
   is_scalar <- is.atomic(x) && length(x) == 1 && !is.object(x)
@@ -33,7 +33,7 @@ describe_element <- function(x) {
 
 describe_python_object <- function(x) {
   if (!is_live_python_object(x)) {
-    return("a Python object of an earlier session")
+    return("a Python object from an earlier session")
   }
   if (inherits(x, "python.builtin.type")) {
     return(sprintf("the Python class `%s`", x$`__name__`))
@@ -75,7 +75,7 @@ describe_vector <- function(x) {
 
 describe_scalar <- function(x) {
   if (is.na(x) || is.logical(x)) {
-    # dput() tells NA_real_ and NaN apart from NA
+    # dput() distinguishes NA_real_ and NaN from NA
     return(sprintf("`%s`", rlang::expr_text(unname(as.vector(x)))))
   }
   switch(typeof(x),

@@ -1,30 +1,30 @@
-#' Use the averages of the weights
+#' Use the moving averages of the weights
 #'
 #' An optimizer with `use_ema = TRUE` keeps an exponential moving average of each weight (see
-#' [optimizer_sgd()]). `swap_ema_weights()` exchanges weights and averages, to evaluate or predict
-#' with the averages, and a second call brings both back exactly. `finalize_variable_values()`
-#' writes the averages into the weights for good, as `fit()` does after its last epoch.
+#' [optimizer_sgd()]). `swap_ema_weights()` exchanges weights and averages, so that you can evaluate
+#' or predict with the averages; a second call swaps them back exactly. `finalize_variable_values()`
+#' overwrites the weights with the averages, as `fit()` does after its last epoch.
 #'
-#' With weights \eqn{w} and averages \eqn{a}, the first does
-#' \eqn{(w, a) \leftarrow (a, w)}{(w, a) <- (a, w)}, the second \eqn{w \leftarrow a}{w <- a}.
-#' Without `use_ema`, and before the first update, both change nothing. While weights and averages
-#' are swapped, the optimizer cannot be trained or saved.
+#' With weights \eqn{w} and averages \eqn{a}, `swap_ema_weights()` does \eqn{(w, a) \leftarrow (a,
+#' w)}{(w, a) <- (a, w)}, and `finalize_variable_values()` does \eqn{w \leftarrow a}{w <- a}.
+#' Without `use_ema`, and before the first update, both do nothing. While weights and averages are
+#' swapped, the optimizer cannot train or be saved.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
-#' @param model A Keras model, or a list of variables. `finalize_variable_values()` writes its
-#'   trainable variables; one that has no average is left alone, with a warning.
-#'   `swap_ema_weights()` always exchanges all, and only makes sure that the optimizer trains this
+#' @param model A Keras model, or a list of variables. `finalize_variable_values()` overwrites its
+#'   trainable variables; it skips variables that have no average, with a warning.
+#'   `swap_ema_weights()` always swaps all variables, and only checks that the optimizer trains this
 #'   model. `NULL` stands for all variables that the optimizer was built with.
 #' @param ... Not used.
 #'
 #' @details `optimizer$swap_ema_weights()` and `optimizer$finalize_variable_values(variables)` are
-#' the methods as Keras documents them.
+#' the methods that Keras documents.
 #'
 #' @return The optimizer, invisibly.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above; `kerasgd_state_error` if
-#' the optimizer has an average of none of the variables, or, for `finalize_variable_values()`,
+#' `kerasgd_argument_error` if an argument is not as described above; `kerasgd_state_error` if the
+#' optimizer has an average for none of the variables, or if `finalize_variable_values()` is called
 #' while weights and averages are swapped.
 #'
 #' @source
@@ -42,7 +42,7 @@
 #' model <- keras$Sequential(list(keras$Input(shape = list(1L)), layer))
 #' optimizer <- optimizer_sgd(learning_rate = 0.1, use_ema = TRUE, ema_momentum = 0.5)
 #'
-#' # Two steps by hand
+#' # Two steps
 #' weight <- model$trainable_variables[[1]]
 #' weight$assign(matrix(0))
 #' optimizer$apply(list(keras$ops$ones(list(1L, 1L))), list(weight))

@@ -1,8 +1,8 @@
-# What is installed on the Python side, and whether it fits.
+# The state of the Python installation, and the problems that keep kerasgd from working
 
 backends <- c(tensorflow = "TensorFlow", jax = "JAX", torch = "PyTorch")
 
-# The oldest supported versions (pyproject.toml has the same for Python and Keras)
+# The oldest supported versions (pyproject.toml repeats those of Python and Keras)
 oldest <- list(
   python = "3.11", keras = "3.10",
   reticulate_for_numpy_2 = "1.38", reticulate_that_wants_pip = "1.29"
@@ -10,18 +10,18 @@ oldest <- list(
 
 keras_requirement <- paste0("keras>=", oldest$keras, ",<4")
 
-advice_to_install <- "Install what is needed with `install_kerasgd()`, then try again."
+advice_to_install <- "Install everything with `install_kerasgd()`, then try again."
 
 #' The versions of R, reticulate, Python, Keras, its backend and NumPy
 #'
-#' Python is not started in this session, and Keras not imported: a separate process looks.
+#' A separate process reports them: this session neither starts Python nor imports Keras.
 #' @noRd
 environment_facts <- function() {
   facts <- c(
     list(
       r = as.character(getRversion()),
       reticulate = as.character(utils::packageVersion("reticulate")),
-      # no name begins with another one: `$` completes names
+      # no name is a prefix of another one: `$` completes names
       version = as.character(utils::packageVersion("kerasgd"))
     ),
     find_python()
@@ -33,7 +33,7 @@ environment_facts <- function() {
   facts
 }
 
-#' What a Python reports of itself: a named list of strings, empty if it cannot be run
+#' Ask a Python about its packages: a named list of strings, empty if this Python cannot run
 #' @noRd
 ask_python <- function(python) {
   script <- system.file("environment-facts.py", package = "kerasgd")
@@ -49,8 +49,9 @@ ask_python <- function(python) {
 
 #' Run `code`, which starts Python, with the library path that was set before R started
 #'
-#' R puts the system's libraries first. A Python from elsewhere (pyenv) would start with the
-#' system's libpython: another version, which lacks modules (`ssl`) built for its own.
+#' R puts the system's libraries first. A Python from elsewhere (pyenv) would then load the system's
+#' libpython, which has another version and lacks modules (such as `ssl`) that were built for its
+#' own.
 #' @noRd
 without_libraries_of_r <- function(code) {
   path <- Sys.getenv("LD_LIBRARY_PATH")
@@ -62,7 +63,7 @@ without_libraries_of_r <- function(code) {
   code
 }
 
-#' What R's start script puts before the user's `LD_LIBRARY_PATH`; "" without such a script
+#' The path that R's start script puts before the user's `LD_LIBRARY_PATH`; "" without such a script
 #' @noRd
 libraries_of_r <- function() {
   script <- file.path(R.home("etc"), "ldpaths")
@@ -73,7 +74,8 @@ libraries_of_r <- function() {
   paste(system2("sh", c("-c", shQuote(print_them), shQuote(script)), stdout = TRUE), collapse = "")
 }
 
-#' The backend that Keras has loaded, or will load: the configured one, unless only others are there
+#' The backend that Keras has loaded or will load: the configured one, unless only others are
+#' installed
 #' @noRd
 expected_backend <- function(installed, loaded = loaded_backend()) {
   if (!is.null(loaded)) {
@@ -86,7 +88,7 @@ expected_backend <- function(installed, loaded = loaded_backend()) {
 }
 
 check_environment <- function(facts, call = rlang::caller_env()) {
-  # An environment that reticulate has yet to make is checked afterwards
+  # An environment that reticulate has yet to create is checked afterwards
   problems <- if (!facts$managed) environment_problems(facts)
   if (length(problems) > 0) {
     first <- problems[[1]]
@@ -94,9 +96,9 @@ check_environment <- function(facts, call = rlang::caller_env()) {
   }
 }
 
-#' What keeps the package from working here, the gravest problem first
+#' The problems that keep the package from working here, the gravest first
 #'
-#' @return A list of `problem` and `advice` each; empty if all fits.
+#' @return A list with a `problem` and its `advice` for each; empty if there is none.
 #' @noRd
 environment_problems <- function(facts) {
   if (is.null(facts$python_version)) {
@@ -113,7 +115,7 @@ environment_problems <- function(facts) {
 }
 
 problem <- function(problem, advice, started = FALSE) {
-  # R can start one Python a session: another Python or NumPy needs a new session
+  # R can start only one Python in a session: another Python or NumPy needs a new session
   list(problem = problem, advice = c(advice, if (started) "Restart R afterwards."))
 }
 
@@ -121,7 +123,7 @@ problem_without_python <- function(facts) {
   what <- if (is.null(facts$python)) {
     paste0("Python was not found", if (!is.null(facts$source)) paste0(": ", facts$source), ".")
   } else {
-    sprintf("Python could not be run (%s).", facts$python)
+    sprintf("Python does not run (%s).", facts$python)
   }
   problem(what, advice_to_install)
 }
@@ -141,9 +143,9 @@ problem_of_python <- function(facts) {
 problem_of_library <- function(facts) {
   if (!facts$started && identical(facts$shared_library, "FALSE")) {
     problem(
-      sprintf("R cannot load this Python, which has no shared library (%s).", facts$python),
+      sprintf("R cannot load this Python, because it has no shared library (%s).", facts$python),
       c(
-        "On Debian and Ubuntu the package libpython3-dev brings it.",
+        "On Debian and Ubuntu, install the package libpython3-dev.",
         "With pyenv, install a Python with `PYTHON_CONFIGURE_OPTS=--enable-shared`."
       )
     )
@@ -172,7 +174,7 @@ problem_of_backend <- function(facts) {
   if (!is.null(facts$keras) && backend %in% names(backends) && is.null(facts[[backend]])) {
     problem(
       sprintf(
-        "%s, the backend that Keras is to use, is not installed for the Python in use (%s).",
+        "Keras is set to use %s, which is not installed for the Python in use (%s).",
         backends[[backend]], facts$python
       ),
       sprintf("Install it with `install_kerasgd(\"%s\")`.", backend), facts$started
@@ -190,7 +192,7 @@ problem_of_unknown_backend <- function(facts) {
     ),
     c(
       if (length(nearest) > 0) sprintf("Did you mean \"%s\"?", nearest[[1]]),
-      "Choose with `Sys.setenv(KERAS_BACKEND = )` before Python starts."
+      "Choose a backend with `Sys.setenv(KERAS_BACKEND = )` before Python starts."
     ),
     facts$started
   )
@@ -207,7 +209,7 @@ problem_of_numpy <- function(facts) {
     ),
     c(
       sprintf("Update reticulate to %s or newer.", oldest$reticulate_for_numpy_2),
-      "Or make an environment with an older NumPy: `install_kerasgd()`."
+      "Or create an environment with an older NumPy: `install_kerasgd()`."
     ),
     facts$started
   )
@@ -215,7 +217,7 @@ problem_of_numpy <- function(facts) {
 
 reticulate_is_old <- function(version) older(version, oldest$reticulate_for_numpy_2)
 
-#' Is `version` older than `than`? Unknown versions are given the benefit of the doubt.
+#' Is `version` older than `than`? An unknown version is not.
 #' @noRd
 older <- function(version, than) {
   number <- numeric_version(sub("^([0-9]+([.][0-9]+)*).*$", "\\1", version), strict = FALSE)

@@ -1,17 +1,17 @@
-#' Explain a step, stage after stage
+#' Explain a step, stage by stage
 #'
-#' `explain_step()` says what the next step does to each variable of a model, with the gradients of
-#' a batch of yours: how large the gradient is, what the clip leaves of it, what weight decay,
-#' velocity and constraint contribute, and how far the weights move. With `check = TRUE` it also
-#' does the real step, on copies, and compares: the documentation proved on your own model.
-#' Nothing is changed.
+#' `explain_step()` shows how the next step would change each variable of a model, given one batch
+#' of data: the norm of the gradient before and after the clip, the contributions of weight decay,
+#' velocity and constraints, and how far the weights move. With `check = TRUE` it also does the real
+#' step, on copies, and compares the two, so that you can verify the documentation on your own
+#' model. The model does not change.
 #'
 #' @section The stages:
-#' The step is computed in float64 by a plain NumPy statement of the documentation (see
-#' [optimizer_sgd()]), from the true weights and state. For each variable, with the L2 norm
+#' A plain NumPy implementation of the documentation (see [optimizer_sgd()]) computes the step in
+#' float64 from the current weights and state. For each variable, with the L2 norm
 #' \eqn{\|\cdot\|}{||.||} over its elements:
 #'
-#' | column | what it is | in `print()` |
+#' | column | definition | in `print()` |
 #' |---|---|---|
 #' | `gradient_norm` | \eqn{\|s g\|}{||s g||}, with the loss scale \eqn{s} | gradient |
 #' | `unscaled_norm` | \eqn{\|g\|}{||g||} | after unscaling |
@@ -20,49 +20,50 @@
 #' | `clipped_norm` | \eqn{\|\tilde g\|}{||c(g)||} | after the clip |
 #' | `decay_norm` | \eqn{\|\eta \lambda w\|}{||eta lambda w||} | weight decay |
 #' | `velocity_norm_before` | \eqn{\|v\|}{||v||} before the step | velocity before |
-#' | `velocity_norm` | \eqn{\|v\|}{||v||} after it | velocity |
-#' | `constraint_norm` | of what the constraint changes | constraint |
-#' | `overwritten` | does the average overwrite the weights? | overwritten |
-#' | `change_norm` | \eqn{\|\Delta w\|}{||dw||}, of all that changes | change of weights |
-#' | `average_distance` | new weights to their average | distance to average |
+#' | `velocity_norm` | \eqn{\|v\|}{||v||} after the step | velocity |
+#' | `constraint_norm` | norm of the change by the constraint | constraint |
+#' | `overwritten` | whether the average overwrites the weights | overwritten |
+#' | `change_norm` | \eqn{\|\Delta w\|}{||dw||}, of the total change | change of weights |
+#' | `average_distance` | norm of the new weights minus their average | distance to average |
 #'
-#' `NA` means that the stage does not run: inside an accumulation window, every stage after the
-#' unscaling; in a step that [skip_nonfinite()] skips, every stage after the mean; in one that
-#' [optimizer_loss_scale()] skips, the mean too. `print()` says so.
+#' `NA` means that the stage does not run: inside an accumulation window, every stage after
+#' unscaling; in a step that [skip_nonfinite()] skips, every stage after the mean; in a step that
+#' [optimizer_loss_scale()] skips, the mean too. `print()` reports this.
 #'
-#' With `check` there are three more columns. `largest_difference` is the largest difference of a
-#' weight between the real step, done with the same gradients, and the reference. `bound` is what
-#' rounding may cause: the largest weight times 2e-6 in float32, 1e-12 in float64,
-#' \eqn{2^{-10}}{2^-10} in float16 and \eqn{2^{-7}}{2^-7} in bfloat16. `holds` says whether the
-#' difference is within.
+#' `check = TRUE` adds three columns. `largest_difference` is the largest difference of any weight
+#' between the real step, done with the same gradients, and the reference. `bound` is the largest
+#' difference that rounding explains: the largest weight times 2e-6 in float32, 1e-12 in float64,
+#' \eqn{2^{-10}}{2^-10} in float16 and \eqn{2^{-7}}{2^-7} in bfloat16. `holds` is `TRUE` if the
+#' difference is within the bound.
 #'
-#' @param model A compiled Keras model, also one of the keras3 package, with Keras' own
-#'   `train_step()`. Its optimizer is one of kerasgd or a `keras.optimizers.SGD`: then `check` shows
-#'   where Keras departs from its documentation on this very model.
+#' @param model A compiled Keras model, from reticulate or the keras3 package, with Keras' own
+#'   `train_step()`. Its optimizer comes from kerasgd or is a `keras.optimizers.SGD`; for the
+#'   latter, `check` shows where Keras departs from its documentation on this model.
 #' @param x,y The inputs and targets of one batch: matrices, arrays or vectors, or lists of them for
 #'   several inputs or outputs.
-#' @param sample_weight Weights of the samples, a vector, or `NULL`.
-#' @param check `TRUE` to compare with the real step, or `FALSE`.
+#' @param sample_weight A vector of sample weights, or `NULL`.
+#' @param check Whether to compare with the real step: `TRUE` or `FALSE`.
 #' @param ... Not used.
 #'
-#' @return A data frame of class `kerasgd_step` with a row for each variable: `path`, `shape` (as
-#'   `"784 x 128"`, or `"scalar"`), and the columns above.
+#' @return A data frame of class `kerasgd_step` with one row for each variable: `path`, `shape`
+#'   (such as `"784 x 128"`, or `"scalar"`), and the columns above.
 #'
-#'   `print()` shows the stages as lines and the variables as columns, as many as the console has
-#'   room for, of at most 10 variables; `print(x, n = Inf)` shows all. Stages without effect on any
-#'   of the variables are named below the table. A part of the columns prints as a plain data frame.
+#'   `print()` shows stages as rows and variables as columns, in as many blocks as the width of the
+#'   console requires. It shows at most 10 variables; `print(x, n = Inf)` shows all. Stages that
+#'   have no effect on any variable are listed below the table. A subset of the columns prints as a
+#'   plain data frame.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above; `kerasgd_state_error` if
-#' the optimizer is another one, or the model has a `train_step()` of its own;
-#' `kerasgd_python_error` for errors of Keras, as of a batch that does not fit the model.
+#' `kerasgd_argument_error` if an argument is not as described above; `kerasgd_state_error` if the
+#' model has another optimizer or a custom `train_step()`; `kerasgd_python_error` for errors of
+#' Keras, for example if the batch does not fit the model.
 #'
 #' @source
 #' The documentation of [`keras.optimizers.SGD`](https://keras.io/api/optimizers/sgd/), in the order
 #' of its sentences; see [optimizer_sgd()].
 #'
-#' @seealso [sgd_conformance()] for all sentences of the documentation; [track_statistics()] to
-#'   measure the steps of a training
+#' @seealso [sgd_conformance()] to check all sentences of the documentation; [track_statistics()] to
+#' measure steps during training
 #' @concept debugging
 #' @concept gradient norm
 #' @export
@@ -81,14 +82,14 @@
 #' step <- explain_step(model, x, mtcars$mpg, check = TRUE)
 #' step
 #'
-#' # It is a data frame
+#' # The result is a data frame
 #' step[c("path", "mean_norm", "clipped_norm", "holds")]
 #'
 #' # Keras' own optimizer, with targets so large that the norm of the gradient overflows float32
 #' model$compile(optimizer = keras$optimizers$SGD(0.01, clipnorm = 1), loss = "mse")
 #' explain_step(model, x, 1e20 * mtcars$mpg, check = TRUE)
 #'
-#' # What is refused
+#' # An argument error
 #' try(explain_step(model, x, mtcars$mpg, check = "yes"))
 explain_step <- function(model, x, y = NULL, sample_weight = NULL, check = FALSE, ...) {
   given <- known_arguments()
@@ -141,7 +142,7 @@ lines_of_step <- c(
   bound = "allowed by rounding", holds = "as documented"
 )
 
-# The columns of the stages that may be without effect
+# The columns of each stage that can be without effect
 columns_of_stages <- list(
   "loss scale" = "unscaled_norm", "accumulation" = "mean_norm",
   "clip" = c("clip_coefficient", "clipped_norm"), "weight decay" = "decay_norm",
@@ -169,7 +170,7 @@ format.kerasgd_step <- function(x, ..., n = 10, width = getOption("width")) {
 
 #' @export
 print.kerasgd_step <- function(x, ...) {
-  # A part of the columns is a plain data frame
+  # A subset of the columns is a plain data frame
   checked <- c("largest_difference", "bound", "holds")
   has_all <- all(c("path", setdiff(names(lines_of_step), checked)) %in% names(x))
   if (!has_all || nrow(x) == 0 || is.null(attr(x, "step"))) {
@@ -193,7 +194,7 @@ format_hidden_variables <- function(n) {
   if (n > 0) sprintf("... and %s: `print(x, n = Inf)` shows all.", counted(n, "more variable"))
 }
 
-#' What the step does as a whole, where it is no update
+#' The outcome of a step that is not an update
 #' @noRd
 format_outcome <- function(step) {
   switch(step$outcome,
@@ -201,11 +202,11 @@ format_outcome <- function(step) {
       "Inside an accumulation window: the gradient is added to the sum. Weights change at step %d.",
       step$window
     ),
-    skipped = "Skipped: the gradient is not finite, so that no weight changes."
+    skipped = "Skipped: the gradient is not finite, so no weight changes."
   )
 }
 
-#' The stages that change nothing, for any of the variables
+#' The stages that change none of the variables
 #' @noRd
 idle_stages <- function(x) {
   same <- function(one, other) identical(x[[one]], x[[other]])
@@ -221,12 +222,12 @@ idle_stages <- function(x) {
 }
 
 format_idle <- function(idle, outcome) {
-  # A step that is no update does not come to the others
+  # A step that is not an update does not reach the other stages
   if (outcome != "done") idle <- intersect(idle, "loss scale")
   if (length(idle) > 0) sprintf("Without effect here: %s.", paste(idle, collapse = ", "))
 }
 
-#' What the check has shown; `NULL` without one
+#' The result of the check; `NULL` without one
 #' @noRd
 format_agreement <- function(x) {
   if (is.null(x$holds)) {
@@ -261,7 +262,7 @@ lines_with_values <- function(x) {
 
 is_none <- function(values) is.na(values) & !(values %in% NaN)
 
-#' Stages as lines and variables as columns, in blocks that are as wide as the console
+#' Stages as rows and variables as columns, in blocks that fit the width of the console
 #' @noRd
 wrapped_table <- function(x, lines, width) {
   folder <- common_folder(x$path)
@@ -279,7 +280,7 @@ wrapped_table <- function(x, lines, width) {
   }))
 }
 
-#' A line for each part of a path, the last ones at the bottom
+#' One line for each part of a path, the last part at the bottom
 #' @noRd
 heads_of_paths <- function(paths) {
   parts <- strsplit(gsub("/", "/\n", paths, fixed = TRUE), "\n", fixed = TRUE)
@@ -287,7 +288,7 @@ heads_of_paths <- function(paths) {
   lapply(parts, function(part) c(rep("", depth - length(part)), shortened_path(part, 14)))
 }
 
-#' In which block each column has room
+#' Assign each column to a block that has room for it
 #' @noRd
 blocks_of <- function(widths, room) {
   block <- 1
@@ -302,7 +303,7 @@ blocks_of <- function(widths, room) {
   }, 1)
 }
 
-#' The beginning that all paths share, up to a slash; the name of the model, mostly
+#' The prefix that all paths share, up to a slash; mostly the name of the model
 #' @noRd
 common_folder <- function(paths) {
   folder <- sub("[^/]*$", "", paths[[1]])

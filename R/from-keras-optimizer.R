@@ -1,28 +1,28 @@
-#' Take over an optimizer of Keras with its state
+#' Convert a Keras optimizer together with its state
 #'
-#' `from_keras_optimizer()` makes an optimizer of kerasgd that continues where Keras' own SGD is: a
-#' model that was trained with Keras' optimizer, in this session or out of a file, is trained on
-#' with this package's.
+#' `from_keras_optimizer()` creates an optimizer of kerasgd that continues from the state of a Keras
+#' SGD optimizer. Use it to continue training a model that was trained with Keras' optimizer, in
+#' this session or loaded from a file.
 #'
-#' @section What is taken over:
-#' All settings, and the state: the count of steps, the learning rate or schedule, for each weight
-#' its velocity and its average, an open window of gradient accumulation as Keras has it, and the
-#' scale of a loss-scale optimizer. The state waits until the new optimizer is built, which is at
-#' its first step. The optimizer of Keras stays as it is.
+#' @section Converted settings and state:
+#' All settings and the state: the number of steps, the learning rate or schedule, the velocity and
+#' the moving average of each weight, an open gradient accumulation window as Keras stores it, and
+#' the scale of a loss-scale optimizer. The state is applied when the new optimizer is built, at its
+#' first step. The Keras optimizer does not change.
 #'
-#' A file does not say which of Keras' optimizers wrote its state, and the arrays of several look
-#' alike. So `load_model_weights()` and `load_weights()` leave such state out, with a warning; load
-#' the model with the optimizer that saved it, and take that over.
+#' A file does not record which Keras optimizer wrote its state, and several optimizers store arrays
+#' of the same shapes. So `load_model_weights()` and `load_weights()` leave such state out, with a
+#' warning. Instead, load the model with the optimizer that saved it, and convert that optimizer.
 #'
-#' @param optimizer Keras' SGD, or Keras' loss-scale optimizer around one, such as
+#' @param optimizer A Keras SGD optimizer, or a Keras loss-scale optimizer around one, such as
 #'   `model$optimizer`.
 #' @param ... Not used.
 #'
-#' @return The optimizer, as of [optimizer_sgd()] or [optimizer_loss_scale()].
+#' @return The optimizer, as returned by [optimizer_sgd()] or [optimizer_loss_scale()].
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if `optimizer` is of another class (Adam's state means something else),
-#' or has a setting that Keras accepts and [optimizer_sgd()] refuses.
+#' `kerasgd_argument_error` if `optimizer` is of another class (the state of Adam, for example, has
+#' another meaning), or has a setting that Keras accepts and [optimizer_sgd()] does not.
 #'
 #' @seealso [optimizer_sgd()], [save_optimizer()]
 #' @export

@@ -1,69 +1,67 @@
-#' Give some variables a rate, momentum or weight decay of their own
+#' Set learning rate, momentum or weight decay for groups of variables
 #'
-#' `set_group()` puts variables into a group, before the optimizer is built, that is before its
-#' first step. A pretrained base can learn at a tenth of the rate of a new head, or not at all, and
-#' biases can go without weight decay. `set_learning_rate_factor()` changes the factor of a group
-#' later, also in the middle of a training.
+#' `set_group()` puts variables into a group with its own settings. Call it before the optimizer is
+#' built, that is, before its first step. For example, a pretrained base can learn at a tenth of the
+#' rate of a new head, or not at all, and biases can be excluded from weight decay.
+#' `set_learning_rate_factor()` changes the factor of a group later, also during training.
 #'
 #' @section The step:
 #' Let \eqn{\eta}{eta} be the learning rate of the optimizer at this step, and \eqn{f},
-#' \eqn{\mu}{mu} and \eqn{\lambda}{lambda} the factor, the momentum and the weight decay of the
-#' group. A variable \eqn{w} of the group with the gradient \eqn{g} has the rate
-#' \eqn{\eta_f = f \eta}{eta_f = f * eta}, and its update is
-#' \deqn{w \leftarrow w - \eta_f \lambda w, \quad
-#'   v \leftarrow \mu v - \eta_f g, \quad w \leftarrow w + v.}{
-#'   w <- w - eta_f * lambda * w;  v <- mu * v - eta_f * g;  w <- w + v.}
+#' \eqn{\mu}{mu} and \eqn{\lambda}{lambda} the learning-rate factor, the momentum and the weight
+#' decay of the group. A variable \eqn{w} of the group with the gradient \eqn{g} has the learning
+#' rate \eqn{\eta_f = f \eta}{eta_f = f * eta}, and its update is
 #'
-#' * Whatever sets the rate of the optimizer acts on all groups alike: a schedule, a function,
+#' * All changes of the optimizer's learning rate act on all groups alike: a schedule, a function,
 #'   `optimizer$learning_rate <- 0.01`, and callbacks such as `ReduceLROnPlateau`.
-#' * With a factor of 0 the variable and its velocity stay as they are: no decay, no constraint, and
-#'   no average is written into the variable.
-#' * A variable may be in several groups. Each setting comes from the last group that gives it; what
-#'   no group gives is that of the optimizer. [exclude_from_weight_decay()] wins over groups.
-#' * Clips see the gradients before any group acts: `global_clipnorm` is over all variables.
+#' * A factor of 0 freezes the variable and its velocity: no weight decay, no constraint, and no
+#'   overwriting with the average.
+#' * A variable can be in several groups. Each setting comes from the last group that sets it, and
+#'   otherwise from the optimizer. [exclude_from_weight_decay()] takes precedence over groups.
+#' * Clips apply before groups: `global_clipnorm` limits the norm over all variables.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
 #'   `set_group()` changes it.
 #' @param select The variables of the group:
-#'   * a layer or a model, whose trainable variables are meant;
-#'   * regular expressions (of Python), as a character vector. A variable is in the group if one of
-#'     them is found in its path, which is `"dense/bias"` for the bias of the layer `dense`;
+#'   * a layer or a model, for its trainable variables;
+#'   * Python regular expressions, as a character vector. A variable is in the group if one of them
+#'     matches a part of its path, which is `"dense/bias"` for the bias of the layer `dense`;
 #'   * a list of variables, or one variable;
 #'   * a function of a variable that returns `TRUE` or `FALSE`. It is called once for each variable,
-#'     when the optimizer is built. It can look at `variable$path`, `variable$name` and
+#'     when the optimizer is built. It can use `variable$path`, `variable$name` and
 #'     `length(variable$shape)`, the number of dimensions. It may select no variable at all.
-#' @param ... Not used. The settings must be named; one at least is given.
-#' @param learning_rate_factor The factor \eqn{f} of the rate: a finite number >= 0, or a
-#'   [learning-rate schedule][learning_rate_schedules], which gives the factor of each step.
+#' @param ... Not used. Settings must be named, and at least one is required.
+#' @param learning_rate_factor The factor \eqn{f} of the learning rate: a finite number >= 0, or a
+#'   [learning-rate schedule][learning_rate_schedules] that returns the factor of each step.
 #' @param momentum The momentum of the group: a finite number >= 0.
 #' @param weight_decay The weight decay of the group: a finite number >= 0, or `NULL` for none.
 #' @param group The number of a group, from 1 in the order of the calls of `set_group()`, or the
 #'   regular expression that selected it.
-#' @param factor The new factor: a finite number >= 0. In place of another number it acts at once,
-#'   also in the middle of `fit()`. A schedule is accepted as long as no training step is compiled.
+#' @param factor The new factor: a finite number >= 0. If it replaces a number, it takes effect at
+#'   once, also during `fit()`. A schedule is accepted as long as no training step is compiled.
 #'
-#' @details A callback that sets a factor reaches the optimizer as `callback$model$optimizer`. On
-#' JAX that is necessary, and any other way is an error: `fit()` would lose the new factor.
+#' @details In a callback that sets a factor, access the optimizer as `callback$model$optimizer`. On
+#' JAX, any other access is an error, because `fit()` would lose the new factor.
 #'
 #' @return The optimizer, invisibly, so that calls can be chained.
 #'
 #' @section Errors:
-#' * `kerasgd_argument_error`: an argument is not as described above, or there is no such group.
-#'   What `select` selects is known only at the first step. A regular expression that is found in no
-#'   path, a layer or list without any variable of the model, and a function that fails or returns
-#'   something else than `TRUE` or `FALSE` are errors then, and nothing is built.
-#' * `kerasgd_unknown_argument_error`: another setting, such as a clip, which all groups share.
-#' * `kerasgd_state_error`: `set_group()` for an optimizer that is built already;
-#'   `set_learning_rate_factor()` for a group that was made without a factor, or where the new one
-#'   could not act.
+#' * `kerasgd_argument_error`: an argument is not as described above, or there is no such group. The
+#'   variables of `select` are known only at the first step. At that step, it is an error if a
+#'   regular expression matches no path, if a layer or list contains no variable of the model, or if
+#'   a function fails or returns anything but `TRUE` or `FALSE`; the optimizer is then not built.
+#' * `kerasgd_unknown_argument_error`: another setting, such as a clip, which applies to all groups
+#'   together.
+#' * `kerasgd_state_error`: `set_group()` for an optimizer that is already built;
+#'   `set_learning_rate_factor()` for a group that was created without a factor, or if the new
+#'   factor could not take effect.
 #'
 #' @source
 #' Howard, J. and Ruder, S. (2018). Universal language model fine-tuning for text classification.
 #' *Annual Meeting of the Association for Computational Linguistics*. Section 3.2 has rates for each
 #' layer (discriminative fine-tuning), section 3.3 gradual unfreezing.
 #'
-#' @seealso [variable_groups()] shows what groups make of each variable; [layer_decay()] makes a
-#'   group of each layer; `vignette("fine-tuning")`.
+#' @seealso [variable_groups()] shows the resulting settings of each variable; [layer_decay()]
+#' creates a group for each layer; `vignette("fine-tuning")`.
 #' @concept parameter groups
 #' @concept layer-wise learning rates
 #' @concept discriminative fine-tuning
@@ -84,7 +82,7 @@
 #' apply_gradients(optimizer, list(1, 1), list(base, head))
 #' c(base = as.double(base), head = as.double(head))
 #'
-#' # From now on the base is frozen
+#' # Freeze the base from now on
 #' set_learning_rate_factor(optimizer, "base", 0)
 #' apply_gradients(optimizer, list(1, 1), list(base, head))
 #' c(base = as.double(base), head = as.double(head))
@@ -95,7 +93,7 @@
 #'   set_group(is_vector, weight_decay = NULL, momentum = 0.9)
 #' summary(optimizer)
 #'
-#' # What all groups share is refused
+#' # A clip applies to all groups together, so a group cannot set it
 #' try(set_group(optimizer, "base", clipnorm = 1))
 NULL
 
@@ -127,9 +125,9 @@ set_learning_rate_factor <- function(optimizer, group, factor, ...) {
   invisible(optimizer)
 }
 
-#' Refuse what is not an optimizer of ours, nor Keras' own wrapper around one
+#' Refuse anything but an optimizer of kerasgd, or Keras' own wrapper around one
 #'
-#' Under mixed_float16 `model$optimizer` is that wrapper.
+#' Under mixed_float16, `model$optimizer` is that wrapper.
 #' @noRd
 check_trained_by_ours <- function(given, call = rlang::caller_env()) {
   is_wrapper <- inherits(given$optimizer, keras_wrapper) && wraps_ours(given$optimizer)
@@ -158,7 +156,7 @@ format_group <- function(group) {
   )
 }
 
-#' How a group was selected, and how many variables it has as far as that is known
+#' Describe how a group was selected, and its number of variables if known
 #' @noRd
 format_selection <- function(group) {
   patterns <- encodeString(as.character(group$patterns), quote = "\"")
@@ -211,12 +209,12 @@ compare_group <- function(one, other, tolerance) {
 
 tell_selections_apart <- function(one, other) {
   if (one == other) {
-    return(sprintf("selected by: two that differ, both %s", one))
+    return(sprintf("selected by: two different values, both %s", one))
   }
   sprintf("selected by: %s is not %s", one, other)
 }
 
-#' How a group was selected; a layer stands for its variables, as soon as it has some
+#' How a group was selected; a layer stands for its variables once it has some
 #' @noRd
 selection_of_group <- function(group) {
   variables <- as.character(group$variables)
@@ -230,7 +228,7 @@ selection_of_group <- function(group) {
 
 compare_group_setting <- function(name, one, other, tolerance) {
   if (is.null(one) || is.null(other)) {
-    sprintf("`%s`: only one of the two has it", name)
+    sprintf("`%s`: set in only one of the two", name)
   } else if (!isTRUE(all.equal(one, other, tolerance = tolerance))) {
     sprintf("`%s`: %s", name, tell_apart(one, other, tolerance))
   }

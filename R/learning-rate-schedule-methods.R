@@ -1,8 +1,8 @@
 #' Learning-rate schedules as R objects
 #'
-#' A learning-rate schedule says which learning rate is used at which step of the training. The
-#' functions listed below make one; it is given as `learning_rate` to [optimizer_sgd()] or to any
-#' other optimizer of Keras. It cannot be changed; `update()` makes another one.
+#' A learning-rate schedule gives the learning rate of each training step. Create one with the
+#' functions listed below, and pass it as the `learning_rate` of [optimizer_sgd()] or of any other
+#' Keras optimizer. A schedule cannot be changed; `update()` creates another one.
 #'
 #' @concept learning rate schedule
 #' @concept learning rate decay
@@ -10,37 +10,38 @@
 #' @name learning_rate_schedules
 #'
 #' @section The rates:
-#' `schedule(steps)` gives the rates at `steps`, which are whole numbers >= 0, as a numeric vector,
-#' in double precision. During training the rates are computed in single precision, unless Keras'
-#' `floatx` is `"float64"`. A Python tensor or variable in place of the numbers gives a tensor.
+#' `schedule(steps)` returns the rates at `steps`, which are whole numbers >= 0, as a numeric vector
+#' in double precision. During training, rates are computed in single precision, unless Keras'
+#' `floatx` is `"float64"`. For a Python tensor or variable, it returns a tensor.
 #'
 #' @section Methods:
-#' * `print(schedule)` and `format(schedule)` show formula and arguments.
-#' * `as.list(schedule)` gives the arguments by name.
+#' * `print(schedule)` and `format(schedule)` show the formula and the arguments.
+#' * `as.list(schedule)` returns the arguments by name.
 #' * `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if both have the same class and
-#'   equal arguments, and else says in which of them they differ.
-#' * `as.data.frame(schedule, steps = )` has a row for each of `steps`, with columns `step` and
-#'   `learning_rate`.
-#' * `update(schedule, alpha = 0.1, ...)` returns a schedule of the same class with other arguments,
-#'   which are checked.
-#' * `plot(schedule, steps, ...)` draws the rates. `plot(schedule, other, ...)` draws several
-#'   schedules, with a legend: by the names that they are given (`plot(a, "with warm-up" = b)`), or
-#'   those of their variables. Further arguments are those of [graphics::matplot()].
-#' * `lines(schedule, ...)` adds one to a plot; further arguments are those of [graphics::lines()].
-#' * With the package ggplot2, `ggplot2::autoplot(schedule, ..., steps = )` draws one or several.
+#'   equal arguments; otherwise it describes the differences.
+#' * `as.data.frame(schedule, steps = )` has one row for each of `steps`, with the columns `step`
+#'   and `learning_rate`.
+#' * `update(schedule, alpha = 0.1, ...)` returns a schedule of the same class with other arguments.
+#' * `plot(schedule, steps, ...)` plots the rates. `plot(schedule, other, ...)` plots several
+#'   schedules with a legend. The legend shows the argument names (`plot(a, "with warm-up" = b)`),
+#'   or otherwise the names of the variables. Further arguments are passed to [graphics::matplot()].
+#' * `lines(schedule, ...)` adds a schedule to a plot; further arguments are passed to
+#'   [graphics::lines()].
+#' * With the package ggplot2, `ggplot2::autoplot(schedule, ..., steps = )` plots one or several
+#'   schedules.
 #'
-#' Without `steps` they are chosen so that all of the schedule can be seen, at most 1001;
-#' `lines()` takes those that the plot shows.
+#' Without `steps`, plots show the whole schedule with at most 1001 steps; `lines()` uses the range
+#' of the existing plot.
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` if `steps` are not whole numbers >= 0, if an argument of `update()` is
-#' refused, or for `schedule$alpha <- `; `kerasgd_state_error` for a schedule that was read by
-#' `readRDS()` or `load()`, which cannot restore a Python object: recreate it. (Only `print()`
-#' and `str()` work then: they say so in one line.)
+#' invalid, or for `schedule$alpha <- `; `kerasgd_state_error` for a schedule from `readRDS()` or
+#' `load()`, which cannot restore a Python object: recreate it. (Only `print()` and `str()` still
+#' work for it, and say so in one line.)
 #'
 #' @return `format()` returns a character vector, `as.list()` a named list, `as.data.frame()` a data
-#'   frame, `update()` a schedule, `autoplot()` a plot of ggplot2, and `all.equal()` either `TRUE`
-#'   or a character vector. `plot()` and `lines()` return the schedule, invisibly.
+#'   frame, `update()` a schedule, `autoplot()` a ggplot2 plot, and `all.equal()` either `TRUE` or a
+#'   character vector. `plot()` and `lines()` return the schedule, invisibly.
 #'
 #' @family learning-rate schedules
 #' @examplesIf kerasgd_available()
@@ -57,7 +58,7 @@
 #' try(schedule(-1))
 NULL
 
-# Python's class names are no names for R functions.
+# Python class names cannot be used in the names of R functions.
 
 #' @rawNamespace
 #' S3method(format, kerasgd.schedules.Schedule, format_schedule)
@@ -116,7 +117,7 @@ str_schedule <- function(object, ...) {
 
 list_arguments <- function(x, ...) {
   check_live(x)
-  # Python's tuples come as lists
+  # Python tuples arrive as lists
   lapply(py_get(x, "settings"), function(value) if (is.list(value)) unlist(value) else value)
 }
 
@@ -138,16 +139,16 @@ compare_schedules <- function(target, current, ..., tolerance = sqrt(.Machine$do
 
 compare_argument <- function(one, other, tolerance, call = rlang::caller_env()) {
   is_ours <- inherits(one, "kerasgd.schedules.Schedule")
-  # Schedules of Keras and of users: R would compare two functions
+  # Schedules from Keras and from users: R would compare two functions
   if (!is_ours && is_python_object(one) && is_python_object(other)) {
     pair <- list(one = one, other = other, tolerance = tolerance)
     are_same <- call_python("r.inspection.are_equal", pair, call = call)
-    return(if (are_same) TRUE else "two schedules that differ")
+    return(if (are_same) TRUE else "the two schedules differ")
   }
   all.equal(one, other, tolerance = tolerance)
 }
 
-#' What `waldo::compare()` compares; Keras' own schedules by their configuration
+#' The values that `waldo::compare()` compares; for Keras' own schedules, their configuration
 #' @noRd
 proxy_of_schedule <- function(x, path = "x") {
   check_live(x)
@@ -214,10 +215,10 @@ rates_to_see <- function(x, steps, call = rlang::caller_env()) {
   data.frame(step = steps, learning_rate = rates_at(x, steps, call = call))
 }
 
-#' Steps that show all of a schedule, and a little more
+#' Steps that cover the whole schedule and a little more
 #' @noRd
 steps_to_see <- function(x) {
-  # Keras' own schedules do not tell their length
+  # Keras' own schedules do not have a length
   span <- if (inherits(x, "kerasgd.schedules.Schedule")) py_get(x, "span") else 1000
   steps_between(0, ceiling(1.1 * span))
 }
@@ -278,8 +279,8 @@ autoplot_schedule <- function(object, ..., steps = NULL) {
     )
 }
 
-#' The schedules among the arguments of a call, with their names in a legend: the user's, or that of
-#' the variable or class
+#' The schedules among the arguments of a call, named for a legend: by the user's name, the variable
+#' or the class
 #' @noRd
 schedules_among <- function(arguments, expressions) {
   are_schedules <- vapply(arguments, is_schedule, NA)
@@ -299,7 +300,7 @@ schedules_among <- function(arguments, expressions) {
   stats::setNames(arguments[are_schedules], make.unique(as.character(names), sep = " "))
 }
 
-#' The rates of several schedules at the same steps: the first column has the steps
+#' The rates of several schedules at the same steps; the first column contains the steps
 #' @noRd
 rates_of_several <- function(schedules, steps, call = rlang::caller_env()) {
   for (schedule in schedules) {
@@ -313,7 +314,7 @@ rates_of_several <- function(schedules, steps, call = rlang::caller_env()) {
   data.frame(step = steps, rates, check.names = FALSE)
 }
 
-#' Colours that the colour-blind can tell apart
+#' Colours that are safe for colour-blind readers
 #' @noRd
 colours <- function(n) grDevices::palette.colors(n, recycle = TRUE)
 

@@ -1,9 +1,9 @@
-# One constructor a schedule. Python checks the arguments (python/kerasgd/schedules.py); R checks
-# the plain numbers that `fn` returns, see `as_rate()`.
+# One constructor for each schedule. Python checks the arguments (python/kerasgd/schedules.py); R
+# checks only the plain numbers that `fn` returns (see `as_rate()`).
 
-#' Make a schedule in Python that R can call
+#' Create a Python schedule that R can call
 #'
-#' @param class The name of the Python class, or of a function that makes one.
+#' @param class The name of the Python class, or of a function that creates an instance.
 #' @param rules The name of the table with the rules of its arguments.
 #' @noRd
 new_schedule <- function(class, given, rules = "RULES", call = rlang::caller_env()) {
@@ -16,9 +16,9 @@ new_schedule <- function(class, given, rules = "RULES", call = rlang::caller_env
   callable_in_r(call_python(paste0("schedules.", class), given, call = call))
 }
 
-#' A schedule whose errors, when it is called, are conditions with the user's call
+#' A schedule whose calls signal errors as R conditions with the user's call
 #'
-#' Its attributes make it a Python object as well, which can be passed to Python again.
+#' The attributes also make it a Python object, which can be passed to Python.
 #' @noRd
 callable_in_r <- function(schedule) {
   called <- function(steps) {
@@ -37,10 +37,11 @@ rates_at <- function(schedule, steps, call = rlang::caller_env()) {
   as.double(call_python("schedules.evaluate", arguments, call = call))
 }
 
-#' Learning rate that falls along half a cosine
+#' Cosine decay
 #'
-#' After `decay_steps` steps the rate has fallen to `alpha` times what it was, slowly at the
-#' beginning and at the end. Before that it can rise in a straight line to `warmup_target`.
+#' The rate follows half a cosine, down to `alpha` times its initial value after `decay_steps`
+#' steps: it falls slowly at the start and at the end. Optionally, a linear warm-up to
+#' `warmup_target` comes first.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{\alpha}{a} for `alpha` and \eqn{n} for
@@ -48,26 +49,26 @@ rates_at <- function(schedule, steps, call = rlang::caller_env()) {
 #' \deqn{\eta(t) = \eta_0 \left((1 - \alpha) \frac{1 + \cos(\pi \min(t, n) / n)}{2} +
 #'   \alpha\right).}{rate(t) = eta0 * ((1 - a) * (1 + cos(pi * min(t, n) / n)) / 2 + a).}
 #' With \eqn{\eta_1}{eta1} for `warmup_target` and \eqn{m} for `warmup_steps` it is
-#' \eqn{\eta_0 + (\eta_1 - \eta_0) t / m}{eta0 + (eta1 - eta0) * t / m} for \eqn{t < m}. After that
-#' it is the formula above with \eqn{\eta_1}{eta1} for \eqn{\eta_0}{eta0} and \eqn{t - m} for
+#' \eqn{\eta_0 + (\eta_1 - \eta_0) t / m}{eta0 + (eta1 - eta0) * t / m} for \eqn{t < m}. After that,
+#' the formula above applies with \eqn{\eta_1}{eta1} for \eqn{\eta_0}{eta0} and \eqn{t - m} for
 #' \eqn{t}.
 #'
 #' @param initial_learning_rate The rate at step 0: a finite number >= 0.
-#' @param decay_steps How many steps the fall takes: a whole number >= 1.
-#' @param alpha What is left at the end, as a fraction of the rate at the top: a number from 0 to 1.
+#' @param decay_steps The number of steps of the decay: a whole number >= 1.
+#' @param alpha The final rate, as a fraction of the highest rate: a number from 0 to 1.
 #' @param name A name for the schedule: one non-empty string without `/`.
 #' @param warmup_target The rate at the end of the warm-up: a finite number >= 0, or `NULL` for no
 #'   warm-up.
-#' @param warmup_steps How many steps the warm-up takes: a whole number >= 0. Without
+#' @param warmup_steps The number of steps of the warm-up: a whole number >= 0. Without
 #'   `warmup_target` it has no effect, and there is a warning.
 #' @param ... Not used.
 #'
 #' @return The schedule: a Python object that is also an R function of the step; see
-#'   [learning_rate_schedules] for what can be done with it. It is the `learning_rate` of an
-#'   optimizer, which calls it with the number of steps so far, a step being one batch of `fit()`.
+#'   [learning_rate_schedules] for its methods. Pass it as the `learning_rate` of an optimizer,
+#'   which calls it with the number of steps so far. One step is one batch of `fit()`.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above; see [optimizer_sgd()].
+#' `kerasgd_argument_error` if an argument is not as described above; see [optimizer_sgd()].
 #' Whole numbers may be given as doubles (`2` for `2L`).
 #'
 #' @source
@@ -106,8 +107,8 @@ class(learning_rate_schedule_cosine_decay) <- c("kerasgd_constructor", "function
 
 #' Cosine decay with warm restarts
 #'
-#' At the end of each period the rate jumps up again. The periods become longer by the factor
-#' `t_mul`, and the peaks change by the factor `m_mul`.
+#' At the end of each period, the rate jumps up again. Each period is longer than the last by the
+#' factor `t_mul`, and the peaks change by the factor `m_mul`.
 #'
 #' @section Formula:
 #' Period \eqn{i = 0, 1, \ldots}{i = 0, 1, ...} takes `first_decay_steps` \eqn{\times}{*}
@@ -118,11 +119,11 @@ class(learning_rate_schedule_cosine_decay) <- c("kerasgd_constructor", "function
 #'   eta0 * ((1 - a) * m^i * (1 + cos(pi * f)) / 2 + a).}
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
-#' @param first_decay_steps How many steps the first period takes: a whole number >= 1.
+#' @param first_decay_steps The number of steps of the first period: a whole number >= 1.
 #' @param t_mul The factor from the length of one period to the next: a finite number >= 1.
 #' @param m_mul The factor from one peak to the next: a finite number >= 0.
-#' @param alpha What is left at the end of a period, as a fraction of `initial_learning_rate`: a
-#'   number from 0 to 1.
+#' @param alpha The final rate of a period, as a fraction of `initial_learning_rate`: a number from
+#'   0 to 1.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source
@@ -149,20 +150,21 @@ learning_rate_schedule_cosine_decay_restarts <- function(initial_learning_rate,
 }
 class(learning_rate_schedule_cosine_decay_restarts) <- c("kerasgd_constructor", "function")
 
-#' Learning rate that is multiplied by the same factor again and again
+#' Exponential decay
 #'
-#' In every `decay_steps` steps the rate is multiplied by `decay_rate`.
+#' The rate is multiplied by `decay_rate` in every `decay_steps` steps.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
 #' `decay_steps`, the rate at step \eqn{t} is
 #' \deqn{\eta(t) = \eta_0 r^{t / n}.}{rate(t) = eta0 * r^(t / n).}
-#' With `staircase` the exponent is \eqn{\lfloor t / n \rfloor}{floor(t / n)}.
+#' With `staircase = TRUE` the exponent is \eqn{\lfloor t / n \rfloor}{floor(t / n)}.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
-#' @param decay_steps In how many steps the rate is multiplied once: a whole number >= 1.
+#' @param decay_steps The number of steps for one multiplication by `decay_rate`: a whole number
+#'   >= 1.
 #' @param decay_rate The factor: a finite number >= 0.
-#' @param staircase Does the rate change at multiples of `decay_steps` only? `TRUE` or `FALSE`.
+#' @param staircase Whether the rate changes only at multiples of `decay_steps`: `TRUE` or `FALSE`.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source Keras' documentation of
@@ -185,26 +187,28 @@ learning_rate_schedule_exponential_decay <- function(initial_learning_rate,
 }
 class(learning_rate_schedule_exponential_decay) <- c("kerasgd_constructor", "function")
 
-#' Learning rate that falls as one over time
+#' Inverse time decay
 #'
-#' The rate falls fast at first, and then ever more slowly.
+#' The rate is inversely proportional to a linear function of the step: it falls fast at first, then
+#' ever more slowly.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
 #' `decay_steps`, the rate at step \eqn{t} is
 #' \deqn{\eta(t) = \frac{\eta_0}{1 + r t / n}.}{rate(t) = eta0 / (1 + r * t / n).}
-#' With `staircase` it is \eqn{\lfloor t / n \rfloor}{floor(t / n)} instead of \eqn{t / n}.
+#' With `staircase = TRUE` it is \eqn{\lfloor t / n \rfloor}{floor(t / n)} instead of \eqn{t / n}.
 #'
 #' @inheritParams learning_rate_schedule_exponential_decay
-#' @param decay_steps In how many steps the denominator grows by `decay_rate`: a whole number >= 1.
-#' @param decay_rate By what the denominator grows: a finite number >= 0.
+#' @param decay_steps The number of steps in which the denominator grows by `decay_rate`: a whole
+#'   number >= 1.
+#' @param decay_rate The growth of the denominator in `decay_steps` steps: a finite number >= 0.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source Keras' documentation of [InverseTimeDecay](
 #'   https://keras.io/api/optimizers/learning_rate_schedules/inverse_time_decay/).
 #'
-#' Why one over time: Robbins, H. and Monro, S. (1951). A stochastic approximation method. *The
-#' Annals of Mathematical Statistics*, 22(3), 400-407.
+#' The theory behind this decay: Robbins, H. and Monro, S. (1951). A stochastic approximation
+#' method. *The Annals of Mathematical Statistics*, 22(3), 400-407.
 #' @family learning-rate schedules
 #' @concept inverse time decay
 #' @export
@@ -222,15 +226,15 @@ learning_rate_schedule_inverse_time_decay <- function(initial_learning_rate,
 }
 class(learning_rate_schedule_inverse_time_decay) <- c("kerasgd_constructor", "function")
 
-#' Learning rate that is constant between boundaries
+#' Piecewise constant learning rate
 #'
 #' The rate is `values[1]` up to and including step `boundaries[1]`, then `values[2]` up to and
-#' including step `boundaries[2]`, and so on, and the last value after the last boundary.
+#' including step `boundaries[2]`, and so on. After the last boundary, it is the last value.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
-#' @param boundaries The last steps of all values but the last: increasing whole numbers >= 0. One
-#'   is enough.
-#' @param values The rates: finite numbers >= 0, one more than there are boundaries.
+#' @param boundaries The last step of each value except the final one: increasing whole numbers
+#'   >= 0. One boundary is enough.
+#' @param values The rates: finite numbers >= 0, one more than `boundaries`.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source Keras' documentation of [PiecewiseConstantDecay](
@@ -251,23 +255,23 @@ learning_rate_schedule_piecewise_constant_decay <- function(boundaries,
 }
 class(learning_rate_schedule_piecewise_constant_decay) <- c("kerasgd_constructor", "function")
 
-#' Learning rate that falls along a power of what is left to do
+#' Polynomial decay
 #'
-#' After `decay_steps` steps the rate has fallen to `end_learning_rate`. With `power = 1` it falls
-#' in a straight line.
+#' The rate falls to `end_learning_rate` in `decay_steps` steps. The fall is linear for `power = 1`.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{\eta_1}{eta1} for `end_learning_rate`,
 #' \eqn{n} for `decay_steps` and \eqn{p} for `power`, the rate at step \eqn{t} is
 #' \deqn{\eta(t) = \eta_1 + (\eta_0 - \eta_1) \left(1 - \frac{\min(t, n)}{n}\right)^p.}{
 #'   rate(t) = eta1 + (eta0 - eta1) * (1 - min(t, n) / n)^p.}
-#' With `cycle`, \eqn{n} is replaced by its first multiple that is not less than \eqn{t} (\eqn{n}
-#' itself for \eqn{t = 0}). So the rate jumps up after each multiple, to lower and lower peaks.
+#' With `cycle = TRUE`, \eqn{n} is replaced by its first multiple that is not less than \eqn{t}
+#' (\eqn{n} itself for \eqn{t = 0}). So the rate jumps up after each multiple, to lower and lower
+#' peaks.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
-#' @param end_learning_rate The rate at the end: a finite number >= 0.
-#' @param power The power: a finite number >= 0.
-#' @param cycle Does the rate rise again after `decay_steps`? `TRUE` or `FALSE`.
+#' @param end_learning_rate The final rate: a finite number >= 0.
+#' @param power The exponent: a finite number >= 0.
+#' @param cycle Whether the decay starts again after `decay_steps`: `TRUE` or `FALSE`.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source Keras' documentation of
@@ -291,10 +295,10 @@ learning_rate_schedule_polynomial_decay <- function(initial_learning_rate,
 }
 class(learning_rate_schedule_polynomial_decay) <- c("kerasgd_constructor", "function")
 
-#' A warm-up before another schedule, or before a constant rate
+#' Linear warm-up before a schedule or a constant rate
 #'
-#' The rate rises in a straight line to where the schedule begins. Then the schedule runs, from its
-#' own step 0 on.
+#' The rate rises linearly to the initial rate of the schedule. Then the schedule runs from its own
+#' step 0.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{m} for `warmup_steps` and \eqn{s} for
@@ -303,9 +307,9 @@ class(learning_rate_schedule_polynomial_decay) <- c("kerasgd_constructor", "func
 #' \eqn{s(t - m)} after that.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
-#' @param learning_rate What comes after the warm-up: a finite number >= 0, or a learning-rate
+#' @param learning_rate The rate after the warm-up: a finite number >= 0, or a learning-rate
 #'   schedule of this package or of Keras.
-#' @param warmup_steps How many steps the warm-up takes: a whole number >= 0.
+#' @param warmup_steps The number of steps of the warm-up: a whole number >= 0.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source
@@ -332,17 +336,17 @@ learning_rate_schedule_linear_warmup <- function(learning_rate,
 }
 class(learning_rate_schedule_linear_warmup) <- c("kerasgd_constructor", "function")
 
-#' Learning rate that rises, stays and falls
+#' Linear warm-up, constant rate and linear decay
 #'
-#' Three straight lines: up from `initial_learning_rate` to `peak_learning_rate` in `warmup_steps`
-#' steps, level for `stable_steps`, and down to `end_learning_rate` in `decay_steps`, where it
-#' stays. The level part can be prolonged without changing what comes before it.
+#' The rate rises linearly from `initial_learning_rate` to `peak_learning_rate` in `warmup_steps`
+#' steps, is constant for `stable_steps` steps, and falls linearly to `end_learning_rate` in
+#' `decay_steps` steps. You can prolong the constant part without changing the steps before it.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param peak_learning_rate The highest rate: a finite number >= 0.
-#' @param warmup_steps,stable_steps,decay_steps How many steps the three parts take: whole numbers,
-#'   the first two >= 0, the last >= 1.
-#' @param end_learning_rate The rate at the end: a finite number >= 0.
+#' @param warmup_steps,stable_steps,decay_steps The number of steps of each of the three parts:
+#'   whole numbers, the first two >= 0, the last >= 1.
+#' @param end_learning_rate The final rate: a finite number >= 0.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source
@@ -371,9 +375,10 @@ learning_rate_schedule_warmup_stable_decay <- function(peak_learning_rate,
 }
 class(learning_rate_schedule_warmup_stable_decay) <- c("kerasgd_constructor", "function")
 
-#' Learning rate that rises to a high value and falls to a very low one
+#' One-cycle learning rate
 #'
-#' One cycle over the whole training: up along half a cosine, and down along another.
+#' One cycle spans the whole training: the rate rises along half a cosine to a high value and falls
+#' along another to a very low one.
 #'
 #' @section Formula:
 #' Let \eqn{\eta}{eta} be `peak_learning_rate`, \eqn{a = \eta /}{a = eta /} `initial_divisor`,
@@ -388,16 +393,17 @@ class(learning_rate_schedule_warmup_stable_decay) <- c("kerasgd_constructor", "f
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param peak_learning_rate The highest rate \eqn{\eta}{eta}: a finite number >= 0.
-#' @param total_steps How many steps the cycle takes: a whole number >= 1.
-#' @param warmup_fraction Which fraction of them the rise takes: a number between 0 and 1.
-#' @param initial_divisor,end_divisor By what the first and the last rate are lower than the
-#'   highest: finite numbers >= 1.
+#' @param total_steps The number of steps of the cycle: a whole number >= 1.
+#' @param warmup_fraction The fraction of these steps in which the rate rises: a number between 0
+#'   and 1.
+#' @param initial_divisor,end_divisor The peak rate divided by the initial and by the final rate:
+#'   finite numbers >= 1.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source
 #' Smith, L. N. and Topin, N. (2018). Super-convergence: Very fast training of neural networks using
-#' large learning rates. [arXiv:1708.07120](https://arxiv.org/abs/1708.07120). They go in straight
-#' lines; half cosines and these default divisors are what is in common use today.
+#' large learning rates. [arXiv:1708.07120](https://arxiv.org/abs/1708.07120). The paper uses
+#' straight lines; half cosines and these default divisors are in common use today.
 #' @family learning-rate schedules
 #' @concept one cycle policy
 #' @concept super-convergence
@@ -417,24 +423,23 @@ learning_rate_schedule_one_cycle <- function(peak_learning_rate,
 }
 class(learning_rate_schedule_one_cycle) <- c("kerasgd_constructor", "function")
 
-#' Learning rate that is a function of the step
+#' Learning rate from a function of the step
 #'
-#' The function is called now, once for each of the steps `0`, `1`, ..., `steps - 1`, and never
-#' again: what it returns is kept in a table. So the schedule is right in compiled training, where R
-#' cannot be called, and it can be saved with the model. Beyond the last step the rate stays at the
-#' last value. While the function is called for many steps, an interactive session shows a progress
-#' bar.
+#' `learning_rate_schedule_function()` calls the function once for each of the steps `0`, `1`, ...,
+#' `steps - 1`, when the schedule is created, and stores the rates in a table. So the schedule works
+#' in compiled training, which cannot call R, and is saved with the model. After the last step, the
+#' rate keeps its last value. In an interactive session, a progress bar shows if this takes long.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param fn A function of the step that returns a finite number >= 0. It is called with one step at
-#'   a time, a double; it need not be vectorised.
-#' @param steps For how many steps: a whole number >= 1.
+#'   a time, a double, so it need not be vectorised.
+#' @param steps The number of steps: a whole number >= 1.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above, also if `fn` fails or
-#' returns something else at one of the steps; see [optimizer_sgd()].
-#' @seealso [optimizer_sgd()] also takes a function *without* arguments as `learning_rate`, which is
-#'   called during training.
+#' `kerasgd_argument_error` if an argument is not as described above, or if `fn` fails or returns
+#' anything else at one of the steps; see [optimizer_sgd()].
+#' @seealso [optimizer_sgd()] also accepts a function *without* arguments as `learning_rate`, and
+#' calls it during training.
 #' @source Written for this package.
 #' @family learning-rate schedules
 #' @concept lambda schedule
@@ -459,9 +464,9 @@ learning_rate_schedule_function <- function(fn, steps, name = "Table", ...) {
 }
 class(learning_rate_schedule_function) <- c("kerasgd_constructor", "function")
 
-#' What an R function returns at each step, with a progress bar if that takes long
+#' Call an R function at each step, with a progress bar if that takes long
 #'
-#' R calls it, not Python: calls from Python would take twenty times longer for a million steps.
+#' R makes the calls: from Python, a million calls would take twenty times longer.
 #' @noRd
 rates_of_function <- function(fn, steps, call = rlang::caller_env()) {
   rates <- double(steps)
@@ -474,14 +479,14 @@ rates_of_function <- function(fn, steps, call = rlang::caller_env()) {
   rates
 }
 
-#' The steps are doubles: the product of two integers overflows.
+#' The steps are doubles, because the product of two integers can overflow.
 #' @noRd
 rates_at_some_steps <- function(fn, steps, call = rlang::caller_env()) {
   at <- NULL
   values <- tryCatch(
     lapply(steps, function(step) {
       at <<- step
-      fn(step) # by its name, which R's own errors quote
+      fn(step) # called as `fn`, the name in R's own error messages
     }),
     error = function(error) {
       abort_fn(fn, at, paste("failed:", conditionMessage(error)), call = call)
@@ -495,7 +500,7 @@ as_rate <- function(value, fn, step, call = rlang::caller_env()) {
   if (is_plain && !is.na(value) && value >= 0 && value < Inf) {
     return(as.vector(value))
   }
-  # Python judges other values, such as its own numbers
+  # Python checks other values, such as Python numbers
   rule <- python_package(call = call)$arguments$RATE
   arguments <- list(argument = "learning_rate", value = value, rule = rule)
   tryCatch(

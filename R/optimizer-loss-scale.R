@@ -1,31 +1,31 @@
-#' A loss scale that follows the gradients
+#' Dynamic loss scaling
 #'
-#' In half precision small gradients become zero. `optimizer_loss_scale()` wraps an optimizer so
-#' that the loss is multiplied by a scale as large as the gradients allow, and the gradients are
-#' divided by it before the step.
+#' In half precision, small gradients become zero. `optimizer_loss_scale()` wraps an optimizer: it
+#' multiplies the loss by a scale that is as large as the gradients allow, and divides the gradients
+#' by this scale before the step.
 #'
 #' @section The scale:
-#' Let \eqn{s} be the scale, which begins as `initial_scale`.
+#' Let \eqn{s} be the scale, which starts at `initial_scale`.
 #'
 #' * If all gradients of a step are finite, the inner optimizer does its step with \eqn{g / s}.
-#'   After `dynamic_growth_steps` of such steps in a row the scale doubles:
-#'   \eqn{s \leftarrow 2 s}{s <- 2 * s}.
-#' * Otherwise the step is skipped and not counted, and the scale halves:
-#'   \eqn{s \leftarrow s / 2}{s <- s / 2}.
+#'   After `dynamic_growth_steps` consecutive steps of this kind, the scale doubles: \eqn{s
+#'   \leftarrow 2 s}{s <- 2 * s}.
+#' * Otherwise the step is skipped and not counted, and the scale is halved: \eqn{s \leftarrow s /
+#'   2}{s <- s / 2}.
 #'
-#' The scale stays between \eqn{2^{-126}}{2^-126} and \eqn{2^{126}}{2^126}. On several devices the
-#' gradients are looked at after they have been summed, so that one device's infinity skips the step
-#' on all.
+#' The scale stays between \eqn{2^{-126}}{2^-126} and \eqn{2^{126}}{2^126}. On several devices, the
+#' gradients are checked after they are summed, so an infinity on one device skips the step on all
+#' devices.
 #'
-#' `compile()` under the policy `mixed_float16` leaves this optimizer as it is; around an optimizer
-#' without loss scale it puts Keras' own wrapper.
+#' Under the policy `mixed_float16`, `compile()` does not change this optimizer; it adds Keras' own
+#' wrapper only to an optimizer without a loss scale.
 #'
 #' @param inner_optimizer An optimizer made by [optimizer_sgd()]. If it has a `loss_scale_factor`,
-#'   that is dropped with a warning: the scale takes its place.
-#' @param initial_scale The first scale: a number from \eqn{2^{-126}}{2^-126} to
+#'   the dynamic scale replaces it, with a warning.
+#' @param initial_scale The initial scale: a number from \eqn{2^{-126}}{2^-126} to
 #'   \eqn{2^{126}}{2^126}.
-#' @param dynamic_growth_steps After how many finite steps in a row the scale doubles: a whole
-#'   number >= 1.
+#' @param dynamic_growth_steps The number of consecutive finite steps after which the scale doubles:
+#'   a whole number >= 1.
 #' @param name The name: one non-empty string without `/`, or `NULL` for `"loss_scale_optimizer"`.
 #' @param ... Not used. Settings such as `momentum` belong to the inner optimizer.
 #'
@@ -33,13 +33,13 @@
 #'   `keras.optimizers.LossScaleOptimizer`, for the `optimizer` argument of `compile()`.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above; see [optimizer_sgd()].
+#' `kerasgd_argument_error` if an argument is not as described above; see [optimizer_sgd()].
 #'
 #' @source
 #' Micikevicius, P. et al. (2018). Mixed precision training. *International Conference on Learning
 #' Representations*. Section 3.2.
 #'
-#' @seealso [optimizer_sgd()], whose `loss_scale_factor` is a fixed scale.
+#' @seealso [optimizer_sgd()], whose argument `loss_scale_factor` is a fixed scale.
 #' @concept mixed precision
 #' @concept half precision
 #' @concept loss scaling
@@ -49,7 +49,7 @@
 #' optimizer <- optimizer_loss_scale(optimizer_sgd(learning_rate = 0.05), initial_scale = 1024)
 #' optimizer$initial_scale
 #'
-#' # Settings of the step belong to the inner optimizer
+#' # Settings such as `momentum` belong to the inner optimizer
 #' try(optimizer_loss_scale(optimizer_sgd(), momentum = 0.9))
 optimizer_loss_scale <- function(inner_optimizer,
                                  initial_scale = 32768,

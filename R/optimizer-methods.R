@@ -1,76 +1,74 @@
-#' What R's own functions do with an optimizer
+#' R methods for optimizers
 #'
-#' The optimizers of [optimizer_sgd()] and [optimizer_loss_scale()] can be printed, summarised,
-#' compared and changed with the functions that R has for that. All of this works with
-#' `model$optimizer` too.
+#' The optimizers of [optimizer_sgd()] and [optimizer_loss_scale()] have methods for R's functions
+#' to print, summarise, compare and update objects. The methods also work with `model$optimizer`.
 #'
 #' @name optimizer_methods
 #'
-#' @section Looking at it:
-#' * `print(optimizer)` and `format(optimizer)` show the settings that differ from the defaults, how
-#'   many steps the optimizer has done, the learning rate now, and what it measures and skips (see
-#'   [track_statistics()] and [skip_nonfinite()]).
-#' * `summary(optimizer)` shows all settings and the state: steps and updates, how much memory the
-#'   arrays beside the weights take, averages, what is excluded from weight decay, the groups of
-#'   [set_group()], and the scale of [optimizer_loss_scale()] with the finite steps that it takes
-#'   until it doubles. It returns them as a list.
-#' * `as.list(optimizer)` gives the settings, by the names of the arguments of [optimizer_sgd()]. A
-#'   learning-rate schedule is there as the object.
+#' @section Printing and summaries:
+#' * `print(optimizer)` and `format(optimizer)` show the settings that differ from the defaults, the
+#'   number of steps so far, the current learning rate, and whether the optimizer measures or skips
+#'   updates (see [track_statistics()] and [skip_nonfinite()]).
+#' * `summary(optimizer)` shows all settings and the state: steps and updates, the memory of the
+#'   optimizer state, averages, exclusions from weight decay, the groups of [set_group()], and the
+#'   scale of [optimizer_loss_scale()] with the number of finite steps until it doubles. It returns
+#'   them as a list.
+#' * `as.list(optimizer)` returns the settings under the argument names of [optimizer_sgd()]. A
+#'   learning-rate schedule is returned as an object.
 #' * `optimizer$` followed by the Tab key completes the names of settings and methods.
 #'
-#' None of these calls a learning rate that is a function. `optimizer$learning_rate` does.
+#' None of these calls a learning-rate function. `optimizer$learning_rate` calls it before the first
+#' step.
 #'
-#' Under the policy `mixed_float16`, `compile()` puts Keras' own wrapper around the optimizer.
-#' `model$optimizer` is that wrapper then, and all of this works with it too; `update()` makes an
-#' [optimizer_loss_scale()] of it.
+#' Under the policy `mixed_float16`, `compile()` puts Keras' own wrapper around the optimizer, and
+#' `model$optimizer` is that wrapper. These methods work with it too; `update()` turns it into an
+#' [optimizer_loss_scale()].
 #'
-#' After `readRDS()` or `load()`, `print()` and `str()` say in one line what the object was.
+#' After `readRDS()` or `load()`, `print()` and `str()` describe in one line what the object was.
 #'
-#' @section Comparing two:
+#' @section Comparison:
 #' `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if class, settings, groups and state
-#' of two optimizers are equal, and else says in which of them they differ. Numbers \eqn{a} and
-#' \eqn{b} are equal if \eqn{|a - b| \le \tau |a|}{|a - b| <= tau * |a|} for the `tolerance`
-#' \eqn{\tau}{tau}; for arrays the mean of both sides is taken over the elements that differ. Two
-#' functions are equal if R's `identical()` says so. State that a file held and that waits for the
-#' variables counts as state. `expect_equal()` of testthat and `waldo::compare()` compare the same
-#' values.
+#' of two optimizers are equal; otherwise it describes the differences. Numbers \eqn{a} and \eqn{b}
+#' are equal if \eqn{|a - b| \le \tau |a|}{|a - b| <= tau * |a|} for the `tolerance`
+#' \eqn{\tau}{tau}; arrays are compared by the mean of both sides over the elements that differ.
+#' Functions are compared with `identical()`. State from a file that waits for its variables counts
+#' as state. `expect_equal()` from testthat and `waldo::compare()` compare the same values.
 #'
-#' @section Changing it:
-#' * `update(optimizer, learning_rate = 0.1, ...)` returns a new optimizer with the same settings
-#'   but those that are given, which are checked as by [optimizer_sgd()]. It has the groups and the
-#'   exclusions from weight decay of `optimizer`, and starts without state;
-#'   with `keep_state = TRUE` it continues where `optimizer` is, with its step count, velocities and
-#'   averages. What the new settings leave no place for is left out with a warning.
-#'   Of [optimizer_loss_scale()] the inner optimizer is new as well, and takes its own settings.
-#' * `optimizer$learning_rate <- 0.1` changes the rate of an optimizer in use. A number acts at
-#'   once, also in the middle of `fit()` and in the place of a schedule or a function, which is gone
-#'   then. A schedule or a function acts at once unless a training step was compiled on TensorFlow
-#'   or JAX, which could not follow it: that is an error, and
-#'   `compile(model, update(optimizer, learning_rate = schedule, keep_state = TRUE), ...)` is the
-#'   way. No other setting can be changed, and an attribute that does not exist cannot be made: both
-#'   are errors.
+#' @section Changing settings:
+#' * `update(optimizer, learning_rate = 0.1, ...)` returns a new optimizer with the given settings,
+#'   which are checked as in [optimizer_sgd()]. All other settings, the groups and the exclusions
+#'   from weight decay are those of `optimizer`. The new optimizer starts without state. With
+#'   `keep_state = TRUE` it keeps the step count, velocities and averages; state that the new
+#'   settings do not use is left out with a warning. For [optimizer_loss_scale()], the inner
+#'   optimizer is new as well, and `update()` accepts its settings too.
+#' * `optimizer$learning_rate <- 0.1` changes the learning rate of an optimizer in use. A number
+#'   takes effect at once, also during `fit()`; it replaces a schedule or a function for good. A
+#'   schedule or a function takes effect at once, unless a training step was compiled on TensorFlow
+#'   or JAX, which would ignore it. That is an error; use `compile(model, update(optimizer,
+#'   learning_rate = schedule, keep_state = TRUE), ...)` instead. Changing any other setting, or
+#'   creating a new attribute, is an error.
 #'
-#' One optimizer trains one model. A second model is refused at its first step; `update(optimizer)`
-#' makes an optimizer for it.
+#' One optimizer trains one model. The first step with a second model is an error;
+#' `update(optimizer)` creates another optimizer for it.
 #'
-#' @section Its numbers:
-#' `as.double()` (and `as.numeric()`, which is the same) turns a Keras variable, or a tensor of the
-#' backend, into a numeric vector, the first index running fastest, as in R's arrays:
+#' @section Conversion to numbers:
+#' `as.double()` (and its synonym `as.numeric()`) converts a Keras variable, or a tensor of the
+#' backend, to a numeric vector. The first index varies fastest, as in R's arrays:
 #' `as.double(optimizer$learning_rate)`, `as.numeric(optimizer$iterations)`. Counts are exact up to
 #' \eqn{2^{53}}{2^53}.
 #'
-#' @section Its methods:
-#' The methods that Keras documents, `optimizer$apply()`, `$apply_gradients()`, `$build()`,
-#' `$exclude_from_weight_decay()`, `$finalize_variable_values()`, `$get_config()` and
-#' `$swap_ema_weights()`, are called in R as in Python, and so are `$track_statistics()`,
-#' `$skip_nonfinite()`, `$set_group()` and `$set_learning_rate_factor()`, which counts groups from
-#' 0. Their errors and warnings are those of this package.
+#' @section Python methods:
+#' You can call the methods that Keras documents from R: `optimizer$apply()`, `$apply_gradients()`,
+#' `$build()`, `$exclude_from_weight_decay()`, `$finalize_variable_values()`, `$get_config()` and
+#' `$swap_ema_weights()`. You can also call `$track_statistics()`, `$skip_nonfinite()`,
+#' `$set_group()` and `$set_learning_rate_factor()`, which counts groups from 0. Their errors and
+#' warnings are conditions of this package.
 #'
 #' @section Errors:
-#' * `kerasgd_argument_error`: an argument of `update()`, or a learning rate, is refused; see
+#' * `kerasgd_argument_error`: an argument of `update()`, or a learning rate, is invalid; see
 #'   [optimizer_sgd()].
-#' * `kerasgd_state_error`: any other use of an optimizer that was read by `readRDS()` or `load()`,
-#'   which cannot restore a Python object. Use [save_optimizer()] instead.
+#' * `kerasgd_state_error`: any other use of an optimizer from `readRDS()` or `load()`, which cannot
+#'   restore a Python object. Use [save_optimizer()] instead.
 #'
 #' @return `format()` returns a character vector, `as.list()` a named list, `summary()` a list of
 #'   class `kerasgd_optimizer_summary` with `class`, `name`, `settings` and `state`, `all.equal()`
@@ -88,13 +86,13 @@
 #' as.double(optimizer$learning_rate)
 #' as.numeric(optimizer$iterations)
 #'
-#' # What is refused
+#' # Argument errors
 #' try(update(optimizer, momentum = "a lot"))
 #' try(optimizer$learning_rate <- -1)
 NULL
 
-# The methods are registered for the two Python classes, which `model$optimizer` has too. Python's
-# class names are no names for R functions.
+# The methods are registered for the two Python classes, which `model$optimizer` has too. Python
+# class names cannot be used in the names of R functions.
 
 #' @rawNamespace
 #' S3method(format, kerasgd.SGD, format_optimizer)
@@ -127,7 +125,7 @@ NULL
 #' S3method(waldo::compare_proxy, kerasgd.LossScaleOptimizer, proxy_of_optimizer)
 NULL
 
-# Looking at it -----------------------------------------------------------------------------------
+# Printing and summaries --------------------------------------------------------------------------
 
 format_optimizer <- function(x, ...) {
   check_live(x)
@@ -176,7 +174,7 @@ format_setting <- function(x) {
   }
 }
 
-#' A rate with as many digits as float32 has, in which it is used: not 0.00312500004656613
+#' Format a rate with the digits of float32, in which it is used: not 0.00312500004656613
 #' @noRd
 format_rate <- function(x) {
   stored <- as_float32(x)
@@ -187,7 +185,7 @@ format_rate <- function(x) {
   shown[[match(stored, as_float32(as.double(shown)))]]
 }
 
-#' The number that is stored for `x` in float32
+#' The float32 number that is stored for `x`
 #' @noRd
 as_float32 <- function(x) {
   readBin(writeBin(as.double(x), raw(), size = 4), "double", n = length(x), size = 4)
@@ -209,7 +207,7 @@ format_progress <- function(described) {
   )
 }
 
-#' The progress, with what is measured and skipped on the way
+#' The progress, with measured and skipped updates
 #' @noRd
 format_watched <- function(described) {
   c(
@@ -272,7 +270,7 @@ summarise_optimizer <- function(object, ...) {
 format.kerasgd_optimizer_summary <- function(x, ...) {
   inner <- x$settings$inner_optimizer
   settings <- x$settings
-  # an inner optimizer that `readRDS()` restored is shown as it is
+  # an inner optimizer that `readRDS()` restored has no settings to show
   if (!is.null(inner) && is_live_python_object(inner)) {
     own <- setdiff(names(settings), "inner_optimizer")
     settings <- c(settings[own], as.list(inner))
@@ -298,12 +296,12 @@ format_state <- function(state) {
     if (state$built) {
       c(
         sprintf("variables: %s (%s weights)", count(state$variables), count(state$weights)),
-        sprintf("memory beside the weights: %s bytes", count(state$bytes))
+        sprintf("memory of the optimizer state: %s bytes", count(state$bytes))
       )
     } else {
       "not built: no variables yet"
     },
-    sprintf("averages of the weights: %s", if (state$use_ema) "on" else "off"),
+    sprintf("moving averages of the weights: %s", if (state$use_ema) "on" else "off"),
     format_scale(state),
     format_exclusions(state),
     format_groups(state$groups),
@@ -318,7 +316,7 @@ format_left_out <- function(state) {
 format_scale <- function(state) {
   if (!is.null(state$scale)) {
     sprintf(
-      "loss scale now: %s, twice that after %s more finite steps in a row",
+      "loss scale now: %s, doubles after %s more finite steps in a row",
       format(state$scale, digits = 7), count(state$steps_to_growth)
     )
   }
@@ -340,7 +338,7 @@ format_exclusions <- function(state) {
   )
 }
 
-#' The first of many lines
+#' Shorten many lines to the first ones
 #' @noRd
 shortened <- function(lines, most) {
   if (length(lines) <= most + 1) {
@@ -349,7 +347,7 @@ shortened <- function(lines, most) {
   c(lines[seq_len(most)], sprintf("... and %s more", count(length(lines) - most)))
 }
 
-# Comparing two -----------------------------------------------------------------------------------
+# Comparison --------------------------------------------------------------------------------------
 
 compare_optimizers <- function(target, current, ..., tolerance = sqrt(.Machine$double.eps)) {
   check_live(target)
@@ -386,7 +384,7 @@ compare_settings <- function(target, current, tolerance, call = rlang::caller_en
   }))
 }
 
-#' To Python, two wrappers of one R function are two functions
+#' Python sees two wrappers of one R function as two functions
 #' @noRd
 is_same_function <- function(one, other) {
   are_of_r <- is.function(one) && is.function(other) &&
@@ -394,7 +392,7 @@ is_same_function <- function(one, other) {
   are_of_r && identical(one, other, ignore.bytecode = TRUE, ignore.srcref = TRUE)
 }
 
-#' How two different settings differ
+#' Describe how two settings differ
 #' @noRd
 tell_apart <- function(one, other, tolerance) {
   formatted <- c(format_setting(one), format_setting(other))
@@ -404,7 +402,7 @@ tell_apart <- function(one, other, tolerance) {
   arguments <- if (inherits(one, "kerasgd.schedules.Schedule")) {
     all.equal(one, other, tolerance = tolerance)
   }
-  if (is.character(arguments)) arguments else sprintf("two %s that differ", formatted[[1]])
+  if (is.character(arguments)) arguments else sprintf("two different %s", formatted[[1]])
 }
 
 compare_state <- function(target, current, tolerance, call = rlang::caller_env()) {
@@ -413,14 +411,14 @@ compare_state <- function(target, current, tolerance, call = rlang::caller_env()
   vapply(names(differing), function(role) {
     difference <- differing[[role]]
     if (is.null(difference)) {
-      sprintf("state `%s`: only one of the two has it in this shape", role)
+      sprintf("state `%s`: only one of the two has it with this shape", role)
     } else {
       sprintf("state `%s`: mean relative difference %s", role, format(difference, digits = 7))
     }
   }, "", USE.NAMES = FALSE)
 }
 
-#' What `waldo::compare()` and `testthat::expect_equal()` compare: values instead of pointers
+#' The values that `waldo::compare()` and `testthat::expect_equal()` compare, instead of pointers
 #' @noRd
 proxy_of_optimizer <- function(x, path = "x") {
   check_live(x)
@@ -439,7 +437,7 @@ values_of_optimizer <- function(x, call = rlang::caller_env()) {
   )
 }
 
-#' What is measured and skipped, without the counts, which are state
+#' Whether updates are measured and skipped, without the counts, which are state
 #' @noRd
 watched_settings <- function(described) {
   list(
@@ -448,7 +446,7 @@ watched_settings <- function(described) {
   )
 }
 
-#' The values behind a setting, where it is an optimizer or a schedule
+#' The values of a setting that is an optimizer or a schedule
 #' @noRd
 plain_value <- function(x, call = rlang::caller_env()) {
   if (is_optimizer(x)) {
@@ -469,7 +467,7 @@ state_arrays <- function(x, call = rlang::caller_env()) {
   })
 }
 
-# Changing it -------------------------------------------------------------------------------------
+# Changing settings -------------------------------------------------------------------------------
 
 update_optimizer <- function(object, ..., keep_state = FALSE) {
   check_live(object)
@@ -499,7 +497,7 @@ set_on_optimizer <- function(x, name, value) {
   }
   check_attribute(x, name)
   frame <- environment()
-  # Set again if that fails: through the bridge the error is a condition of ours
+  # If that fails, set it again through the bridge, which gives a condition of this package
   tryCatch(NextMethod(), error = function(error) {
     call_python_function(setattr, list(x, name, as_python(value)), list(), call = frame)
     x
@@ -508,7 +506,7 @@ set_on_optimizer <- function(x, name, value) {
 
 #' Refuse to set an argument, on which the state depends, or an unknown attribute
 #'
-#' A user's subclass may have attributes of its own.
+#' A user's subclass may have its own attributes.
 #' @noRd
 check_attribute <- function(x, name, call = rlang::caller_env()) {
   settings <- names_of_settings(x)
@@ -518,8 +516,8 @@ check_attribute <- function(x, name, call = rlang::caller_env()) {
     abort_unknown_attribute(
       "The optimizer", name, meant_argument(name, settings)$name,
       hint = paste(
-        "What can be set is `learning_rate`;",
-        "`update()` makes an optimizer that differs in other settings."
+        "Only `learning_rate` can be set;",
+        "`update()` creates an optimizer with other settings."
       ),
       call = call
     )
@@ -535,9 +533,9 @@ names_of_settings <- function(x) {
 
 is_our_class <- function(x) class(x)[[1]] %in% c(our_classes, keras_wrapper)
 
-# Its attributes and methods ----------------------------------------------------------------------
+# Attributes and Python methods -------------------------------------------------------------------
 
-# Keras' and ours; their errors and warnings become conditions of this package
+# Methods from Keras and from kerasgd; their errors and warnings become conditions of this package
 documented_methods <- c(
   "apply", "apply_gradients", "build", "exclude_from_weight_decay", "finalize_variable_values",
   "get_config", "set_group", "set_learning_rate_factor", "skip_nonfinite", "swap_ema_weights",
@@ -554,9 +552,9 @@ get_from_optimizer <- function(x, name) {
   if (name %in% documented_methods) with_conditions(found) else found
 }
 
-#' Read an attribute through the bridge, so that its error is a condition of ours
+#' Read an attribute through the bridge, so that its error is a condition of this package
 #'
-#' For a misspelt name the error suggests one of those that are known.
+#' For a misspelt name, the error suggests a known name.
 #' @noRd
 ask_again <- function(x, name, what, known, call = rlang::caller_env()) {
   suggest <- function(error) {
@@ -576,9 +574,9 @@ names_to_complete <- c(
   documented_methods
 )
 
-#' A method of Python whose errors and warnings are conditions with the user's call
+#' Wrap a Python method, so that its errors and warnings are conditions with the user's call
 #'
-#' Its attributes keep it a Python object, which can be passed to Python again.
+#' The attributes keep it a Python object, which can be passed to Python again.
 #' @noRd
 with_conditions <- function(method) {
   called <- function(...) call_python_function(method, list(...))
@@ -590,19 +588,19 @@ complete_names <- function(x, pattern = "") {
   if (!is_live_python_object(x)) {
     return(character())
   }
-  # Python's own completion reads every attribute, and so calls a rate that is a function
+  # Python's own completion reads every attribute, and so calls a learning-rate function
   settings <- names(as.list(x))
   known <- sort(c(settings, names_to_complete))
   known[grepl(pattern, known)]
 }
 
-#' An attribute of Python, without the methods above
+#' Read a Python attribute, without the methods above
 #' @noRd
 py_get <- function(x, name) {
   reticulate::py_to_r(reticulate::py_get_attr(x, name))
 }
 
-# Its numbers -------------------------------------------------------------------------------------
+# Conversion to numbers ---------------------------------------------------------------------------
 
 #' @rawNamespace
 #' S3method(as.double, keras.src.backend.common.variables.Variable, doubles_of_python)
@@ -624,9 +622,9 @@ integers_of_python <- function(x, ...) {
   as.integer(as.double(x))
 }
 
-#' Register methods for JAX' arrays under the names that keras3 uses, where it is not installed
+#' Register methods for JAX arrays under the names that keras3 uses, unless it is installed
 #'
-#' If two packages register one method, `library()` says that one overwrites the other.
+#' If two packages register the same method, `library()` reports that one overwrites the other.
 #' @noRd
 register_for_jax <- function(keras3_is_there = nzchar(system.file(package = "keras3"))) {
   if (!keras3_is_there) {
@@ -637,7 +635,7 @@ register_for_jax <- function(keras3_is_there = nzchar(system.file(package = "ker
   }
 }
 
-#' Register a method, unless another package did
+#' Register a method, unless another package already did
 #' @noRd
 register_method <- function(generic, class, method, of_package = "base") {
   where <- asNamespace(of_package)
@@ -648,8 +646,9 @@ register_method <- function(generic, class, method, of_package = "base") {
 
 # Keras' own wrapper ------------------------------------------------------------------------------
 
-# `compile()` wraps our optimizer in it under the policy mixed_float16. The class is Keras', so our
-# methods step back where it wraps another optimizer, or where another package has methods for it.
+# Under the policy mixed_float16, `compile()` wraps our optimizer in this class. The class belongs
+# to Keras, so our methods apply only to wrappers of our optimizers, and only if no other package
+# has methods for it.
 keras_wrapper <- "keras.src.optimizers.loss_scale_optimizer.LossScaleOptimizer"
 wrapper_classes <- c("kerasgd.LossScaleOptimizer", keras_wrapper)
 
@@ -666,7 +665,7 @@ register_for_keras_wrapper <- function() {
   register_method("update", keras_wrapper, for_keras_wrapper(update_optimizer), "stats")
 }
 
-#' A method that serves wrappers of our optimizers, and leaves others to the next method
+#' Restrict a method to wrappers of our optimizers; others go to the next method
 #' @noRd
 for_keras_wrapper <- function(method) {
   body(method) <- call(
@@ -702,7 +701,7 @@ refuse_empty <- function(x, convert = FALSE) {
   x
 }
 
-#' Refuse a call whose argument `optimizer` is missing or something else
+#' Refuse a call whose argument `optimizer` is missing or not an optimizer
 #' @noRd
 check_optimizer <- function(given, call = rlang::caller_env()) {
   requirement <- "an optimizer made by `optimizer_sgd()` or `optimizer_loss_scale()`"

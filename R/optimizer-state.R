@@ -1,43 +1,42 @@
-#' Keep an optimizer in a file
+#' Save and load an optimizer
 #'
-#' `save_optimizer()` writes an optimizer with its settings and all its state, and
-#' `load_optimizer()` makes it again, in another session, on another machine or with another
-#' backend. Training that goes on with it is training that was never interrupted: with the same
-#' weights and data the results are the same, bit for bit, also in the middle of an accumulation
-#' window.
+#' `save_optimizer()` writes an optimizer with its settings and complete state to a file, and
+#' `load_optimizer()` restores it, in another session, on another machine or with another backend.
+#' Resumed training equals uninterrupted training: with the same weights and data, the results are
+#' the same bit for bit, also in the middle of an accumulation window.
 #'
-#' @section Files of Keras:
+#' @section Keras files:
 #' `model$save()` and `model$save_weights()` (in keras3 `save_model()` and `save_model_weights()`)
-#' keep the state of the optimizer too. Such a model always loads: state comes back by variable,
-#' also when layers were frozen, added or removed since, and what cannot be given back is left out
+#' save the state of the optimizer too. Such a model always loads: state is restored by variable,
+#' also if layers were frozen, added or removed since, and state that cannot be restored is left out
 #' with one warning. State that another class wrote, such as Keras' own SGD, is left out as well;
-#' [from_keras_optimizer()] takes an optimizer of Keras over with its state.
+#' [from_keras_optimizer()] converts a Keras optimizer together with its state.
 #'
-#' @section What is kept:
-#' The settings (the learning rate exactly as it was given, schedules with their arguments,
-#' exclusions from weight decay), and the state: for a weight \eqn{w} its velocity \eqn{v}, its
-#' average \eqn{a} and the sum of its gradients in this accumulation window, each as far as the
-#' optimizer has it; the count of steps; the scale of [optimizer_loss_scale()]. The weights belong
-#' to the model, which Keras saves: `model$save_weights()`, `model$save()`.
+#' @section Saved settings and state:
+#' The settings (with the exact learning rate, the arguments of schedules and the exclusions from
+#' weight decay) and the state: for each weight \eqn{w} its velocity \eqn{v}, its moving average
+#' \eqn{a} and the sum of its gradients in the current accumulation window, where the optimizer has
+#' them; the number of steps; and the scale of [optimizer_loss_scale()]. The weights belong to the
+#' model; save them with `model$save_weights()` or `model$save()`.
 #'
-#' The file is a zip of NumPy arrays and of JSON. Nothing in it is run as code when it is read.
+#' The file is a zip archive of NumPy arrays and JSON. Reading it never runs code.
 #'
-#' R's own `saveRDS()` and `save()` cannot store Python objects; an optimizer that comes back
-#' from them says so when it is used.
+#' R's own `saveRDS()` and `save()` cannot store Python objects; an optimizer restored from them
+#' raises an error that says so.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
-#' @param file The path of the file, one non-empty string. An existing file is replaced when the new
+#' @param file The path of the file, one non-empty string. An existing file is replaced once the new
 #'   one is complete.
-#' @param model A Keras model, or a list of variables, that the optimizer is to train: the state is
-#'   set at once, and an error says if it belongs to other variables. With `NULL` that is left to
-#'   the first step, which trains nothing if the state does not fit. Variables are paired by their
-#'   paths; if these differ, in their order.
-#' @param strict What to do with state that does not fit: with `TRUE` it is an error, and nothing is
-#'   changed; with `FALSE` what fits comes back, one warning names the rest, and
-#'   `summary(optimizer)` keeps saying so.
+#' @param model The Keras model, or list of variables, that the optimizer will train: the state is
+#'   assigned at once, and it is an error if it belongs to other variables. With `NULL`, the first
+#'   step assigns the state, and trains nothing if the state does not fit. Variables are paired by
+#'   their paths or, if these differ, by their order.
+#' @param strict `TRUE` if state that does not fit is an error that changes nothing; `FALSE` to
+#'   restore the state that fits. With `FALSE`, one warning names the rest, and `summary(optimizer)`
+#'   lists it from then on.
 #' @param ... Not used.
 #'
-#' @return `save_optimizer()` returns `file`, invisibly; `load_optimizer()` the optimizer.
+#' @return `save_optimizer()` returns `file`, invisibly; `load_optimizer()` returns the optimizer.
 #'
 #' @section Errors:
 #' * `kerasgd_argument_error`: an argument is not as described above.
@@ -45,7 +44,7 @@
 #'   weights and averages are swapped), the file was not written by `save_optimizer()` or is
 #'   damaged, or its state belongs to other variables or arguments. Nothing is changed then.
 #'
-#' @seealso [callback_backup()], which backs a whole `fit()` up; [optimizer_sgd()]
+#' @seealso [callback_backup()] to back up a whole `fit()`; [optimizer_sgd()]
 #' @concept checkpoint
 #' @concept resume training
 #' @name save_optimizer
@@ -60,7 +59,7 @@
 #' again <- load_optimizer(file, list(weight))
 #' all.equal(again, optimizer)
 #'
-#' # State of other variables is refused
+#' # State of other variables is an error
 #' try(load_optimizer(file, list(keras$Variable(c(0, 0)))))
 #' unlink(file)
 NULL

@@ -1,10 +1,10 @@
-# Progress bars for what takes long: only for somebody who watches, and nothing of them stays.
+# Progress bars for long computations: only in interactive sessions, and cleared at the end.
 
-#' A function that shows how far the work is
+#' A function that shows the progress of the work
 #'
-#' The bar goes when `frame` ends, however it ends.
+#' The bar disappears when `frame` ends, for any reason.
 #'
-#' @return A function of the number of pieces of work that are done and of the number of all.
+#' @return A function of the number of pieces of work done and of the total number.
 #' @noRd
 progress_bar <- function(title, frame = rlang::caller_env()) {
   if (!shows_progress()) {
@@ -13,7 +13,7 @@ progress_bar <- function(title, frame = rlang::caller_env()) {
   bar <- cli::cli_progress_bar(title, total = NA, clear = TRUE, .envir = frame)
   drawn <- proc.time()[["elapsed"]]
   function(done, total) {
-    # cli's own clock leaves out most updates of work that is done in Python
+    # cli's own clock misses most updates during work in Python
     if (proc.time()[["elapsed"]] >= drawn + 0.1) {
       cli::cli_progress_update(set = done, total = total, id = bar, force = TRUE, .envir = frame)
       drawn <<- proc.time()[["elapsed"]]
@@ -21,9 +21,9 @@ progress_bar <- function(title, frame = rlang::caller_env()) {
   }
 }
 
-#' The same for Python, which calls it now and then (`kerasgd.r.tools`); `NULL` where nobody watches
+#' The same for Python, which calls it at intervals (`kerasgd.r.tools`); `NULL` if not interactive
 #'
-#' It has no errors of its own.
+#' It never raises an error.
 #' @noRd
 progress_bar_for_python <- function(title, frame = rlang::caller_env()) {
   if (!shows_progress()) {
@@ -37,6 +37,6 @@ progress_bar_for_python <- function(title, frame = rlang::caller_env()) {
   reticulate::r_to_py(draw, convert = TRUE)
 }
 
-#' Does somebody watch? Not in a script, in knitr or in tests
+#' Show progress? Not in a script, in knitr or in tests
 #' @noRd
 shows_progress <- function() rlang::is_interactive()

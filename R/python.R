@@ -1,5 +1,5 @@
-# Python from R: calling it, finding and starting it, converting values. (setup.R makes environments
-# for it; attributes of Python objects are read where they are needed.)
+# Python from R: calling it, finding and starting it, converting values. (setup.R creates
+# environments; other files read attributes of Python objects directly.)
 
 session <- new.env(parent = emptyenv())
 
@@ -9,18 +9,18 @@ session <- new.env(parent = emptyenv())
 #'
 #' @param name The name of the function in Python, as in `callbacks.LearningRateFunction`.
 #' @param arguments A named list of R values.
-#' @param received The R values that errors describe, by the names of the user's arguments.
+#' @param received The R values that errors describe, under the names of the user's arguments.
 #' @noRd
 call_python <- function(name, arguments, received = arguments, call = rlang::caller_env()) {
-  force(arguments) # what R itself refuses is refused before Python starts
+  force(arguments) # R's own checks run before Python starts
   kerasgd <- python_package(call = call)
   fn <- Reduce(reticulate::py_get_attr, strsplit(name, ".", fixed = TRUE)[[1]], kerasgd)
   call_python_function(fn, lapply(arguments, as_python), received, call = call)
 }
 
-#' Call any function of Python, or a method, with arguments as reticulate converts them
+#' Call any Python function or method, with arguments as reticulate converts them
 #'
-#' Nothing is raised through reticulate: `kerasgd.r.bridge` brings errors and warnings back as data.
+#' No exception passes through reticulate: `kerasgd.r.bridge` returns errors and warnings as data.
 #' @noRd
 call_python_function <- function(fn, arguments, received = arguments, call = rlang::caller_env()) {
   python_package(call = call) # before `arguments` are evaluated: `as_python()` needs it
@@ -47,9 +47,9 @@ python_package <- function(call = rlang::caller_env()) {
   session$kerasgd
 }
 
-#' Register our classes as soon as Keras is imported, whoever imports it
+#' Register our classes as soon as Keras is imported, by whatever code
 #'
-#' `load_model()` finds registered classes only.
+#' `load_model()` finds only registered classes.
 #' @noRd
 follow_keras <- function() {
   startup <- system.file("startup", package = "kerasgd")
@@ -76,7 +76,7 @@ import_package <- function(call = rlang::caller_env()) {
     error = function(error) {
       facts <- environment_facts()
       abort_environment(
-        sprintf("Keras could not be loaded by Python (%s).", facts$python),
+        sprintf("Python could not load Keras (%s).", facts$python),
         "See `kerasgd_sitrep()`.",
         facts = facts, parent = error, call = call
       )
@@ -86,9 +86,9 @@ import_package <- function(call = rlang::caller_env()) {
 
 # Finding and starting Python ---------------------------------------------------------------------
 
-#' Have reticulate look for our environment, unless another is named
+#' Make reticulate look for our environment, unless another is named
 #'
-#' A delayed import does not start Python. While Python runs it would not be delayed.
+#' A delayed import does not start Python. If Python is running, the import would not be delayed.
 #' @noRd
 prefer_our_environment <- function() {
   if (!reticulate::py_available(initialize = FALSE)) {
@@ -98,11 +98,12 @@ prefer_our_environment <- function() {
 
 our_environment <- "r-kerasgd"
 
-#' Declare what reticulate should install if it makes an environment itself (from 1.41 on)
+#' Declare the packages that reticulate should install if it creates an environment itself (from
+#' 1.41 on)
 #'
-#' Only before Python starts: afterwards reticulate would install at once, or warn. A backend is
-#' declared only where nothing else chooses one: keras3 does, and an existing environment has its
-#' own, which reticulate (from 1.44 on) would compare with ours.
+#' Only before Python starts: afterwards, reticulate would install at once, or warn. A backend is
+#' declared only if nothing else chooses one: keras3 does, and an existing environment has its own,
+#' which reticulate (from 1.44 on) would compare with ours.
 #' @noRd
 declare_python_requirements <- function() {
   if (!reticulate_makes_environments() || reticulate::py_available(initialize = FALSE)) {
@@ -120,16 +121,16 @@ reticulate_makes_environments <- function() {
   "py_require" %in% getNamespaceExports("reticulate")
 }
 
-#' Is a Python named, or our environment there? (No search is made.)
+#' Is a Python named, or does our environment exist? (This starts no search.)
 #' @noRd
 is_environment_named <- function() {
   named <- Sys.getenv(c("RETICULATE_PYTHON", "RETICULATE_PYTHON_ENV", "VIRTUAL_ENV"))
   any(nzchar(named) & named != "managed") || reticulate::virtualenv_exists(our_environment)
 }
 
-#' Start Python, if it has what is needed
+#' Start Python, if it has all required packages
 #'
-#' A separate process looks first: R can start only one Python a session, so it must be usable.
+#' A separate process checks first, because R can start only one Python in a session.
 #' @noRd
 start_python <- function(call = rlang::caller_env()) {
   facts <- environment_facts()
@@ -144,7 +145,7 @@ start_python <- function(call = rlang::caller_env()) {
       )
     }
   )
-  # Not the expected one: another package asked for it, or reticulate has just made it
+  # A different Python runs: another package chose it, or reticulate has just created it
   if (!identical(facts$python, running_python())) {
     facts <- environment_facts()
     check_environment(facts, call = call)
@@ -156,13 +157,13 @@ running_python <- function() {
   if (reticulate::py_available(initialize = FALSE)) reticulate::py_config()$python
 }
 
-#' The Python that is running, or that reticulate would start now, and why this one
+#' The Python that is running, or that reticulate would start now, and the reason for this choice
 #'
-#' @return A list of `python` (a path, or `NULL` for none), `source` (words), `started`, and
-#'   `managed`: whether reticulate will make an environment of its own instead.
+#' @return A list of `python` (a path, or `NULL` for none), `source` (the reason in words),
+#'   `started`, and `managed`: whether reticulate will create its own environment instead.
 #' @noRd
 find_python <- function() {
-  of_reticulate <- "an environment that reticulate makes at the first use"
+  of_reticulate <- "an environment that reticulate creates at first use"
   started <- reticulate::py_available(initialize = FALSE)
   config <- if (started) reticulate::py_config() else discover_python()
   managed <- !started && is_managed(config)
@@ -175,7 +176,7 @@ find_python <- function() {
 }
 
 discover_python <- function() {
-  # Looking must not offer to install Miniconda, nor make an environment
+  # The search must not offer to install Miniconda, nor create an environment
   quietly <- c(RETICULATE_MINICONDA_ENABLED = "FALSE", RETICULATE_USE_MANAGED_VENV = "false")
   quietly <- quietly[is.na(Sys.getenv(names(quietly), NA))]
   if (length(quietly) > 0) {
@@ -187,8 +188,9 @@ discover_python <- function() {
   on.exit(options(old), add = TRUE)
   found <- tryCatch(
     suppressWarnings(
-      # Without arguments, newer versions search as they do when they start Python: the environments
-      # of delayed imports, keras3's before ours. Older ones must be given ours.
+      # Without arguments, newer versions search in the same way as when they start Python: first
+      # keras3's environment, then ours, from the delayed imports. Older versions must be given
+      # ours.
       if (reticulate_makes_environments()) {
         reticulate::py_discover_config()
       } else {
@@ -200,7 +202,7 @@ discover_python <- function() {
   if (is.list(found)) found
 }
 
-#' Does reticulate (from 1.41 on) make an environment, since nobody named a Python?
+#' Does reticulate (from 1.41 on) create an environment, because the user named no Python?
 #' @noRd
 is_managed <- function(config) {
   wanted <- tolower(Sys.getenv("RETICULATE_USE_MANAGED_VENV"))
@@ -221,7 +223,7 @@ source_of <- function(config) {
   }
 }
 
-#' The name of the virtual environment that a Python is in, if it lies where reticulate keeps them
+#' The name of the virtual environment of a Python, if it is one of reticulate's
 #' @noRd
 environment_name <- function(python) {
   if (is.null(python)) {
@@ -232,7 +234,7 @@ environment_name <- function(python) {
   if (normalizePath(dirname(folder), mustWork = FALSE) == home) basename(folder)
 }
 
-#' Which backend Keras uses in this session, once it has been loaded
+#' The backend that Keras uses in this session, once it has been loaded
 #' @noRd
 loaded_backend <- function() {
   if (!reticulate::py_available(initialize = FALSE)) {
@@ -242,10 +244,10 @@ loaded_backend <- function() {
   if (loaded) reticulate::import("keras")$backend$backend()
 }
 
-#' Make Keras use an installed backend, where the one it would use is not installed
+#' Make Keras use an installed backend, if its default backend is not installed
 #'
-#' Keras uses TensorFlow by default, even in an environment made for JAX or PyTorch. A choice made
-#' by `KERAS_BACKEND` stands.
+#' Keras uses TensorFlow by default, even in an environment for JAX or PyTorch. A choice made with
+#' `KERAS_BACKEND` is kept.
 #' @noRd
 choose_backend <- function(facts) {
   if (is.null(facts$backend) || facts$chosen || !is.null(loaded_backend())) {
@@ -267,8 +269,8 @@ choose_backend_at_start <- function() {
 
 #' Convert an R value for Python
 #'
-#' Values that Python can express arrive exactly. Those that would arrive as something else (`NA` as
-#' `True`), or not at all, become `kerasgd.errors.Described`, which argument rules refuse with the
+#' Values that Python can represent arrive exactly. Values that would arrive as something else (`NA`
+#' as `True`), or not at all, become `kerasgd.errors.Described`. Argument rules refuse it with the
 #' description that R gives here.
 #' @noRd
 as_python <- function(x) {
@@ -291,9 +293,9 @@ as_python <- function(x) {
   }
 }
 
-#' A list of variables without the names that the user gave them
+#' Remove the names that the user gave to a list of variables
 #'
-#' Python would get a dict of a list with names.
+#' Python would receive a list with names as a dict.
 #' @noRd
 without_names <- function(x) {
   if (rlang::is_bare_list(x)) unname(x) else x
@@ -304,7 +306,7 @@ vector_as_python <- function(x) {
     return(unrepresentable(x))
   }
   if (is_any_na(x)) {
-    # one by one, so that a rule for several values can name the element that it refuses
+    # convert elements one by one, so that a rule can name the element that it refuses
     return(if (length(x) == 1) unrepresentable(x) else list_as_python(as.list(as.vector(x))))
   }
   plain <- as.vector(x)
@@ -315,7 +317,7 @@ vector_as_python <- function(x) {
   if (length(plain) == 1) plain else reticulate::r_to_py(as.list(plain))
 }
 
-#' `NaN` is a number that Python has too
+#' `NaN` is not `NA` here: Python has it too
 #' @noRd
 is_any_na <- function(x) any(is.na(x) & !is.nan(x))
 
@@ -332,9 +334,9 @@ list_as_python <- function(x) {
 
 #' Convert a function, with its required arguments and a description of its last result
 #'
-#' To Python every R function looks like `(*args, **kwargs)`. Its results are converted by
+#' Every R function looks like `(*args, **kwargs)` to Python. Its results are converted by
 #' `as_python()` as well, so that `NA` does not arrive as a number. Python would return a wrapper,
-#' so the function itself comes back through the session, see `revealed_function()`.
+#' so the session returns the function itself (see `revealed_function()`).
 #' @noRd
 foreign_function <- function(fn) {
   result <- NULL
@@ -349,7 +351,7 @@ foreign_function <- function(fn) {
   )
 }
 
-#' The R function inside a `kerasgd.functions.ForeignFunction`; anything else as it is
+#' The R function inside a `kerasgd.functions.ForeignFunction`; any other value unchanged
 #' @noRd
 revealed_function <- function(x) {
   if (!inherits(x, "kerasgd.functions.ForeignFunction")) {
@@ -361,7 +363,7 @@ revealed_function <- function(x) {
 }
 
 required_formals <- function(fn) {
-  signature <- args(fn) # none for `[` and its like
+  signature <- args(fn) # `NULL` for `[` and similar primitives
   formals <- if (!is.null(signature)) as.list(formals(signature))
   has_no_default <- vapply(formals, identical, NA, rlang::missing_arg())
   setdiff(names(formals)[has_no_default], "...")
@@ -371,14 +373,14 @@ unrepresentable <- function(x, hint = NULL) {
   session$kerasgd$errors$Described(describe(x), hint)
 }
 
-#' The numbers of a Keras variable or a tensor, exactly
+#' The exact numbers of a Keras variable or a tensor
 #' @noRd
 doubles_from_python <- function(x, call = rlang::caller_env()) {
   bytes <- call_python("r.transfer.as_doubles", list(values = x), call = call)
   readBin(bytes, "double", n = length(bytes) / 8, endian = "little")
 }
 
-#' The numbers of an array of R as bytes, exactly, and its shape, for `kerasgd.r.transfer`
+#' The exact numbers of an R array as bytes, and its shape, for `kerasgd.r.transfer`
 #' @noRd
 array_for_python <- function(x) {
   list(
@@ -389,7 +391,7 @@ array_for_python <- function(x) {
 
 is_python_object <- function(x) inherits(x, "python.builtin.object")
 
-#' After `readRDS()` only a null pointer is left of a Python object
+#' `readRDS()` restores only a null pointer of a Python object
 #' @noRd
 is_live_python_object <- function(x) {
   is_python_object(x) && !reticulate::py_is_null_xptr(x)

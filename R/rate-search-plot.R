@@ -1,19 +1,19 @@
-#' Plot the search for a learning rate
+#' Plot a learning-rate search
 #'
-#' The loss over the learning rate, on a logarithmic axis: grey the losses of the batches, blue the
-#' smoothed loss, an orange point and a white one for the rates that are suggested.
-#' `ggplot2::autoplot(x)` draws the same with the package ggplot2.
+#' Plots the loss over the learning rate, on a logarithmic axis: the loss of each batch in grey, the
+#' smoothed loss in blue, and the suggested rates as an orange and a white point.
+#' `ggplot2::autoplot(x)` draws the same plot with the package ggplot2.
 #'
-#' @section What to look for:
-#' From left to right the curve is level while the rate is too low to matter, falls, and rises where
-#' the rate is too high. A good rate to begin with is on the slope. The axis of the loss ends a
-#' little above the losses before the minimum, so that a loss that explodes at the end does not
-#' flatten the rest. Where the curve does not fall there are no points: see [find_learning_rate()].
+#' @section Interpretation:
+#' From left to right, the curve is level while the rate is too low to matter, then falls, and rises
+#' when the rate is too high. A rate on the slope is a good start. The loss axis ends a little above
+#' the losses before the minimum, so that a loss that explodes at the end does not flatten the rest.
+#' If the curve does not fall, there are no points; see [find_learning_rate()].
 #'
-#' @param x What [find_learning_rate()] returns.
+#' @param x The result of [find_learning_rate()].
 #' @param ... Graphical parameters, as in [graphics::plot.default()].
 #'
-#' @return `plot()` returns `x`, invisibly, and `ggplot2::autoplot()` a plot of ggplot2.
+#' @return `plot()` returns `x`, invisibly; `ggplot2::autoplot()` returns a ggplot2 plot.
 #'
 #' @source
 #' Smith, L. N. (2017). Cyclical learning rates for training neural networks. *IEEE Winter
@@ -52,7 +52,7 @@ plot.kerasgd_rate_search <- function(x, ...) {
     points$learning_rate, points$loss,
     pch = 21, cex = points$size, bg = points$colour
   )
-  # Where the curve is level, before it falls, there is room below it
+  # The curve starts level and then falls, so there is room at the bottom left
   graphics::legend(
     "bottomleft", c("loss", "smoothed loss", points$label),
     bg = "white", box.col = "grey80", inset = 0.01,
@@ -72,11 +72,11 @@ colour_of_loss <- "grey70"
 
 finite <- function(values) ifelse(is.finite(values), values, NA)
 
-#' The ends of the axis of the loss: all of it up to the minimum, and a little more
+#' The limits of the loss axis: all losses up to the minimum, and a little more
 #' @noRd
 readable_losses <- function(rows) {
   smoothed <- finite(rows$smoothed_loss)
-  # where the loss only rises, a part of that is to be seen
+  # if the loss only rises, show a part of the rise
   last <- max(which.min(smoothed), ceiling(nrow(rows) / 4))
   seen <- seq_len(nrow(rows)) <= last
   shown <- finite(c(rows$loss[seen], smoothed[seen]))
@@ -88,9 +88,9 @@ readable_losses <- function(rows) {
   ends + c(-0.05, 0.25) * room
 }
 
-#' Where the suggestions are on the smoothed curve
+#' The positions of the suggestions on the smoothed curve
 #'
-#' Both may be the same: the first is larger, and shows behind the second.
+#' Both can coincide: the first point is larger, so it shows behind the second.
 #' @noRd
 points_of_search <- function(x) {
   found <- x$suggestion[intersect(c("minimum", "steepest"), names(x$suggestion))]
@@ -127,7 +127,7 @@ autoplot_rate_search <- function(object, ...) {
     ggplot2::scale_colour_manual(values = c(colour_of_loss, colour_of_points[["usual"]])) +
     ggplot2::scale_linewidth_manual(values = c(0.4, 1)) +
     ggplot2::scale_x_log10() +
-    # what lies outside is cut off, not left out: the curve goes on to the edge
+    # values outside are cut off, not dropped, so the curve continues to the edge
     ggplot2::coord_cartesian(ylim = readable_losses(rows)) +
     ggplot2::labs(
       x = "Learning rate", y = "Loss", colour = NULL, linewidth = NULL, fill = NULL, size = NULL,

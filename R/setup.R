@@ -1,44 +1,44 @@
 #' Install Keras and a backend for R
 #'
-#' Makes a virtual environment with Keras and one of its backends, or fills one that exists already.
-#' What pip says is shown as it comes. The environment `r-kerasgd` is found by itself the next time
-#' Python is needed (unless another Python is asked for, see [kerasgd_sitrep()]).
+#' Creates a virtual environment with Keras and one of its backends, or installs them into an
+#' existing one. The output of pip is shown. kerasgd finds the environment `r-kerasgd` by itself the
+#' next time Python is needed (unless another Python is selected; see [kerasgd_sitrep()]).
 #'
 #' @section CPU or GPU:
-#' The builds for an NVIDIA GPU are gigabytes, and exist for Linux (on Windows use WSL). What is
-#' installed on Linux:
+#' The builds for an NVIDIA GPU take gigabytes, and exist only for Linux (on Windows, use WSL). On
+#' Linux, `install_kerasgd()` installs:
 #'
-#' | backend | for the CPU (`gpu = FALSE`) | for an NVIDIA GPU (`gpu = TRUE`) |
+#' | backend | CPU (`gpu = FALSE`) | NVIDIA GPU (`gpu = TRUE`) |
 #' |---|---|---|
 #' | TensorFlow | `tensorflow-cpu` | `tensorflow[and-cuda]` |
 #' | JAX | `jax` | `jax[cuda12]` |
 #' | PyTorch | `torch` from PyTorch's index of CPU builds | `torch` from pip's own index |
 #'
-#' Elsewhere `tensorflow`, `jax` and `torch` are installed, which pip's index has without CUDA. For
-#' another build install it yourself into the environment, as the backend's page on installation
-#' says; kerasgd uses what it finds there.
+#' On other systems, it installs `tensorflow`, `jax` or `torch` from pip's index, without CUDA. To
+#' use another build, install it into the environment yourself, following the instructions of the
+#' backend; kerasgd uses the packages that it finds there.
 #'
 #' @section NumPy:
-#' With reticulate before 1.38, which does not work with NumPy 2, an older NumPy is installed
-#' (`numpy<2`), and with it the newest JAX that goes with it.
+#' reticulate before 1.38 does not work with NumPy 2. With such a version, an older NumPy
+#' (`numpy<2`) is installed, together with the newest JAX that supports it.
 #'
-#' @param backend What Keras computes with: `"tensorflow"` (the default), `"jax"` or `"torch"`
+#' @param backend The backend of Keras: `"tensorflow"` (the default), `"jax"` or `"torch"`
 #'   (PyTorch).
-#' @param envname The environment: its name among reticulate's environments, or a path (with a
-#'   `/`). One string.
+#' @param envname The environment, one string: its name among reticulate's environments, or a path
+#'   (with a `/`).
 #' @param ... Not used.
-#' @param python The Python to make a new environment with: a path, or `NULL` for the first Python
-#'   on the search path that is new enough (3.11).
-#' @param gpu Which build to install: `FALSE` for the CPU, `TRUE` for an NVIDIA GPU (on Linux), or
-#'   `NA` to look for such a device. To change the build, make another environment (`envname`).
+#' @param python The Python to create a new environment with: a path, or `NULL` for the first
+#'   suitable Python (3.11 or newer) on the search path.
+#' @param gpu The build to install: `FALSE` for the CPU, `TRUE` for an NVIDIA GPU (on Linux), or
+#'   `NA` to check for such a device. To change the build, create another environment (`envname`).
 #'
 #' @return The path of the environment, invisibly.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above,
-#' `kerasgd_environment_error` if no Python fits or the installation fails.
+#' `kerasgd_argument_error` if an argument is not as described above, `kerasgd_environment_error` if
+#' there is no suitable Python or the installation fails.
 #'
-#' @seealso [kerasgd_sitrep()] to see what is there.
+#' @seealso [kerasgd_sitrep()] to see what is installed.
 #' @export
 #' @examples
 #' \dontrun{
@@ -77,7 +77,7 @@ environment_path <- function(envname) {
 
 say_what_is_kept <- function(envname, python) {
   if (!is.null(python)) {
-    cli::cli_alert_info("{.path {envname}} exists already, and keeps the Python that it has.")
+    cli::cli_alert_info("{.path {envname}} already exists and keeps its Python.")
   }
 }
 
@@ -87,16 +87,16 @@ make_environment <- function(envname, python, call = rlang::caller_env()) {
   } else {
     check_starter(python, call = call)
   }
-  # The program itself: pyenv's script in its place is more than reticulate 1.41 can handle
+  # The executable itself: reticulate 1.41 cannot handle pyenv's wrapper script
   python <- ask_python(python)$executable
-  cli::cli_alert_info("Making the virtual environment {.path {envname}} with {.file {python}}")
+  cli::cli_alert_info("Creating the virtual environment {.path {envname}} with {.file {python}}")
   tryCatch(
     without_libraries_of_r(
       reticulate::virtualenv_create(envname, python = python, packages = FALSE)
     ),
     error = function(error) {
       abort_environment(
-        sprintf("The virtual environment \"%s\" could not be made.", envname),
+        sprintf("The virtual environment \"%s\" could not be created.", envname),
         said_by_reticulate(error),
         facts = NULL, call = call
       )
@@ -116,7 +116,7 @@ fill_environment <- function(envname, installation, call = rlang::caller_env()) 
         sprintf("pip could not install into the environment \"%s\".", envname),
         c(
           said_by_reticulate(error),
-          "What pip said above tells why; a fresh environment may help (another `envname`)."
+          "See the output of pip above; a new environment (another `envname`) may help."
         ),
         facts = NULL, call = call
       )
@@ -124,13 +124,13 @@ fill_environment <- function(envname, installation, call = rlang::caller_env()) 
   )
 }
 
-#' In the message itself, since a parent is shown by R's console and few other front ends
+#' Part of the message, because only R's console and few other front ends show a parent
 #' @noRd
 said_by_reticulate <- function(error) paste("reticulate said:", conditionMessage(error))
 
-#' What pip is to install for a backend, one call after the other
+#' The packages that pip installs for a backend, one call after the other
 #'
-#' @return A list of `packages` and `options` each.
+#' @return A list with `packages` and `options` for each call.
 #' @noRd
 installations <- function(backend, gpu, system = this_system()) {
   with_backend <- c(
@@ -139,8 +139,8 @@ installations <- function(backend, gpu, system = this_system()) {
     if (reticulate_is_old(utils::packageVersion("reticulate"))) "numpy<2"
   )
   if (backend == "torch" && system == "Linux" && !gpu) {
-    # Alone, since that index has no Keras. Together with pip's own index, the build for CUDA would
-    # win whenever it is newer.
+    # In its own call, because that index has no Keras. Together with pip's own index, the newer of
+    # the two builds would win, which can be the one for CUDA.
     list(
       list(packages = "torch", options = paste("--index-url", torch_index_for_cpu)),
       list(packages = setdiff(with_backend, "torch"), options = character())
@@ -152,7 +152,7 @@ installations <- function(backend, gpu, system = this_system()) {
 
 torch_index_for_cpu <- "https://download.pytorch.org/whl/cpu"
 
-#' The distribution of a backend: the same as keras3's, since two builds of TensorFlow conflict
+#' The distribution of a backend: the same as keras3's, because two builds of TensorFlow conflict
 #' @noRd
 backend_requirement <- function(backend, gpu, system = this_system()) {
   switch(backend,
@@ -172,13 +172,13 @@ this_system <- function() Sys.info()[["sysname"]]
 
 check_gpu <- function(gpu, system = this_system(), call = rlang::caller_env()) {
   if (!is.logical(gpu) || length(gpu) != 1) {
-    requirement <- "{true}, {false}, or `NA` to look for an NVIDIA device"
+    requirement <- "{true}, {false}, or `NA` to check for an NVIDIA device"
     abort_argument(gpu, requirement, call = call)
   }
   if (isTRUE(gpu) && system != "Linux") {
     abort_argument(
       gpu, sprintf("{false} or `NA` on %s", system),
-      "The builds for an NVIDIA GPU are installed on Linux only; on Windows use WSL.",
+      "The builds for an NVIDIA GPU are installed on Linux only; on Windows, use WSL.",
       call = call
     )
   }
@@ -190,14 +190,15 @@ wants_gpu <- function(gpu) {
   }
   found <- has_nvidia_device()
   if (found) {
-    cli::cli_alert_info("An NVIDIA device was found; {.code gpu = FALSE} installs for the CPU.")
+    cli::cli_alert_info("Found an NVIDIA device; {.code gpu = FALSE} installs the CPU build.")
   } else if (this_system() == "Linux") {
-    cli::cli_alert_info("No NVIDIA device was found; {.code gpu = TRUE} installs for one anyway.")
+    cli::cli_alert_info("Found no NVIDIA device; {.code gpu = TRUE} installs the GPU build.")
   }
   found
 }
 
-#' As keras3 looks for one: the driver's program knows devices that `lspci` does not list (in WSL)
+#' Detect a device in the same way as keras3: the driver's program knows devices that `lspci` does
+#' not list (in WSL)
 #' @noRd
 has_nvidia_device <- function(system = this_system()) {
   lines_of <- function(program, ...) {
@@ -212,7 +213,7 @@ has_nvidia_device <- function(system = this_system()) {
   )
 }
 
-#' The first Python on the search path that can make a usable environment
+#' The first Python on the search path that can create a usable environment
 #' @noRd
 starter_python <- function(call = rlang::caller_env()) {
   candidates <- unique(Sys.which(
@@ -225,7 +226,7 @@ starter_python <- function(call = rlang::caller_env()) {
     return(fitting[[1]])
   }
   abort_environment(
-    sprintf("No Python %s or newer that R could use is on the search path.", oldest$python),
+    sprintf("The search path has no Python %s or newer that R can use.", oldest$python),
     c(problems_in_words(unlist(problems, recursive = FALSE)), advice_to_find_a_starter),
     facts = NULL, call = call
   )
@@ -243,10 +244,11 @@ check_starter <- function(python, call = rlang::caller_env()) {
 
 advice_to_find_a_starter <- paste(
   "Install one (on Debian and Ubuntu: python3, python3-pip, python3-venv and libpython3-dev),",
-  "or name one as `python`."
+  "or pass its path as `python`."
 )
 
-#' What keeps a Python from making an environment for R, as `environment_problems()` has it
+#' The problems that keep a Python from creating an environment for R, as in
+#' `environment_problems()`
 #' @noRd
 starter_problems <- function(python) {
   facts <- c(list(python = python, started = FALSE), ask_python(python))
@@ -263,8 +265,8 @@ starter_problems <- function(python) {
 problem_of_venv <- function(facts) {
   if (identical(facts$venv, "FALSE")) {
     problem(
-      sprintf("This Python cannot make virtual environments (%s).", facts$python),
-      "On Debian and Ubuntu it takes the package python3-venv."
+      sprintf("This Python cannot create virtual environments (%s).", facts$python),
+      "On Debian and Ubuntu, install the package python3-venv."
     )
   }
 }
@@ -274,10 +276,10 @@ problem_of_pip <- function(facts, reticulate = utils::packageVersion("reticulate
   if (wants_pip && identical(facts$pip, "FALSE")) {
     problem(
       sprintf(
-        "reticulate %s makes environments only with a Python that has pip (%s has none).",
+        "reticulate %s creates environments only with a Python that has pip (%s has none).",
         reticulate, facts$python
       ),
-      "On Debian and Ubuntu it takes the package python3-pip."
+      "On Debian and Ubuntu, install the package python3-pip."
     )
   }
 }
@@ -288,19 +290,19 @@ say_what_next <- function(envname, backend) {
   python <- reticulate::virtualenv_python(envname)
   installed <- ask_python(python)
   cli::cli_alert_success(paste(
-    "Keras {installed$keras} with {backends[[backend]]} {installed[[backend]]} is in",
+    "Keras {installed$keras} with {backends[[backend]]} {installed[[backend]]} is installed in",
     "{.path {environment_path(envname)}}"
   ))
   if (!is.null(running_python()) && !identical(running_python(), python)) {
-    cli::cli_alert_info("R is using another Python now ({.file {running_python()}}): restart R.")
+    cli::cli_alert_info("This session uses another Python ({.file {running_python()}}): restart R.")
   }
   use <- how_to_use(envname, python)
   if (!is.null(use)) {
-    cli::cli_alert_info("To use it, begin a session with {.code {use}}.")
+    cli::cli_alert_info("To use it, start a session with {.code {use}}.")
   }
   if (!identical(expected_backend(installed), backend)) {
     use <- sprintf("Sys.setenv(KERAS_BACKEND = \"%s\")", backend)
-    cli::cli_alert_info("There is another backend: choose with {.code {use}} first.")
+    cli::cli_alert_info("Keras would use another backend: run {.code {use}} first.")
   }
 }
 

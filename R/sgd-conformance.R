@@ -1,38 +1,37 @@
-#' Run the contract of SGD against an installed Keras
+#' Check an optimizer against the documentation of SGD
 #'
-#' What the documentation of [optimizer_sgd()] promises is a contract of numbered clauses, with
-#' checks that compare what an optimizer does with a reference in NumPy or a closed form.
-#' `sgd_conformance()` runs them, for kerasgd or for another optimizer class, as
-#' `python -m kerasgd.conformance` does.
+#' The documentation of [optimizer_sgd()] is split into numbered clauses. Each clause has checks
+#' that compare an optimizer with a NumPy reference or with a closed form. `sgd_conformance()` runs
+#' these checks for kerasgd or for another optimizer class. On the command line, `python -m
+#' kerasgd.conformance` does the same.
 #'
 #' Groups of variables (section 14), statistics (15) and skipped updates (16) go beyond the
-#' documentation of Keras. A class without the method that a section is about (`set_group()`,
-#' `track_statistics()`, `skip_nonfinite()`) does not claim it: such a clause neither holds nor
-#' fails, and does not count.
+#' documentation of Keras. A class that lacks the method of such a section (`set_group()`,
+#' `track_statistics()`, `skip_nonfinite()`) does not claim its clauses, and they do not count.
 #'
-#' The checks run in a Python process of their own, since those of several devices must set them up
-#' before TensorFlow starts. They take some minutes; an interactive session shows how many clauses
-#' are done, and can be interrupted.
+#' The checks run in a separate Python process, because checks on several devices must configure
+#' them before TensorFlow starts. They take some minutes. An interactive session shows the number of
+#' completed clauses, and you can interrupt it.
 #'
-#' @param subject The class to judge, as `"module:Class"`. `"keras.optimizers:SGD"` is Keras' own.
+#' @param subject The class to check, as `"module:Class"`. `"keras.optimizers:SGD"` is Keras' own.
 #' @param clause A section such as `"5"`, one clause such as `"5.2"`, or `NULL` for all.
 #' @param ... Not used.
-#' @param backend What Keras is to compute with: `"tensorflow"`, `"jax"`, `"torch"`, or `NULL` for
-#'   what [kerasgd_sitrep()] shows.
-#' @param python_for Paths of other Pythons, named by their backend, as in
-#'   `c(jax = "/path/to/python")`: they are needed to see whether a file of one backend can be
-#'   trained on under another (clause 9.2). `NULL` leaves that out.
+#' @param backend The backend of Keras: `"tensorflow"`, `"jax"`, `"torch"`, or `NULL` for the one
+#'   that [kerasgd_sitrep()] shows.
+#' @param python_for Paths of other Pythons, named by their backends, such as `c(jax =
+#'   "/path/to/python")`. They are used to check whether a file from one backend can be trained on
+#'   another (clause 9.2). `NULL` omits these checks.
 #'
-#' @return A data frame of class `sgd_conformance` with a row a clause: `clause` (its number),
-#'   `sentence` (what it says, in short), `status` (`"holds"`, `"fails"`, `"not tested here"` or
-#'   `"not claimed"`), and for the first check that failed `where`, `expected`, `actual` and
-#'   `deviations` (the numbers of the known departures of Keras from its documentation that it
-#'   shows). The attributes `subject` and `backend` say what was judged.
+#' @return A data frame of class `sgd_conformance` with one row for each clause: `clause` (its
+#'   number), `sentence` (a summary), `status` (`"holds"`, `"fails"`, `"not tested here"` or `"not
+#'   claimed"`), and for the first check that failed `where`, `expected`, `actual` and `deviations`
+#'   (the numbers of Keras' known deviations from its documentation that the check shows). The
+#'   attributes `subject` and `backend` record what was checked.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above,
-#' `kerasgd_environment_error` if Python or Keras is missing, `kerasgd_conformance_error` if there
-#' is no such class or clause, or the run broke down.
+#' `kerasgd_argument_error` if an argument is not as described above, `kerasgd_environment_error` if
+#' Python or Keras is missing, `kerasgd_conformance_error` if there is no such class or clause, or
+#' the run failed.
 #'
 #' @source
 #' The documentation of [`keras.optimizers.SGD`](https://keras.io/api/optimizers/sgd/).
@@ -81,7 +80,7 @@ check_pythons <- function(x, arg = rlang::caller_arg(x), call = rlang::caller_en
   }
 }
 
-#' Run the command, and read what it wrote
+#' Run the command and read its output
 #' @noRd
 run_conformance <- function(facts, subject, clause, python_for, call = rlang::caller_env()) {
   written <- tempfile(fileext = ".json")
@@ -99,7 +98,7 @@ run_conformance <- function(facts, subject, clause, python_for, call = rlang::ca
     PYTHONPATH = system.file("python", package = "kerasgd"),
     KERAS_BACKEND = facts$backend, TF_CPP_MIN_LOG_LEVEL = "3"
   )
-  show <- progress_bar(sprintf("Running the contract against %s", subject))
+  show <- progress_bar(sprintf("Checking %s", subject))
   without_libraries_of_r(with_variables(variables, count_lines(command, show)))
   if (!file.exists(written)) {
     abort_conformance(readLines(said, warn = FALSE), call = call)
@@ -107,11 +106,11 @@ run_conformance <- function(facts, subject, clause, python_for, call = rlang::ca
   jsonlite::read_json(written)
 }
 
-#' Run a command, which writes a line for each piece of its work; it ends where R is interrupted
+#' Run a command that writes one line for each completed piece of work; an interrupt of R ends it
 #' @noRd
 count_lines <- function(command, show) {
   connection <- pipe(command, "r")
-  on.exit(suppressWarnings(close(connection))) # it warns of a status that is not 0
+  on.exit(suppressWarnings(close(connection))) # it warns about a nonzero status
   done <- 0
   while (length(readLines(connection, 1)) > 0) {
     done <- done + 1

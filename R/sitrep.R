@@ -1,30 +1,31 @@
-#' What kerasgd finds of Python and Keras
+#' Report the Python and Keras installation
 #'
-#' `kerasgd_sitrep()` shows R, reticulate, the Python that runs or would be started and why it is
-#' this one, Keras, its backend, NumPy, and whether they fit together; if they do not, what to do.
-#' `kerasgd_available()` says whether [optimizer_sgd()] can work here. Neither starts Python.
+#' `kerasgd_sitrep()` shows the versions of R, reticulate, Python, Keras, its backend and NumPy,
+#' which Python is used and why, whether the versions work together, and if not, how to fix it.
+#' `kerasgd_available()` checks whether [optimizer_sgd()] can work here. Neither starts Python.
 #'
-#' @section Which Python:
-#' The choice is reticulate's. Most people need no more than [install_kerasgd()], whose environment
-#' `r-kerasgd` is found unless another Python is asked for: by the environment variable
-#' `RETICULATE_PYTHON`, by [reticulate::use_virtualenv()] and the like, or by a package that
-#' started Python before. Where keras3 is loaded, its environment `r-keras` comes first if there is
-#' one. R can use one Python in a session.
+#' @section Choice of Python:
+#' reticulate chooses the Python. Most users only need [install_kerasgd()]: its environment
+#' `r-kerasgd` is found unless another Python is selected by the environment variable
+#' `RETICULATE_PYTHON`, by a function such as [reticulate::use_virtualenv()], or by a package that
+#' started Python before. If keras3 is loaded, its environment `r-keras` takes precedence if it
+#' exists. R can use only one Python in a session.
 #'
-#' From version 1.41 on, reticulate makes an environment itself when it finds none. kerasgd tells it
-#' what is needed, and it does so at the first use. On Linux this brings PyTorch with CUDA, unless
-#' the environment variable `UV_INDEX` names PyTorch's index of CPU builds.
+#' From version 1.41 on, reticulate creates an environment itself if it finds none. kerasgd declares
+#' the required packages, and reticulate installs them at first use. On Linux this installs PyTorch
+#' with CUDA, unless the environment variable `UV_INDEX` names PyTorch's index of CPU builds.
 #'
-#' @section Which backend:
-#' Keras uses the backend that the environment variable `KERAS_BACKEND` or its file `keras.json`
-#' names, else TensorFlow. Where that one is not installed and another is, kerasgd
-#' has Keras use the other.
+#' @section Choice of backend:
+#' Keras uses the backend in the environment variable `KERAS_BACKEND` or in its file `keras.json`,
+#' and otherwise TensorFlow. If that backend is not installed but another is, kerasgd makes Keras
+#' use the other.
 #'
 #' @return `kerasgd_sitrep()` returns, invisibly, a list of class `kerasgd_sitrep` with a print
 #'   method: `version` (of kerasgd), `r`, `reticulate`, `python` (the path), `python_version`,
-#'   `source` (why this one), `started`, `keras`, `tensorflow`, `jax`, `torch`, `numpy` (versions,
-#'   each only if installed), `backend`, `fits` (`TRUE` or `FALSE`), and `problems`, a list of
-#'   `problem` and `advice` each. `kerasgd_available()` returns `TRUE` or `FALSE`.
+#'   `source` (the reason for this Python), `started`, `keras`, `tensorflow`, `jax`, `torch`,
+#'   `numpy` (versions, each only if installed), `backend`, `fits` (`TRUE` or `FALSE`), and
+#'   `problems`, a list with a `problem` and its `advice` for each. `kerasgd_available()` returns
+#'   `TRUE` or `FALSE`.
 #' @export
 #' @examples
 #' kerasgd_sitrep()
@@ -43,7 +44,7 @@ kerasgd_available <- function() {
 }
 
 judge <- function(facts) {
-  # An environment that reticulate has yet to make cannot be judged
+  # An environment that reticulate has yet to create cannot be checked
   facts$problems <- if (!facts$managed) environment_problems(facts)
   facts$fits <- !facts$managed && length(facts$problems) == 0
   structure(facts, class = "kerasgd_sitrep")
@@ -88,7 +89,7 @@ format_python <- function(x) {
   state <- if (x$started) "running" else "not started yet"
   sprintf(
     "%s, %s: %s (from %s)",
-    x$python_version %||% "cannot be run", state, x$python, x$source
+    x$python_version %||% "does not run", state, x$python, x$source
   )
 }
 
@@ -103,13 +104,13 @@ format_backend <- function(x) {
 format_verdict <- function(x) {
   if (x$managed) {
     advice <- c(
-      "Nothing is installed yet: that happens at the first use.",
-      "An environment that stays is made by `install_kerasgd()`."
+      "Nothing is installed yet: reticulate installs the packages at first use.",
+      "To create a permanent environment, run `install_kerasgd()`."
     )
     return(paste(cli::col_cyan(cli::symbol$info), advice))
   }
   if (x$fits) {
-    return(paste(cli::col_green(cli::symbol$tick), "These fit together."))
+    return(paste(cli::col_green(cli::symbol$tick), "These versions work together."))
   }
   unlist(lapply(x$problems, format_problem))
 }

@@ -1,30 +1,30 @@
 #' Skip updates whose gradient is not finite
 #'
-#' One `NaN` in the data makes the loss `NaN`, its gradients too, and with the next update all
-#' weights. `skip_nonfinite()` makes the optimizer leave out such an update.
+#' A single `NaN` in the data makes the loss and its gradients `NaN`, and the next update makes all
+#' weights `NaN`. `skip_nonfinite()` makes the optimizer skip such an update.
 #'
 #' Let \eqn{g} be the gradient of an update, over all variables and before the clip (with
-#' accumulation the mean over the window). If an element of it is `NaN` or infinite, weights
-#' \eqn{w}, velocities \eqn{v} and averages \eqn{a} stay as they are:
-#' \eqn{(w, v, a) \leftarrow (w, v, a)}{(w, v, a) <- (w, v, a)}. The step is counted, so that a
-#' learning-rate schedule goes on; the update is not. The window of the accumulation is cleared. On
-#' several devices all of them skip, or none.
+#' accumulation, the mean over the window). If any element of it is `NaN` or infinite, weights
+#' \eqn{w}, velocities \eqn{v} and averages \eqn{a} do not change: \eqn{(w, v, a) \leftarrow (w, v,
+#' a)}{(w, v, a) <- (w, v, a)}. The step counts, so a learning-rate schedule advances, but the
+#' update does not. The accumulation window is cleared. On several devices, either all devices skip
+#' the update or none.
 #'
-#' `optimizer$skipped` is the number of updates that were skipped, and `optimizer$skipped_in_a_row`
-#' that since the last one that was done. `summary(optimizer)` shows both.
+#' `optimizer$skipped` is the number of skipped updates, and `optimizer$skipped_in_a_row` the number
+#' of skipped updates since the last completed one. `summary(optimizer)` shows both.
 #'
-#' Without this call nothing is hidden: the weights become `NaN`. An update that is skipped is lost,
-#' so that many of them hide a fault in the data or the model: [callback_stop_on_nonfinite()] stops
-#' the training and says where it is.
+#' Without this call, nothing is hidden: the weights become `NaN`. A skipped update is lost, so many
+#' of them can hide a fault in the data or the model. [callback_stop_on_nonfinite()] stops training
+#' and locates the fault.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()], before its first step.
 #' @param ... Not used.
 #'
-#' @return The optimizer, invisibly, so that calls chain with `|>`.
+#' @return The optimizer, invisibly, so that calls can be chained with `|>`.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above; `kerasgd_state_error` if
-#' the optimizer is built already, and for [optimizer_loss_scale()], which skips such steps anyway.
+#' `kerasgd_argument_error` if an argument is not as described above; `kerasgd_state_error` if the
+#' optimizer is already built, or is an [optimizer_loss_scale()], which skips such steps itself.
 #'
 #' @source
 #' Micikevicius, P. et al. (2018). Mixed precision training. *International Conference on Learning
@@ -45,7 +45,7 @@
 #' optimizer$skipped
 #' optimizer
 #'
-#' # What is refused
+#' # After the first step, this is an error
 #' try(skip_nonfinite(optimizer))
 skip_nonfinite <- function(optimizer, ...) {
   given <- known_arguments()

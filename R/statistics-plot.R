@@ -1,39 +1,40 @@
-#' Plot the statistics of a training
+#' Plot update statistics
 #'
-#' Three panels over the updates, with logarithmic axes: the learning rate, the norm of the gradient
-#' and the update-to-weight ratio. Of `statistics(x, of = "variables")` there are two panels, with a
-#' line for each variable. `ggplot2::autoplot(x)` draws the same with the package ggplot2.
+#' Plots three panels over the updates, with logarithmic axes: the learning rate, the norm of the
+#' gradient and the update-to-weight ratio. For `statistics(x, of = "variables")`, there are two
+#' panels with one line for each variable. `ggplot2::autoplot(x)` draws the same plot with the
+#' package ggplot2.
 #'
-#' @section What to look for:
-#' * *The gradient norm*: an orange point is an update that was clipped; the dashed line is the
-#'   limit, `global_clipnorm` (`clipnorm` in the panels of variables). If nearly all points are
-#'   orange, the clip sets the size of the steps: raise the limit, so that only outliers reach it.
-#' * *The update-to-weight ratio*: the grey band is 0.0001 to 0.01, around the 0.001 that is often
-#'   healthy. Above 0.1 a point is orange: one update changes the weights by more than 10 %. A ratio
-#'   that stays there, and a gradient norm that grows, mean that the learning rate is too high. Far
-#'   below the band the weights hardly move.
-#' * *A light red background* marks updates whose gradient had a `NaN` or an infinity.
-#' * *Of the variables*, up to six that stand out are coloured and named, with the reason: elements
-#'   of the gradient that are not finite; a gradient of 0 in most updates; a median ratio more than
-#'   30 times above or below the median of all variables' ratios.
+#' @section Interpretation:
+#' * *Gradient norm*: an orange point is a clipped update; the dashed line is the limit,
+#'   `global_clipnorm` (`clipnorm` in the panels of variables). If nearly all points are orange, the
+#'   clip determines the size of the steps: raise the limit until only outliers exceed it.
+#' * *Update-to-weight ratio*: the grey band from 0.0001 to 0.01 surrounds the often healthy ratio
+#'   of 0.001. A point above 0.1 is orange: the update changes the weights by more than 10 %. If the
+#'   ratio stays there and the gradient norm grows, the learning rate is too high. Far below the
+#'   band, the weights hardly change.
+#' * *Light red background*: an update whose gradient had a `NaN` or an infinity.
+#' * *Variables*: up to six variables that stand out are coloured and labelled with the reason:
+#'   elements of the gradient that are not finite; a gradient of 0 in most updates; or a median
+#'   ratio more than 30 times above or below the median ratio of all variables.
 #'
-#' What is 0, `NaN` or infinite has no place on a logarithmic axis, and is left out.
+#' Values that are 0, `NaN` or infinite have no place on a logarithmic axis and are not drawn.
 #'
-#' @param x A data frame made by [statistics()], with at least one row. A callback made by
-#'   [callback_statistics()] can be plotted too.
+#' @param x A data frame from [statistics()], with at least one row, or a callback made by
+#'   [callback_statistics()].
 #' @param ... Graphical parameters for all panels, as in [graphics::plot.default()].
 #'
-#' @return `plot()` returns `x`, invisibly, and `ggplot2::autoplot()` a plot of ggplot2.
+#' @return `plot()` returns `x`, invisibly; `ggplot2::autoplot()` returns a ggplot2 plot.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if there is no row.
+#' `kerasgd_argument_error` if there are no rows.
 #'
 #' @source
 #' Karpathy, A. (2015). [CS231n: babysitting the learning
 #' process](https://cs231n.github.io/neural-networks-3/), section "Ratio of weights:updates".
 #'
-#' @seealso [track_statistics()] for the formulas; `vignette("watching-a-training")` for pictures of
-#'   trainings that go wrong
+#' @seealso [track_statistics()] for the formulas; `vignette("watching-a-training")` for examples of
+#' training that goes wrong
 #' @concept gradient norm
 #' @concept monitoring
 #' @export
@@ -102,9 +103,8 @@ colour_of_nonfinite <- "#F4B6B6"
 # Okabe and Ito's, without black and yellow
 colours_of_variables <- c("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 
-#' @return For each panel a list of `title`, `note`, the values `y` (`NA` where a logarithmic axis
-#'   has no place for them), which of them are `striking`, and a `limit` and a `band`, which may be
-#'   `NULL`.
+#' @return For each panel, a list of `title`, `note`, the values `y` (`NA` for values that a
+#'   logarithmic axis cannot show), the flags `striking`, and optionally a `limit` and a `band`.
 #' @noRd
 panels_of_updates <- function(x) {
   list(
@@ -138,7 +138,7 @@ panels_of_variables <- function(x) {
 
 positive <- function(values) ifelse(is.finite(values) & values > 0, values, NA)
 
-#' The limits of the clip: one, several where data frames were put together, or none
+#' The clip limits: one, several if data frames were combined, or none
 #' @noRd
 limit_of <- function(x) unique(x$clip_limit[!is.na(x$clip_limit)])
 
@@ -163,9 +163,9 @@ note_on_ratio <- function(x) {
   )
 }
 
-#' The variables to name, with the reason, at most six
+#' The variables to label with their reasons, at most six
 #'
-#' What holds for all of them makes none stand out.
+#' A reason that applies to all variables makes none stand out.
 #' @noRd
 standing_out <- function(x, factor = 30) {
   by_path <- split(x, factor(x$path, unique(x$path)))
@@ -196,7 +196,7 @@ words_for <- function(relative) {
 
 # Base graphics ------------------------------------------------------------------------------------
 
-#' @return The parameters to be restored.
+#' @return The parameters to restore.
 #' @noRd
 stacked_panels <- function(n, lines_below = 0) {
   graphics::par(
@@ -205,7 +205,7 @@ stacked_panels <- function(n, lines_below = 0) {
   )
 }
 
-#' Axes, title and note of a panel, and what lies behind the points
+#' Draw the axes, title, note and background of a panel
 #' @noRd
 begin_panel <- function(panel, x, ...) {
   settings <- utils::modifyList(
@@ -236,7 +236,7 @@ begin_panel <- function(panel, x, ...) {
   if (!is.null(panel$note)) graphics::mtext(panel$note, adj = 1, line = 0.4, cex = 0.8)
 }
 
-#' All values, the limit and the band; at least a factor of ten
+#' The axis limits: all values, the clip limit and the band; at least a factor of ten
 #' @noRd
 limits_of <- function(panel) {
   shown <- c(panel$y, panel$limit, panel$band)
@@ -252,7 +252,7 @@ powers_of_ten <- function(ends) {
   if (diff(log10(ends)) >= 2) 10^exponents[exponents %% ceiling(length(exponents) / 6) == 0]
 }
 
-#' As wide as an update, but to be seen among thousands
+#' The stripes are as wide as an update, but wide enough to be visible among thousands
 #' @noRd
 stripes_of_nonfinite <- function(x) {
   at <- unique(x$updates[x$nonfinite > 0])
@@ -295,7 +295,7 @@ autoplot_variables <- function(object, ...) {
   labels <- sprintf("%s: %s", names(named), named)
   points$variable <- rep(factor(labels[match(object$path, names(named))], labels), length(panels))
   points$path <- rep(object$path, length(panels))
-  # the variables without a name lie behind
+  # draw the unlabelled variables first, behind the others
   points <- points[order(!is.na(points$variable)), ]
   stacked_facets(panels, object) +
     through(points, ggplot2::aes(
@@ -309,7 +309,7 @@ autoplot_variables <- function(object, ...) {
     ggplot2::labs(colour = NULL)
 }
 
-#' A line through the points; a point for one update, of which ggplot2 would complain.
+#' Draw a line through the points, or a point for a single update, for which ggplot2 would warn
 #' @noRd
 through <- function(points, aes, ...) {
   is_one <- length(unique(points$update)) == 1
@@ -331,7 +331,7 @@ label_of_panel <- function(panel, panels) {
   factor(label(panel), vapply(panels, label, ""))
 }
 
-#' The panels one below the other, with all that lies behind the points
+#' The panels below each other, with their backgrounds
 #' @noRd
 stacked_facets <- function(panels, x) {
   of_panels <- function(columns_of) {
@@ -378,7 +378,7 @@ check_any_rows <- function(x, call = rlang::caller_env()) {
     abort_argument(
       x, "statistics of at least one measured update",
       hint = "`fit()` with `callback_statistics()` collects them.",
-      description = "of none", arg = "x", call = call
+      description = "an empty data frame", arg = "x", call = call
     )
   }
 }

@@ -1,65 +1,65 @@
-#' Measure the updates of a training
+#' Measure the updates of an optimizer
 #'
-#' `track_statistics()` makes an optimizer measure its updates: how large the gradient is, what the
-#' clip does to it, and how much the weights change. In `fit()`, [callback_statistics()] collects
-#' what is measured. `statistics()` gives it as a data frame, which can be plotted.
+#' `track_statistics()` makes an optimizer measure its updates: the norm of the gradient, the effect
+#' of the clip, and the change of the weights. In `fit()`, [callback_statistics()] collects the
+#' measurements. `statistics()` returns them as a data frame, which can be plotted.
 #'
 #' @section The statistics:
 #' Let \eqn{g} be the gradient of the update, over all variables and before the clip (with
-#' accumulation the mean over the window), \eqn{\tilde g}{c(g)} the same after the clip, \eqn{w} the
-#' weights before the update and \eqn{\Delta w}{dw} their change by weight decay, rule and
-#' constraints. \eqn{\|\cdot\|}{||.||} is the L2 norm over all elements.
+#' accumulation, the mean over the window), \eqn{\tilde g}{c(g)} the gradient after the clip,
+#' \eqn{w} the weights before the update and \eqn{\Delta w}{dw} their change by weight decay, update
+#' rule and constraints. \eqn{\|\cdot\|}{||.||} is the L2 norm over all elements.
 #'
-#' | column | |
+#' | column | definition |
 #' |---|---|
-#' | `learning_rate` | the rate of the update |
+#' | `learning_rate` | the learning rate of the update |
 #' | `gradient_norm` | \eqn{\|g\|}{||g||} |
 #' | `clip_coefficient` | \eqn{\|\tilde g\| / \|g\|}{||c(g)|| / ||g||}; 1 for a norm of 0 |
 #' | `update_ratio` | \eqn{\|\Delta w\| / \|w\|}{||dw|| / ||w||}; 0 for weights of norm 0 |
 #' | `update_norm` | \eqn{\|\Delta w\|}{||dw||} |
 #' | `weight_norm` | \eqn{\|w\|}{||w||} |
 #' | `nonfinite` | the number of elements of \eqn{g} that are `NaN` or infinite |
-#' | `loss_scale` | what the loss was multiplied by |
-#' | `updates` | the number of updates that have been done |
-#' | `clip_limit` | the limit of the norm: `global_clipnorm` of the optimizer, `NA` without |
+#' | `loss_scale` | the factor that multiplied the loss |
+#' | `updates` | the number of updates so far |
+#' | `clip_limit` | the limit of the norm: the optimizer's `global_clipnorm`, or `NA` |
 #'
-#' A callback adds `epoch` and `batch`, both from 1. With `of = "variables"` there is a row for each
-#' update and variable. Then `path` names the variable, the norms, the ratio and `nonfinite` are of
-#' this variable alone, and `clip_limit` is the optimizer's `clipnorm`.
+#' A callback adds `epoch` and `batch`, both counted from 1. With `of = "variables"`, there is one
+#' row for each update and variable: `path` names the variable, the norms, the ratio and `nonfinite`
+#' are those of this variable alone, and `clip_limit` is the optimizer's `clipnorm`.
 #'
 #' An update with a `clip_coefficient` below 1 was clipped. A healthy `update_ratio` is often near
 #' 0.001 (Karpathy).
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()], before its
 #'   first step.
-#' @param per_variable `TRUE` to measure each variable too; or `FALSE`.
-#' @param every A whole number >= 1: one update in `every` is measured.
-#' @param x A callback made by [callback_statistics()]; or an optimizer, for the last update that it
+#' @param per_variable Whether to measure each variable too: `TRUE` or `FALSE`.
+#' @param every A whole number >= 1: measure only one update in `every`.
+#' @param x A callback made by [callback_statistics()], or an optimizer, for the last update that it
 #'   measured.
-#' @param of `"updates"` or, if they are measured per variable, `"variables"`.
+#' @param of `"updates"`, or `"variables"` if these are measured.
 #' @param ... Not used.
 #'
-#' @return `track_statistics()` returns the optimizer, invisibly, so that calls chain with `|>`.
+#' @return `track_statistics()` returns the optimizer, invisibly, so that calls can be chained with
+#'   `|>`.
 #'
-#' `statistics()` returns a data frame of class `kerasgd_statistics`, or with `of = "variables"` of
-#' class `kerasgd_variable_statistics`, with a row for each measured update. Of an optimizer that
-#' has not measured an update yet, it is `NULL`. See [plot.kerasgd_statistics()].
+#' `statistics()` returns a data frame of class `kerasgd_statistics` or, with `of = "variables"`, of
+#' class `kerasgd_variable_statistics`, with one row for each measured update. For an optimizer that
+#' has not measured an update yet, it returns `NULL`. See [plot.kerasgd_statistics()].
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above; `kerasgd_state_error` if
-#' the optimizer is built already, if it does not measure its updates, or if the variables are not
-#' measured.
+#' `kerasgd_argument_error` if an argument is not as described above; `kerasgd_state_error` if the
+#' optimizer is already built, or does not measure its updates or variables.
 #'
 #' @source
 #' Karpathy, A. (2015). [CS231n: babysitting the learning
 #' process](https://cs231n.github.io/neural-networks-3/), section "Ratio of weights:updates".
 #'
 #' Pascanu, R., Mikolov, T. and Bengio, Y. (2013). On the difficulty of training recurrent neural
-#' networks. *International Conference on Machine Learning*. On the norm of the gradient and its
-#' clip.
+#' networks. *International Conference on Machine Learning*. On the norm of the gradient and
+#' clipping it.
 #'
-#' @seealso [callback_statistics()] to collect them in `fit()`; [skip_nonfinite()];
-#'   `vignette("watching-a-training")`
+#' @seealso [callback_statistics()] to collect statistics in `fit()`; [skip_nonfinite()];
+#' `vignette("watching-a-training")`
 #' @concept gradient norm
 #' @concept monitoring
 #' @concept update ratio
@@ -73,7 +73,7 @@
 #'   print(statistics(optimizer))
 #' }
 #'
-#' # What is refused
+#' # The optimizer is already built, and does not measure variables
 #' try(track_statistics(optimizer))
 #' try(statistics(optimizer, of = "variables"))
 track_statistics <- function(optimizer, per_variable = FALSE, every = 1, ...) {
@@ -126,14 +126,14 @@ abort_without_statistics <- function(x, call = rlang::caller_env()) {
   abort_argument(x, requirement, arg = "x", call = call)
 }
 
-#' The order of the columns: what is looked at most comes first, and is what `print()` shows
+#' The order of the columns: the most useful come first, because `print()` shows as many as fit
 #' @noRd
 columns_of_statistics <- c(
   "epoch", "batch", "updates", "path", "learning_rate", "gradient_norm", "clip_coefficient",
   "update_ratio", "update_norm", "weight_norm", "nonfinite", "loss_scale", "clip_limit"
 )
 
-#' @param columns Of `kerasgd.r.statistics`: bytes of doubles, and the different paths.
+#' @param columns From `kerasgd.r.statistics`: bytes of doubles, and the distinct paths.
 #' @noRd
 data_frame_of_statistics <- function(columns) {
   paths <- as.character(columns$paths)
@@ -150,7 +150,7 @@ data_frame_of_statistics <- function(columns) {
   found
 }
 
-#' Without one of its columns it is a plain data frame
+#' A data frame that lacks one of the columns is a plain data frame
 #' @export
 #' @noRd
 `[.kerasgd_statistics` <- function(x, ...) {
@@ -194,7 +194,7 @@ format_epochs <- function(x) {
   sprintf(" in epoch%s %s", if (length(ends) > 1) "s" else "", paste(ends, collapse = " to "))
 }
 
-#' The share of the updates that were clipped, and the limit; `NULL` where nothing is clipped
+#' The share of clipped updates, and the limit; `NULL` if nothing is clipped
 #' @noRd
 note_on_clips <- function(x) {
   clipped <- is_clipped(x)
@@ -205,12 +205,12 @@ note_on_clips <- function(x) {
   }
 }
 
-#' How many updates had a gradient that was not finite, and whether they were skipped
+#' The number of updates whose gradient was not finite, and whether they were skipped
 #' @noRd
 note_on_nonfinite <- function(x) {
   hit <- x$nonfinite > 0
   if (any(hit)) {
-    skipped <- all(x$update_norm[hit] %in% 0) # it is NaN where the update was done
+    skipped <- all(x$update_norm[hit] %in% 0) # NaN if the update was not skipped
     sprintf("%s not finite%s", counted(sum(hit), "update"), if (skipped) ", skipped" else "")
   }
 }
@@ -219,7 +219,7 @@ percent <- function(share) paste(format(100 * share, digits = 2, trim = TRUE), "
 
 is_clipped <- function(x) !is.na(x$clip_coefficient) & x$clip_coefficient < 1
 
-#' The first and last rows, with as many columns as 80 characters hold
+#' The first and last rows, with as many columns as fit into 80 characters
 #' @noRd
 format_rows <- function(rows) {
   if (nrow(rows) == 0) {
@@ -237,7 +237,8 @@ format_rows <- function(rows) {
   )
 }
 
-#' Name and values of a column, all equally wide; `NA` among the indices stands for rows left out
+#' The name and the values of a column, all equally wide; `NA` among the indices stands for omitted
+#' rows
 #' @noRd
 format_column <- function(name, values, chosen) {
   shown <- if (is.character(values)) values[chosen] else format_numbers(values[chosen])

@@ -1,8 +1,8 @@
-# What a model is trained on, as `fit()` takes it: R's arrays and vectors become arrays of NumPy,
-# and objects of Python stay what they are. What would arrive as something else is refused.
+# Training data, as in `fit()`: R's arrays and vectors become NumPy arrays, and Python objects are
+# passed unchanged. Values that would arrive as something else are refused.
 
-#' @param x An R value, or an object of Python, which stays what it is.
-#' @param requirement What it must be, in words.
+#' @param x An R value, or a Python object, which is passed unchanged.
+#' @param requirement The requirement in words.
 #' @noRd
 data_as_python <- function(x, requirement = requirement_of_array, arg = rlang::caller_arg(x),
                            call = rlang::caller_env()) {
@@ -37,7 +37,7 @@ several_as_python <- function(x, arg, call) {
   }
 }
 
-#' A vector has one dimension, also one of length 1, which reticulate would make a number
+#' A vector has one dimension, also a vector of length 1, which reticulate would convert to a number
 #' @noRd
 array_as_python <- function(x) {
   reticulate::r_to_py(array(as.vector(x), dim(x) %||% length(x)))
@@ -48,7 +48,7 @@ check_array <- function(x, requirement, arg = rlang::caller_arg(x), call = rlang
   if (!is_array) {
     abort_argument(x, requirement, hint_for_data(x, arg), arg = arg, call = call)
   }
-  # As an integer it would arrive as -2147483648, as a flag as TRUE
+  # An integer NA would arrive as -2147483648, a logical NA as TRUE
   if (!is.double(x) && anyNA(x)) {
     first <- sprintf("element %d is `NA`", which(is.na(x))[[1]])
     abort_argument(x, "without missing values", fault = first, arg = arg, call = call)
@@ -60,7 +60,7 @@ requirement_of_data <- paste0(
   requirement_of_array, ", or a Python object such as a `tf.data.Dataset`"
 )
 
-#' Refuse targets or weights that are not as many as the inputs, as far as both are R's
+#' Refuse targets or weights that do not match the number of inputs, if both are R values
 #' @noRd
 check_rows <- function(x, other, arg = rlang::caller_arg(other), call = rlang::caller_env()) {
   force(arg)
@@ -71,19 +71,19 @@ check_rows <- function(x, other, arg = rlang::caller_arg(other), call = rlang::c
   }
 }
 
-#' How to make an array of what is none
+#' A hint on how to convert a value to an array
 #' @noRd
 hint_for_data <- function(x, arg) {
   if (is.data.frame(x)) {
-    "`as.matrix()` makes a matrix of a data frame with numeric columns."
+    "`as.matrix()` converts a data frame with numeric columns to a matrix."
   } else if (is.factor(x)) {
     sprintf("`as.integer(%s) - 1L` numbers the levels of a factor from 0.", arg)
   } else if (is.function(x)) {
-    "What a function or a generator has given cannot be put back: give the data themselves."
+    "A function or a generator cannot be rewound: pass the data themselves."
   }
 }
 
-#' The weights of the classes as Keras wants them: a dictionary whose keys are whole numbers
+#' The weights of the classes in Keras' form: a dictionary whose keys are whole numbers
 #' @noRd
 class_weight_as_python <- function(x, arg = rlang::caller_arg(x), call = rlang::caller_env()) {
   force(arg)

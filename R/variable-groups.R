@@ -1,37 +1,36 @@
-#' What groups make of each variable
+#' Show the settings of each variable
 #'
-#' `variable_groups()` shows the rate, the momentum and the weight decay of each trainable variable,
-#' and which groups it is in. It is meant to be looked at before a training: a regular expression
-#' that selects too much shows here.
+#' `variable_groups()` shows the learning rate, the momentum and the weight decay of each trainable
+#' variable, and the groups that it is in. Use it before training, for example to detect a regular
+#' expression that selects too much.
 #'
-#' The learning rate of a variable is
-#' \eqn{\eta_f = f \eta}{eta_f = f * eta}, with the learning rate \eqn{\eta}{eta} of the optimizer
-#' and the `learning_rate_factor` \eqn{f} of its group, both as the next step has them; see
-#' [set_group()] for the step. Nothing is changed and nothing is built. A function that selects a
-#' group is called for each variable, and a learning rate that is a function is called as long as
-#' no step was done.
+#' The learning rate of a variable is \eqn{\eta_f = f \eta}{eta_f = f * eta}, with the learning rate
+#' \eqn{\eta}{eta} of the optimizer and the `learning_rate_factor` \eqn{f} of its group, both for
+#' the next step; see [set_group()] for the update. `variable_groups()` changes and builds nothing.
+#' It calls a function that selects a group once for each variable, and before the first step it
+#' also calls a learning-rate function.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()], also
 #'   `model$optimizer`.
-#' @param model A Keras model or a layer, whose trainable variables are shown, or a list of
-#'   variables. Before the optimizer is built they are taken for all that it will train.
+#' @param model A Keras model or a layer, for its trainable variables, or a list of variables.
+#'   Before the optimizer is built, these count as all variables that it will train.
 #' @param ... Not used.
 #'
-#' @return A data frame of class `kerasgd_variable_groups` with a row for each variable:
-#'   * `path`: as `"dense/bias"`, what regular expressions are searched in;
-#'   * `shape`: as `"784 x 128"`, or `"scalar"`;
-#'   * `parameters`: how many numbers it holds;
-#'   * `learning_rate_factor`, `learning_rate`, `momentum` and `weight_decay`: what the next step
-#'     uses for it;
-#'   * `groups`: the numbers of the groups that it is in, from 1 in the order of the calls of
-#'     [set_group()], as a list of integer vectors.
+#' @return A data frame of class `kerasgd_variable_groups` with one row for each variable:
+#'   * `path`: such as `"dense/bias"`; regular expressions are searched in it;
+#'   * `shape`: such as `"784 x 128"`, or `"scalar"`;
+#'   * `parameters`: the number of elements;
+#'   * `learning_rate_factor`, `learning_rate`, `momentum` and `weight_decay`: the settings for the
+#'     next step;
+#'   * `groups`: the numbers of its groups, from 1 in the order of the calls of [set_group()], as a
+#'     list of integer vectors.
 #'
-#'   `print()` shortens long paths at their beginning, and leaves `parameters` to its last line.
+#'   `print()` abbreviates long paths, and shows `parameters` only as a total.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` for an argument that is not as described above, and for a group or an
-#' exclusion from weight decay that selects no variable; `kerasgd_state_error` if the model has no
-#' variables yet, or the optimizer was built with others.
+#' `kerasgd_argument_error` if an argument is not as described above, or if a group or an exclusion
+#' from weight decay selects no variable; `kerasgd_state_error` if the model has no variables yet,
+#' or the optimizer was built with other variables.
 #'
 #' @seealso [set_group()], [layer_decay()], [exclude_from_weight_decay()]
 #' @concept parameter groups
@@ -49,10 +48,10 @@
 #' rows <- variable_groups(optimizer, model)
 #' rows
 #'
-#' # It is a data frame
+#' # The result is a data frame
 #' sum(rows$parameters[rows$learning_rate < 0.1])
 #'
-#' # What selects nothing is found before the first step
+#' # A pattern that selects nothing is an error before the first step
 #' misspelt <- optimizer_sgd() |> set_group("bais", weight_decay = NULL)
 #' try(variable_groups(misspelt, model))
 variable_groups <- function(optimizer, model, ...) {
@@ -108,11 +107,11 @@ format.kerasgd_variable_groups <- function(x, ..., width = getOption("width")) {
 }
 
 
-#' Each number with four significant digits
+#' Format each number with four significant digits
 #' @noRd
 format_rates <- function(x) vapply(x, format, "", digits = 4)
 
-#' Paths that leave out their beginning where they are too long
+#' Abbreviate long paths at their beginning
 #' @noRd
 shortened_path <- function(path, width) {
   is_long <- nchar(path) > width
