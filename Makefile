@@ -1,5 +1,5 @@
-# What a user or a developer runs; `make help` lists it. Each target installs what it lacks and
-# works from nothing but this folder. The work is done by the scripts in tools/, one purpose each.
+# Targets for users and developers; `make help` lists them. Each target installs what it needs and
+# works from a fresh checkout. The scripts in tools/ do the work, one purpose each.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,9 +7,9 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-# R uses this Python and backend whatever the user's own settings are, TensorFlow rounds alike on all
-# processors (and need not warn that it might not), and everything speaks one locale, so that the
-# targets behave the same on every machine.
+# The targets behave the same on every machine: R uses this Python and backend whatever the user's
+# settings, TensorFlow rounds alike on all processors (and does not warn about it), and everything
+# uses one locale.
 export RETICULATE_PYTHON := $(CURDIR)/.venv/bin/python
 export R_PROFILE_USER := /dev/null
 export KERAS_BACKEND := tensorflow
@@ -34,10 +34,10 @@ demo: install ## train a classifier on iris from R and draw its training curve
 test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, and R
 	@tools/test.sh tensorflow jax torch r
 
-test-versions: needs-test install .venv-jax .venv-torch .venv-oldest .venv-newest ## test with the oldest and the newest Keras, and a newer reticulate
+test-versions: needs-test install .venv-jax .venv-torch .venv-oldest .venv-newest ## test with the oldest and the newest Keras, and with a newer reticulate
 	@tools/test.sh oldest-keras newest-keras new-reticulate
 
-test-long: needs-test .venv .venv-jax .venv-torch ## the tests that take minutes, and Keras' own
+test-long: needs-test .venv .venv-jax .venv-torch ## run the tests that take minutes, and Keras' own tests
 	@tools/test.sh long-tensorflow long-jax long-torch keras-tensorflow keras-jax keras-torch
 
 test-tensorflow: needs-test .venv ## run the Python tests on TensorFlow
@@ -55,7 +55,7 @@ test-r: needs-test install ## run the R tests on the installed package
 bench: needs-test install .venv-jax .venv-torch ## time an update against Keras and its peers: half an hour
 	@tools/bench.sh $(ARGS)
 
-check: needs-check ## lint, compare man/ with its sources, run R CMD check --as-cran and test-dist
+check: needs-check ## lint, compare man/ with its sources, and run R CMD check --as-cran and test-dist
 	@$(MAKE) --keep-going lint check-docs check-package test-dist
 
 check-package: needs-check dist
@@ -73,20 +73,20 @@ test-dist: dist ## install each of them into an empty environment and train ther
 docs: needs-check ## write man/ and NAMESPACE with roxygen2
 	@Rscript -e 'roxygen2::roxygenise()'
 
-lint: needs-check .venv ## ruff, mypy --strict, lintr and shellcheck
+lint: needs-check .venv ## run ruff, mypy --strict, import-linter, lintr and shellcheck
 	@tools/lint.sh
 
-site: needs-site install ## build the pages of the R package in build/site
+site: needs-site install ## build the website of the R package in build/site
 	@Rscript tools/site.R
 
-figures: install ## draw the picture of README.md
+figures: install ## draw the figure of README.md
 	@Rscript tools/figures.R
 
 install: needs-run .venv ## install the R package into R's first writable library
 	@tools/install-package.sh
 
-# The environments. Each script run ends at once when there is nothing to do, so these are phony:
-# what they compare is the content of the files that name versions, not their dates.
+# The Python environments. Each script returns at once if there is nothing to do, so these targets
+# are phony: the scripts compare the content of the files that name versions, not their dates.
 tested := --constraint tools/tested-versions.txt
 oldest := --constraint tools/oldest-versions.txt
 
@@ -103,8 +103,9 @@ oldest := --constraint tools/oldest-versions.txt
 .venv-oldest: needs-test
 	@tools/environment.sh .venv-oldest $(oldest) --editable '.[tensorflow,test]'
 
-# Keras' nightly build, in the newest Python that is here, on JAX, which is the smallest to install.
-# It is made anew each day. It does not hold the project, which would bring a released Keras along.
+# Keras' nightly build, with the newest Python on this machine, and on JAX, which is the smallest to
+# install. Recreated each day. It does not contain the project, which would install a released
+# Keras.
 .venv-newest: needs-test
 	@PYTHON=$$(tools/find-newest-python.sh) MADE_ON=$$(date +%F) \
 	  tools/environment.sh .venv-newest keras-nightly jax 'pytest>=8' 'hypothesis>=6'

@@ -5,10 +5,11 @@
 #' or predict with the averages; a second call swaps them back exactly. `finalize_variable_values()`
 #' overwrites the weights with the averages, as `fit()` does after its last epoch.
 #'
-#' With weights \eqn{w} and averages \eqn{a}, `swap_ema_weights()` does \eqn{(w, a) \leftarrow (a,
-#' w)}{(w, a) <- (a, w)}, and `finalize_variable_values()` does \eqn{w \leftarrow a}{w <- a}.
+#' With weights \eqn{w} and averages \eqn{a}, `swap_ema_weights()` does
+#' \eqn{(w, a) \leftarrow (a, w)}{(w, a) <- (a, w)}, and `finalize_variable_values()` does
+#' \eqn{w \leftarrow a}{w <- a}.
 #' Without `use_ema`, and before the first update, both do nothing. While weights and averages are
-#' swapped, the optimizer cannot train or be saved.
+#' swapped, the optimizer cannot be trained or saved.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
 #' @param model A Keras model, or a list of variables. `finalize_variable_values()` overwrites its

@@ -1,6 +1,6 @@
-# Learn to tell three species of iris apart from four measurements of their flowers, with a small
-# Keras network and SGD with momentum, and draw the training curve on the screen. With
-# options(kerasgd.demo.picture = "iris.png") it is drawn into that file instead.
+# Trains a small Keras network with SGD and momentum to classify three species of iris from four
+# measurements, and plots the training curve on the screen. To save the plot to a file instead, set
+# options(kerasgd.demo.picture = "iris.png").
 
 library(kerasgd)
 
@@ -9,8 +9,8 @@ keras <- reticulate::import("keras")
 keras$utils$set_random_seed(6L)
 set.seed(6)
 
-# Data: 35 flowers of each species to learn from, 15 to test on. All are standardised by what is
-# known from the first.
+# Data: 35 flowers of each species for training and 15 for testing. The training data determine the
+# scaling of all flowers.
 train <- sample(unlist(tapply(seq_len(nrow(iris)), iris$Species, sample, size = 35)))
 measurements <- as.matrix(iris[, 1:4])
 species <- array(as.integer(iris$Species) - 1L)
@@ -32,7 +32,7 @@ model$compile(
   metrics = list("accuracy")
 )
 
-# Training: every fifth of the 105 flowers is held back to watch the training with
+# Training, with every fifth of the 105 flowers held out for validation
 epochs <- 60L
 history <- model$fit(
   x[train, ], species[train],
@@ -80,6 +80,6 @@ if (!is.null(picture)) {
   invisible(dev.off())
   cat("picture ", normalizePath(picture), "\n", sep = "")
 } else if (interactive()) {
-  # without a screen R would draw into Rplots.pdf
+  # without a screen, R would plot into Rplots.pdf
   draw_training_curve()
 }

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Times an update beside Keras and its peers, and draws the results.
+# Times an update against Keras and its peers, and plots the results.
 # Usage: tools/bench.sh [BACKEND]... [KIND]... [option of python -m benchmarks]...
-# Backends (tensorflow jax torch) and kinds (measure build memory fit additions devices growth from-r) are all of them
-# unless some are named. Earlier results are kept, so an interrupted run can resume. R is measured on TensorFlow.
+# Runs all backends (tensorflow jax torch) and kinds (measure build memory fit additions devices
+# growth from-r) unless some are named. Earlier results are kept, so an interrupted run can resume.
+# R is measured on TensorFlow only.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-# They make numbers alike on all processors, which tests need and times do not.
+# These make results equal on all processors, which only tests need.
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE TF_ENABLE_ONEDNN_OPTS
-# Every case compiles something, of which TensorFlow would tell.
+# Every case compiles something, and TensorFlow would report each compilation.
 export TF_CPP_MIN_LOG_LEVEL=3
 
 declare -A environment=([tensorflow]=.venv [jax]=.venv-jax [torch]=.venv-torch)
@@ -18,7 +19,7 @@ while (($#)); do
     tensorflow | jax | torch) backends+=("$1") ;;
     measure | build | memory | fit | additions | devices | growth | from-r) kinds+=("$1") ;;
     -*) break ;;
-    *) die "\`$1\` is neither a backend (tensorflow jax torch) nor a kind (measure build memory fit additions devices growth from-r)" ;;
+    *) die "\`$1\` is not a backend (tensorflow jax torch) or a kind (measure build memory fit additions devices growth from-r)" ;;
   esac
   shift
 done
@@ -30,7 +31,8 @@ for ((i = 1; i < $#; i++)); do
   [[ ${!i} != --results ]] || results=${!next}
 done
 
-# Beside the environments, not in them. Dependencies are left out: TensorFlow and JAX are there.
+# Installed outside the environments. Dependencies are omitted, because the environments have
+# TensorFlow and JAX.
 peers() {
   case $1 in
     tensorflow) set -- "$1" tf_keras==2.21.0 ;;
@@ -49,7 +51,7 @@ for backend in "${backends[@]}"; do
       [[ $backend != tensorflow ]] || PYTHONPATH=. Rscript benchmarks/from-r.R "$results"
       continue
     fi
-    # What JAX takes for several devices it must be told before it starts.
+    # JAX reads the number of virtual devices only when it starts.
     flags=
     [[ $kind != devices ]] || flags=--xla_force_host_platform_device_count=4
     PYTHONPATH=.:build/bench/$backend KERAS_BACKEND=$backend XLA_FLAGS=$flags \
@@ -59,4 +61,4 @@ done
 
 quietly matplotlib .venv/bin/python -m pip install --target build/bench/report matplotlib
 PYTHONPATH=.:build/bench/report .venv/bin/python -m benchmarks report "$@"
-say "benchmarks/results/ has the tables (results.md) and two pictures"
+say "The tables (results.md) and two plots are in benchmarks/results/"

@@ -4,8 +4,8 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-# From a copy: R CMD build itself would first copy the Python environments, gigabytes, and only then
-# leave them out.
+# Build from a copy: R CMD build would first copy the Python environments (gigabytes) and then
+# exclude them.
 rm -rf build/source build/kerasgd_*.tar.gz
 copy_sources build/source
 # A folder in place of the link, which may be a text file where Git or unzip made no links

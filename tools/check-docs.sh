@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Says whether man/ and NAMESPACE are what roxygen2 makes of the comments in R/, by running it on a
-# copy, and whether every page of man/ and every vignette has its place in _pkgdown.yml.
+# Checks that man/ and NAMESPACE match the roxygen2 comments in R/, by running roxygen2 on a copy,
+# and that _pkgdown.yml lists every page of man/ and every vignette.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -11,7 +11,7 @@ cp --archive DESCRIPTION NAMESPACE R man inst python build/docs/
 quietly roxygen2 Rscript -e 'roxygen2::roxygenise("build/docs")'
 
 if ! diff --recursive --unified man build/docs/man || ! diff --unified NAMESPACE build/docs/NAMESPACE; then
-  die "man/ or NAMESPACE is not what roxygen2 makes of R/ (the lines above differ). Run \`make docs\`."
+  die "man/ or NAMESPACE does not match the comments in R/ (the lines above differ). Run \`make docs\`."
 fi
 
 say "pkgdown"

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it, which all start in the project's root.
+# Sourced by the other scripts in this folder, which all run in the project's root.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 root=$PWD
 
-# As in the Makefile, for scripts that are run without it
+# The same settings as in the Makefile, for scripts that run without it
 export LC_ALL=C.UTF-8 R_PROFILE_USER=/dev/null TF_ENABLE_ONEDNN_OPTS=0
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -14,7 +14,7 @@ die() {
   exit 1
 }
 
-# Runs a command whose output only matters when it fails.
+# Runs a command and shows its output only if it fails.
 # Usage: quietly NAME COMMAND...; the output is kept in build/log/NAME.log
 quietly() {
   local log=$root/build/log/$1.log

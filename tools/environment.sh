@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes a Python environment and installs into it what the arguments of `pip install` say, unless it
-# is there already and made from the same things.
+# Creates a Python environment with the given arguments of `pip install`, unless it already exists
+# and was created from the same inputs.
 # Usage: tools/environment.sh FOLDER ARGUMENT...
-# With $MADE_ON it is also made anew when that has another value.
+# A new value of $MADE_ON also recreates it.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -10,8 +10,8 @@ folder=$1
 arguments=("${@:2}")
 python=$(tools/find-python.sh)
 
-# Written last, so that a half-made environment has none. The place is part of it: an environment
-# that was moved does not work.
+# Written last, so a half-made environment has no stamp. The stamp contains the path, because an
+# environment that was moved does not work.
 stamp=$folder/made-from
 made_from=$(
   printf '%s\n' "$PWD/$folder" "$("$python" --version)" "${MADE_ON:-}" "${arguments[@]}"
@@ -21,7 +21,7 @@ if [[ -f $stamp && $(<"$stamp") == "$made_from" && -x $folder/bin/python ]]; the
   exit 0
 fi
 
-say "Making $folder (${arguments[*]}): a minute or two"
+say "Creating $folder (${arguments[*]}): a minute or two"
 rm -rf "$folder"
 quietly "${folder#.}" "$python" -m venv "$folder"
 
@@ -29,9 +29,9 @@ install() {
   quietly "${folder#.}" "$folder/bin/python" -m pip install --no-input --disable-pip-version-check \
     "${arguments[@]}"
 }
-# Once more, as a registry may be out of reach for a moment; what has come is in pip's cache.
+# Try twice: a registry can be unavailable for a moment, and finished downloads are in pip's cache.
 if ! (install); then
-  say "Trying once more"
+  say "Trying again"
   install
 fi
 printf '%s\n' "$made_from" >"$stamp"

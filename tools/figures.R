@@ -1,5 +1,5 @@
-# Draws the picture of README.md with the installed package: the three faults of Keras' SGD in its
-# table, each run with Keras' optimizer and with ours.
+# Draws the figure of README.md with the installed package: the three faults of Keras' SGD in its
+# table, each run with Keras' optimizer and with optimizer_sgd().
 
 library(kerasgd)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the newest released Python that is here and can make environments: on the PATH, or beside
-# the one that the other environments are made from, as pyenv keeps them.
+# Prints the newest released Python on this machine that can create environments: on the PATH, or,
+# as pyenv installs them, next to the Python of the other environments.
 set -euo pipefail
 
 describe='

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints the Python that the environments are made from: $PYTHON, or the first python3 on the PATH,
-# or Debian's. It must be able to make environments, and R must be able to load it, for which it
-# needs a shared library. Fails when there is none.
+# Prints the Python to create environments with: $PYTHON, or the first python3 on the PATH, or
+# Debian's. It must be able to create environments, and it must have a shared library, so that R can
+# load it. Fails if there is none.
 set -euo pipefail
 
 fits='

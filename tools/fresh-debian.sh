@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Builds a fresh Debian 13 in build/debian, from the mirror that apt uses here, and runs in it
-# `make demo`, the R tests and `install_kerasgd()`: once as root, with `R CMD check` after them, and
-# once as a user without root. It must be run by root, and takes 10 GB and 40 minutes. The last lines
-# sum up.
-# Usage: tools/fresh-debian.sh [root|user]...   (both unless one is named)
+# Builds a fresh Debian 13 in build/debian, from the mirror that apt uses on this machine, and runs
+# `make demo`, the R tests and `install_kerasgd()` in it: once as root, followed by `R CMD check`,
+# and once as a user without root. Must be run by root; takes 10 GB and 40 minutes. The last lines
+# are a summary.
+# Usage: tools/fresh-debian.sh [root|user]... (both unless one is named)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-[[ $EUID -eq 0 ]] || die "only root can build a system"
+[[ $EUID -eq 0 ]] || die "tools/fresh-debian.sh must run as root"
 command -v debootstrap >/dev/null ||
   quietly debootstrap apt-get install --yes --no-install-recommends debootstrap
 
 folder=$root/build/debian
 summary=$folder/summary
-# Where no list of packages was ever fetched, apt knows no mirror.
-# shellcheck disable=SC2016  # apt-get fills in what the dollar means
+# If no package lists were ever fetched, apt knows no mirror.
+# shellcheck disable=SC2016 # apt-get expands the dollar sign
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Component: main' | head -n 1)
 mirror=${mirror:-http://deb.debian.org/debian}
 failed=0
 
-# Removing a system must not reach through its mounts.
+# Unmount first, so that removing a system does not reach through its mounts.
 unmount() {
   local place
   for place in "$folder"/*/{proc,dev,etc/ssl/certs}; do
@@ -28,13 +28,13 @@ unmount() {
 }
 trap unmount EXIT
 
-# A copy of the base for each, so that both begin with nothing.
+# Each system is a copy of the base, so both start from nothing.
 fresh_system() {
   local system=$folder/$1
   cp --archive "$folder/base" "$system"
   mount --bind /proc "$system/proc"
   mount --bind /dev "$system/dev"
-  # The system asks the names and trusts the certificates that are known here.
+  # The system uses the name servers and certificates of this machine.
   cp --dereference /etc/resolv.conf /etc/hosts "$system/etc/"
   mount --bind --options ro /etc/ssl/certs "$system/etc/ssl/certs"
   chroot "$system" useradd --create-home tester
@@ -80,7 +80,7 @@ use_it='
 everything() {
   try "$1" "$2" "make demo" '^accuracy' make demo
   try "$1" "$2" "make test-r" '^\[ FAIL ' make test-r
-  # Elsewhere: in the project's folder reticulate finds .venv
+  # In another folder, because reticulate finds .venv in the project's folder
   try "$1" "$2" "install_kerasgd()" '^Python .* reticulate' \
     env --chdir=/tmp Rscript -e "$use_it"
 }
@@ -92,7 +92,7 @@ as_root() {
   try root root "R CMD check" '^Status: ' make check-package
 }
 
-# What is missing make only names, with the command that root is to run.
+# For this user, make only prints the command that root must run.
 as_user() {
   local needs command
   fresh_system user
@@ -119,7 +119,7 @@ for who in "$@"; do
   case $who in
     root) as_root ;;
     user) as_user ;;
-    *) die "tools/fresh-debian.sh knows root and user, not '$who'" ;;
+    *) die "the argument of tools/fresh-debian.sh must be root or user, not '$who'" ;;
   esac
 done
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests of Keras' own optimizers, which its package brings along, with kerasgd's in place of
-# its SGD. tests/python/keras_own_tests.toml lists those that must fail, and why.
+# Runs the optimizer tests that come with Keras, with kerasgd's SGD in place of Keras' SGD.
+# tests/python/keras_own_tests.toml lists the tests that must fail, with reasons.
 # Usage: tools/keras-own-tests.sh FOLDER BACKEND [option of pytest]...
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
@@ -10,7 +10,7 @@ backend=$2
 modules=(
   keras.src.optimizers.{sgd,optimizer,optimizer_sparse,loss_scale_optimizer,multi_optimizer}_test
 )
-# Last, since it makes TensorFlow's devices anew.
+# Last, because it reconfigures TensorFlow's devices.
 [[ $backend != tensorflow ]] || modules+=(keras.src.backend.tensorflow.optimizer_distribute_test)
 
 say "Keras' own optimizer tests on $backend"

@@ -1,4 +1,4 @@
-# Writes the data of tools/record_learning_rates.py, the target in the last column.
+# Writes the data for tools/record_learning_rates.py, with the target in the last column.
 # Usage: Rscript tools/learning-rate-data.R FOLDER
 
 folder <- commandArgs(trailingOnly = TRUE)[[1]]

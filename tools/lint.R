@@ -1,4 +1,4 @@
-# Runs lintr on the package and on the project's R scripts; fails when it finds anything.
+# Runs lintr on the package and on the project's R scripts; fails if it reports anything.
 
 lints <- c(
   lintr::lint_package(),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every linter, also after one has complained.
+# Runs every linter, even if an earlier one fails.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 

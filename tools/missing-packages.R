@@ -1,4 +1,4 @@
-# Prints those of the named packages that R does not find.
+# Prints the named packages that R does not find.
 # Usage: Rscript tools/missing-packages.R PACKAGE...
 
 wanted <- commandArgs(trailingOnly = TRUE)

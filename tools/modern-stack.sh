@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Runs the R tests with the reticulate of Debian 13, built from its source, which works with NumPy 2:
-# on PyTorch, from .venv-torch, and the scripts for several devices on JAX, which needs NumPy 2, from
-# .venv-jax. The R package and these environments must be there.
-# Usage: tools/modern-stack.sh [FILTER]   (FILTER: as in testthat::test_dir(), e.g. optimizer-sgd)
+# Runs the R tests with Debian 13's reticulate, built from source, which works with NumPy 2: all
+# tests on PyTorch, from .venv-torch, and the scripts for several devices on JAX, which needs NumPy
+# 2, from .venv-jax. The R package and these environments must be installed.
+# Usage: tools/modern-stack.sh [FILTER] (FILTER: as in testthat::test_dir(), e.g. optimizer-sgd)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 folder=$root/build/modern-stack
 library=$folder/library
 
-# A list of sources of its own, so that the system's stays as it is.
+# Uses its own source list, so the system's does not change.
 install_reticulate() {
   local options=(
     -o "Dir::Etc::SourceList=$folder/debian.sources" -o Dir::Etc::SourceParts=/dev/null
@@ -33,7 +33,7 @@ EOF
 }
 
 if [[ ! -d $library/reticulate ]]; then
-  say "Building the reticulate of Debian 13: a minute"
+  say "Building Debian 13's reticulate: a minute"
   install_reticulate
 fi
 

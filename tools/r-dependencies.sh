@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints the R packages that DESCRIPTION names in the given fields, one a line. Written in awk, as
-# it runs before R is installed.
+# Prints the R packages in the given fields of DESCRIPTION, one per line. Written in awk, because it
+# runs before R is installed.
 # Usage: tools/r-dependencies.sh FIELD...
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-# They come with R itself.
+# These packages are part of R.
 base='R|base|compiler|graphics|grDevices|grid|methods|parallel|splines|stats|stats4|tcltk|tools|utils'
 
 for field in "$@"; do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the contract against Keras' own SGD and against kerasgd's on each backend, and writes what
-# came out to vignettes/conformance.csv, the evidence of vignettes/differences.Rmd: half an hour.
+# Runs the conformance checks on Keras' own SGD and on kerasgd's with each backend, and writes the
+# results to vignettes/conformance.csv, which vignettes/differences.Rmd shows: half an hour.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -29,7 +29,7 @@ for backend in tensorflow jax torch; do
   done
   for subject in keras.optimizers:SGD kerasgd:SGD; do
     say "$subject on $backend"
-    # A status of 1 says that a clause fails, which is what is to be recorded
+    # Status 1 means that a clause fails, which is a result to record
     "$python" -m kerasgd.conformance --subject "$subject" "${others[@]}" \
       --json "$folder/$backend-$subject.json" || [[ $? -eq 1 ]]
   done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compares what find_learning_rate() suggests with the best constant rate of a grid, on three data
-# sets of R and each backend, and writes vignettes/learning-rates.csv, which
+# Compares the suggestions of find_learning_rate() with the best constant rate of a grid, for three
+# R data sets on each backend, and writes vignettes/learning-rates.csv, which
 # vignettes/choosing-a-learning-rate.Rmd shows: a quarter of an hour.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
@@ -19,5 +19,5 @@ for backend in tensorflow jax torch; do
   KERAS_BACKEND=$backend "$environment/bin/python" -W ignore tools/record_learning_rates.py \
     "$folder" >"$folder/$backend.out"
 done
-# One header for all
+# Keep only the first header
 awk 'FNR > 1 || NR == 1' "$folder"/{tensorflow,jax,torch}.out >vignettes/learning-rates.csv

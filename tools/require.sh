@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Puts in place what only the system can provide: R, R packages, Python and the checking tools, as
-# Debian packages. Root gets what is missing; anyone else is told the one command that installs it.
-# Usage: tools/require.sh run|test|dist|check|site   (test needs all that run needs, dist all that
-# test needs, check and site all that dist needs)
+# Installs the system packages that the targets need: R, R packages, Python and the checking tools,
+# as Debian packages. As root, it installs missing packages; otherwise it prints the command to run
+# as root.
+# Usage: tools/require.sh run|test|dist|check|site (test includes run, dist includes test; check and
+# site include dist)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -26,17 +27,17 @@ case $1 in
     r_packages+=(pkgdown)
     programs+=(pandoc:pandoc)
     ;;
-  *) die "tools/require.sh knows run, test, dist, check and site, not '$1'" ;;
+  *) die "the argument of tools/require.sh must be run, test, dist, check or site, not '$1'" ;;
 esac
 mapfile -t -O "${#r_packages[@]}" r_packages < <(tools/r-dependencies.sh "${fields[@]}")
 
-# Prints the Debian packages that would provide what is missing.
+# Prints the Debian packages that provide the missing programs and R packages.
 missing() {
   local program package
   for program in "${programs[@]}"; do
     command -v "${program%:*}" >/dev/null || echo "${program#*:}"
   done
-  # R is asked, not dpkg: packages that were installed from CRAN count too.
+  # Asks R, not dpkg, because packages from CRAN count too.
   if command -v Rscript >/dev/null; then
     Rscript tools/missing-packages.R "${r_packages[@]}"
   else
@@ -50,14 +51,15 @@ missing() {
   fi
 }
 
-# From 1.29 on it makes environments, as install_kerasgd() has it do, only from a Python with pip.
+# From 1.29 on, reticulate creates environments for install_kerasgd() only with a Python that has
+# pip.
 reticulate_wants_pip() {
   local version
   version=$(
     Rscript -e 'cat(format(packageVersion("reticulate")))' 2>/dev/null ||
       apt-cache show r-cran-reticulate 2>/dev/null | sed -n 's/^Version: //p' | head -n 1
   ) || true
-  # One that is unknown is as new as can be
+  # An unknown version counts as the newest
   [[ $(printf '%s\n' 1.29 "${version:-2}" | sort --version-sort | head -n 1) == 1.29 ]]
 }
 
@@ -70,17 +72,17 @@ mapfile -t packages < <(missing)
 [[ ${#packages[@]} -gt 0 ]] || exit 0
 
 command -v apt-get >/dev/null ||
-  die "this needs what these Debian packages hold, and here is no apt-get: ${packages[*]}"
+  die "these Debian packages are missing, and apt-get is not available: ${packages[*]}"
 if [[ $EUID -ne 0 ]]; then
-  die "this needs Debian packages that only root can install. Run
+  die "some Debian packages are missing, and only root can install them. Run
 
   sudo apt-get update && sudo apt-get install --yes --no-install-recommends ${packages[*]}
 
-(or the same as root, without sudo), then make again."
+(or the same as root, without sudo), then run make again."
 fi
 
 say "Installing Debian packages: ${packages[*]}"
-# Package lists that are absent or out of date make the first try fail.
+# The first try fails if package lists are missing or out of date.
 if ! (apt_install "${packages[@]}") 2>/dev/null; then
   quietly apt-get-update apt-get update
   apt_install "${packages[@]}"

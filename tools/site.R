@@ -1,11 +1,11 @@
-# Builds the pages of the installed package, with its articles and what its examples print, in
+# Builds the website of the installed package, with its articles and the output of its examples, in
 # build/site; see _pkgdown.yml.
 
-# Nothing is asked of CRAN or of other sites: neither by pkgdown ...
+# No request goes to CRAN or other sites: neither from pkgdown ...
 options(pkgdown.internet = FALSE)
 
-# ... nor by downlit, which turns code into links and would look up at CRAN each package that the
-# code names and that is not installed, such as keras3. Empty packages take their places.
+# ... nor from downlit, which turns code into links. It would look up on CRAN each package that the
+# code names and that is not installed, such as keras3. Empty packages stand in for these.
 stand_in_for_missing_packages <- function(files) {
   text <- unlist(lapply(files, readLines, encoding = "UTF-8"))
   named <- unlist(regmatches(text, gregexpr(
@@ -39,7 +39,7 @@ edit <- function(file, from, to) {
   if (!identical(text, edited)) writeLines(edited, file, useBytes = TRUE)
 }
 
-# README.md links to files of the repository, which have other places in the pages
+# README.md links to files of the repository that have other places in the website
 home <- file.path(site, "index.html")
 edit(home, "\"NEWS.html\"", "\"news/index.html\"")
 for (page in list.files("vignettes", "[.]Rmd$", recursive = TRUE)) {
@@ -47,14 +47,14 @@ for (page in list.files("vignettes", "[.]Rmd$", recursive = TRUE)) {
   edit(home, sprintf("\"vignettes/%s\"", page), sprintf("\"%s\"", article))
 }
 
-# Debian's pkgdown has the pages load MathJax from the disk of the machine that builds them. This is
-# the address that pkgdown itself gives them.
+# Debian's pkgdown makes the pages load MathJax from the disk of the machine that builds them.
+# Replace this by the address that pkgdown itself uses.
 for (page in list.files(site, "[.]html$", recursive = TRUE, full.names = TRUE)) {
   edit(
     page, "file:///usr/share/javascript/mathjax/",
     "https://cdnjs.cloudflare.com/ajax/libs/mathjax/2.7.5/"
   )
   if (any(grepl("(src|href)=\"file:", readLines(page, encoding = "UTF-8")))) {
-    stop(page, " refers to a file of this machine.", call. = FALSE)
+    stop(page, " refers to a file on this machine.", call. = FALSE)
   }
 }

@@ -1,4 +1,4 @@
-# Puts the results that tools/record-conformance.sh has left in a folder into one table.
+# Combines the results of tools/record-conformance.sh in a folder into one table.
 # Usage: Rscript tools/tabulate-conformance.R FOLDER FILE.csv
 
 arguments <- commandArgs(trailingOnly = TRUE)

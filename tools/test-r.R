@@ -2,7 +2,7 @@
 # Usage: Rscript tools/test-r.R [FILTER]   (FILTER: as in testthat::test_dir(), e.g. optimizer-sgd)
 
 filter <- commandArgs(trailingOnly = TRUE)
-# Here nothing is left out for the sake of CRAN's machines.
+# Run the tests that are skipped on CRAN, too.
 Sys.setenv(NOT_CRAN = "true")
 
 testthat::test_dir(
@@ -10,7 +10,7 @@ testthat::test_dir(
   filter = if (length(filter) > 0) filter[[1]],
   package = "kerasgd",
   load_package = "installed",
-  # One line a file, also where the output is no terminal, and every failure.
+  # One line per file, even if the output is not a terminal, and every failure.
   reporter = testthat::ProgressReporter$new(
     max_failures = Inf, update_interval = Inf, show_praise = FALSE
   )

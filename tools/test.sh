@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs test suites, as many at once as there are processors, also after one has failed. Each keeps its
-# output in build/log/test-SUITE.log; it is shown in the given order, as if one ran after another. The
-# runners' own summary lines are repeated at the end and in build/test-summary. The environments and
-# the installed package must be there.
-# Usage: tools/test.sh SUITE...   (see run_suite; list the longest first)
+# Runs test suites in parallel, one per processor, even if an earlier one fails. Each writes its
+# output to build/log/test-SUITE.log. The output is shown in the given order, as if the suites ran
+# one after another. The runners' summary lines are repeated at the end and in build/test-summary.
+# The environments and the R package must be installed.
+# Usage: tools/test.sh SUITE... (see run_suite; list the longest first)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -19,13 +19,13 @@ run_suite() {
     oldest-keras) tools/test-python.sh .venv-oldest tensorflow ;;
     newest-keras) PYTHONPATH=$root/python tools/test-python.sh .venv-newest jax ;;
     new-reticulate) tools/modern-stack.sh ;;
-    *) die "tools/test.sh knows no suite '$1'" ;;
+    *) die "tools/test.sh has no suite '$1'" ;;
   esac
 }
 
 log_of() { echo "build/log/test-$1.log"; }
 
-# Written when the suite has ended, with its exit status.
+# Contains the exit status of the suite; written when it has finished.
 status_of() { echo "build/log/test-$1.status"; }
 
 run_into_files() {
@@ -34,7 +34,7 @@ run_into_files() {
   echo "$status" >"$(status_of "$1")"
 }
 
-# Starts the next suite whenever one has ended.
+# Starts the next suite whenever one finishes.
 run_all() {
   local suite
   for suite in "$@"; do
@@ -46,13 +46,13 @@ run_all() {
   wait
 }
 
-# Shows what a suite prints, from its beginning until it has ended, or nothing runs any more.
+# Shows the output of a suite from its start, until it has finished or nothing runs any more.
 show() {
   until [[ -e $(status_of "$1") ]] || ! kill -0 "$runner" 2>/dev/null; do sleep 0.2; done &
   tail --follow --lines=+1 --pid=$! "$(log_of "$1")"
 }
 
-# The last line of pytest, or of testthat, that counts outcomes.
+# The last line of pytest or testthat that counts results.
 summary_line() {
   grep -E '^=+ .* in [0-9.]+s|^\[ FAIL [0-9]+ ' "$(log_of "$1")" | tail -n 1
 }
@@ -64,7 +64,7 @@ for suite in "$@"; do
 done
 : >build/test-summary
 
-# In a process group of its own, so that an interrupt ends all of them.
+# In a separate process group, so that an interrupt ends all suites.
 set -m
 run_all "$@" &
 runner=$!
@@ -75,7 +75,7 @@ failed=0
 for suite in "$@"; do
   show "$suite"
   [[ $(cat "$(status_of "$suite")") == 0 ]] || failed=1
-  printf '%-16s  %s\n' "$suite" "$(summary_line "$suite" || echo 'broke off')" >>build/test-summary
+  printf '%-16s  %s\n' "$suite" "$(summary_line "$suite" || echo 'did not finish')" >>build/test-summary
 done
 
 echo

@@ -1,4 +1,4 @@
-# Prints R's first writable library. Where there is none, it makes the user's own, which R then
+# Prints R's first writable library. If there is none, creates the user's own library, which R then
 # finds in every later session.
 
 writable <- function(path) file.access(path, mode = 2) == 0
@@ -10,6 +10,6 @@ if (is.null(library)) {
   dir.create(library, recursive = TRUE, showWarnings = FALSE)
 }
 if (!writable(library)) {
-  stop("R has no library that you may write to, and ", library, " cannot be made.", call. = FALSE)
+  stop("R has no writable library, and ", library, " cannot be created.", call. = FALSE)
 }
 writeLines(library)

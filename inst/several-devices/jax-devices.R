@@ -1,5 +1,5 @@
-# JAX, four devices in one process. Here the processor stands for four; with four GPUs, leave the
-# first line out.
+# JAX, four devices in one process. Here the processor provides four virtual devices; with four
+# GPUs, remove the first line.
 Sys.setenv(XLA_FLAGS = "--xla_force_host_platform_device_count=4", KERAS_BACKEND = "jax")
 source("training.R")
 library(kerasgd)

@@ -1,10 +1,10 @@
-# JAX, several processes: each of them runs this script.
+# JAX, several processes. Each process runs this script.
 Sys.setenv(KERAS_BACKEND = "jax")
 source("training.R")
 library(kerasgd)
 
 jax <- reticulate::import("jax")
-jax$config$update("jax_cpu_collectives_implementation", "gloo") # GPUs have their own
+jax$config$update("jax_cpu_collectives_implementation", "gloo") # for CPUs only
 keras <- reticulate::import("keras")
 keras$distribution$initialize(worker$coordinator, worker$count, worker$rank)
 # Each process reads its own part of the data.

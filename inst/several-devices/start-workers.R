@@ -1,5 +1,5 @@
-# Starts a script in several processes of this machine: Rscript start-workers.R SCRIPT COUNT
-# On machines of a cluster its scheduler does that; what each process is told stays the same.
+# Starts a script in several processes on this machine: Rscript start-workers.R SCRIPT COUNT
+# On a cluster, the scheduler does this; each process gets the same environment variables.
 arguments <- commandArgs(trailingOnly = TRUE)
 script <- arguments[[1]]
 count <- as.integer(arguments[[2]])
@@ -35,7 +35,7 @@ alive <- function() vapply(workers, function(worker) worker$is_alive(), TRUE)
 failed <- function() {
   vapply(workers, function(worker) isTRUE(worker$get_exit_status() != 0), TRUE)
 }
-# Where one fails, the others would wait for it.
+# If one fails, stop the others, which would wait for it.
 while (any(alive()) && !any(failed())) Sys.sleep(0.1)
 has_failed <- any(failed())
 for (worker in workers) worker$kill()

@@ -1,5 +1,5 @@
-# TensorFlow, two devices in one process. Here the processor stands for two; with two GPUs, leave the
-# logical devices out, and name "GPU:0" and "GPU:1".
+# TensorFlow, two devices in one process. Here the processor provides two virtual devices; with two
+# GPUs, remove the logical devices, and use "GPU:0" and "GPU:1".
 Sys.setenv(KERAS_BACKEND = "tensorflow")
 source("training.R")
 library(kerasgd)

@@ -1,5 +1,5 @@
-# PyTorch, several processes: each of them runs this script. `fit()` does not know about the other
-# processes, so the script has a loop of its own.
+# PyTorch, several processes. Each process runs this script. `fit()` does not support several
+# processes, so the script has its own training loop.
 Sys.setenv(KERAS_BACKEND = "torch")
 source("training.R")
 library(kerasgd)
@@ -23,7 +23,7 @@ variables <- model$trainable_variables
 for (step in seq_len(steps)) {
   parallel$zero_grad()
   loss <- torch$mean((torch$squeeze(parallel(inputs), -1L) - targets)^2L)
-  loss$backward() # which leaves the mean over all workers
+  loss$backward() # gradients are averaged over all workers
   apply_gradients(optimizer, lapply(variables, function(v) v$value$grad), variables)
 }
 report(model)

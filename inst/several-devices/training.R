@@ -1,5 +1,5 @@
-# The training of the other scripts here: a linear model of the mileage of 32 cars, which takes all
-# of them in each step. `weights_in_r()` does the same in plain R, on one device.
+# The training run of all scripts in this folder: a linear model of the fuel consumption of 32 cars,
+# with all cars in each step. `weights_in_r()` does the same in plain R, on one device.
 data <- scale(mtcars[c("mpg", "cyl", "disp", "hp", "wt", "qsec")])
 x <- unname(data[, -1])
 y <- array(data[, "mpg"])
@@ -35,11 +35,11 @@ report <- function(model) {
   cat("largest difference from plain R:", format(difference, digits = 2), "\n")
 }
 
-# What `start-workers.R` tells each of its processes.
+# The environment variables that `start-workers.R` sets for each process.
 worker <- list(
   rank = as.integer(Sys.getenv("RANK", "0")),
   count = as.integer(Sys.getenv("WORLD_SIZE", "1")),
   coordinator = Sys.getenv("COORDINATOR")
 )
-# The cars of this worker: each one takes as many.
+# The cars of this worker. Every worker gets the same number.
 mine <- seq_len(nrow(x)) %% worker$count == worker$rank
