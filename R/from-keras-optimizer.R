@@ -40,6 +40,6 @@
 #' # In a script: compile(model, optimizer = from_keras_optimizer(model$optimizer), ...)
 from_keras_optimizer <- function(optimizer, ...) {
   given <- known_arguments()
-  check_given(given, "optimizer", "an optimizer of Keras, such as `model$optimizer`")
+  check_given(given, "optimizer", "a Keras optimizer, such as `model$optimizer`")
   call_python("from_keras", given)
 }

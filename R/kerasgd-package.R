@@ -54,7 +54,7 @@ check_python_part <- function(path) {
     stop(
       "kerasgd has no Python part.\n",
       "`inst/python` in its sources is a symbolic link to `../python`, which unzip and Git on ",
-      "Windows may turn into a text file. Replace it by a copy: start R in the folder of the ",
+      "Windows may turn into a text file. Replace it with a copy: start R in the folder of the ",
       "sources, run\n",
       "  unlink(\"inst/python\"); file.copy(\"python\", \"inst\", recursive = TRUE)\n",
       "and install again. (`git clone -c core.symlinks=true` creates the link where Windows ",

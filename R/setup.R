@@ -192,7 +192,7 @@ wants_gpu <- function(gpu) {
   if (found) {
     cli::cli_alert_info("Found an NVIDIA device; {.code gpu = FALSE} installs the CPU build.")
   } else if (this_system() == "Linux") {
-    cli::cli_alert_info("Found no NVIDIA device; {.code gpu = TRUE} installs the GPU build.")
+    cli::cli_alert_info("Found no NVIDIA device; {.code gpu = TRUE} installs the GPU build anyway.")
   }
   found
 }

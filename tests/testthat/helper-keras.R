@@ -1,4 +1,4 @@
-# What keeps the tests from using Keras here, or NULL; looked up once, since it asks Python.
+# The reason why tests cannot use Keras here, or NULL; cached, because it starts Python.
 keras_obstacle <- local({
   obstacle <- NULL
   known <- FALSE
@@ -21,22 +21,22 @@ skip_if_no_keras <- function() {
   testthat::skip_if_not(is.null(keras_obstacle()), keras_obstacle())
 }
 
-# What `saveRDS()` and `readRDS()` leave of a Python object
+# A Python object after `saveRDS()` and `readRDS()`
 restored_by_r <- function(object) {
   file <- withr::local_tempfile()
   saveRDS(object, file)
   readRDS(file)
 }
 
-# Newer versions of reticulate refuse it before they call our method
+# Newer versions of reticulate refuse it before they call this package's method
 skip_if_reticulate_refuses_empty_objects <- function() {
   testthat::skip_if(
     utils::packageVersion("reticulate") >= "1.41",
-    "this reticulate refuses an object of an earlier session itself, in its own words"
+    "this version of reticulate itself refuses an object from an earlier session"
   )
 }
 
-# A model of one weight without bias that begins at 0: y = w x
+# A model of one weight without bias that starts at 0: y = w x
 one_weight_model <- function(optimizer) {
   keras <- reticulate::import("keras")
   layer <- keras$layers$Dense(1L, use_bias = FALSE, kernel_initializer = "zeros")
@@ -45,7 +45,7 @@ one_weight_model <- function(optimizer) {
   model
 }
 
-# Fit it with the whole data as one batch; the losses before each step and the weight at the end
+# Fit it with all data as one batch; returns the losses before each step and the final weight
 fit_one_weight <- function(optimizer, x, y, steps) {
   model <- one_weight_model(optimizer)
   history <- model$fit(
@@ -58,7 +58,7 @@ fit_one_weight <- function(optimizer, x, y, steps) {
   )
 }
 
-# Do a step with each of `gradients`, from `start`; the weights at the end
+# Do a step with each of `gradients`, from `start`; returns the final weights
 steps_from <- function(optimizer, gradients, start) {
   keras <- reticulate::import("keras")
   tensor <- function(x) keras$ops$convert_to_tensor(as.list(x), dtype = "float32")

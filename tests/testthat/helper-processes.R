@@ -1,11 +1,11 @@
-# Python changes these when it starts; a new process gets them as they were.
+# Python changes these when it starts; a new process gets the original values.
 environment_at_start <- Sys.getenv(
   c("PATH", "PYTHONPATH", "VIRTUAL_ENV", "R_SESSION_INITIALIZED"), NA,
   names = TRUE
 )
 
-# Runs `code` in an R process of its own that has the package loaded as this one has, and returns
-# what it prints. `env` are environment variables; NA unsets one.
+# Runs `code` in a new R process that loads the package as this one does, and returns
+# its output. `env` are environment variables; NA unsets one.
 run_r <- function(code, env = character()) {
   script <- withr::local_tempfile(
     lines = c(load_package_code(), deparse(substitute(code))),
@@ -13,7 +13,7 @@ run_r <- function(code, env = character()) {
   )
   withr::local_envvar(environment_at_start)
   withr::local_envvar(env)
-  # not in the sources: reticulate reads the pyproject.toml of the folder it is in
+  # not in the sources, because reticulate reads the pyproject.toml of the current folder
   withr::local_dir(tempdir())
   output <- withr::local_tempfile()
   status <- system2(
@@ -37,12 +37,12 @@ load_package_code <- function() {
   }
 }
 
-# By pkgload::load_all() the package is loaded from its sources, whose folder R has files of code.
+# After pkgload::load_all(), the package's folder R contains source files.
 is_loaded_from_source <- function() {
   length(Sys.glob(file.path(find.package("kerasgd"), "R", "*.R"))) > 0
 }
 
-# A Python with NumPy 2 or later: the one that is named, or that of JAX in the sources
+# A Python with NumPy 2 or later: the selected one, or that of .venv-jax in the sources
 numpy_2_python <- function() {
   sources <- normalizePath(test_path("..", "..")) # run_r() works in another folder
   Sys.getenv("KERASGD_NUMPY_2_PYTHON", file.path(sources, ".venv-jax", "bin", "python"))

@@ -7,7 +7,7 @@ zeros <- function(..., dtype = "float32") {
   variable(reticulate::import("keras")$ops$zeros(list(...)), dtype)
 }
 
-test_that("arrays of R go row for row and column for column", {
+test_that("R arrays keep their rows and columns", {
   # contract 1.1: from 0 with rate 1 the weights become minus the gradients
   skip_if_no_keras()
   optimizer <- optimizer_sgd(learning_rate = 1)
@@ -18,7 +18,7 @@ test_that("arrays of R go row for row and column for column", {
   for (i in 1:4) {
     expect_close(as.double(weights[[i]]), -as.vector(grads[[i]]))
   }
-  # which index is the row, as NumPy sees it
+  # the row index, as NumPy sees it
   expect_equal(as.double(weights[[1]][0][2]), -5)
   expect_equal(as.double(weights[[1]][1][0]), 2)
 })
@@ -39,7 +39,7 @@ test_that("a scaled gradient does not overflow in half precision", {
   expect_identical(as.double(w), -1)
 })
 
-test_that("NULL is no gradient, and tensors are taken too", {
+test_that("NULL means no gradient, and tensors are accepted", {
   # contract 1.6
   skip_if_no_keras()
   ones <- reticulate::import("keras")$ops$ones(list(2L))

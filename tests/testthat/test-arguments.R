@@ -1,7 +1,7 @@
 known <- setdiff(names(formals(optimizer_sgd)), "...")
 
 refusal <- function(expr) {
-  # R's own warning of partial matching is not what is tested here
+  # R's own warning about partial matching is not tested here
   withr::local_options(warnPartialMatchArgs = FALSE)
   tryCatch(expr, error = identity)
 }
@@ -33,7 +33,7 @@ test_that("misspelt, shortened and unnamed arguments are refused in every form o
   expect_suggestion(deep_wrapper(mom = 0.9), "mom", "momentum")
   expect_suggestion(rlang::exec(optimizer_sgd, mom = 0.9), "mom", "momentum")
   expect_suggestion(rlang::exec("optimizer_sgd", !!!short), "mom", "momentum")
-  # behind `...` R matches no part of a name; it is caught all the same
+  # after `...` R does not match partial names; they are errors all the same
   expect_suggestion(optimizer_sgd(grad = 4), "grad", "gradient_accumulation_steps")
   expect_suggestion(optimizer_sgd(lr = 0.1), "lr", "learning_rate")
   expect_suggestion(wrapper(momentun = 0.9), "momentun", "momentum")
@@ -55,7 +55,7 @@ test_that("misspelt, shortened and unnamed arguments are refused in every form o
   expect_equal(twice$argument, "extra")
 })
 
-test_that("none of this starts Python", {
+test_that("argument names are checked without starting Python", {
   output <- run_r({
     refused <- function(expr) inherits(tryCatch(expr, error = identity), "kerasgd_argument_error")
     wrapper <- function(...) optimizer_sgd(...)
@@ -87,7 +87,7 @@ test_that("every name in the table of hints leads to its argument", {
     envir = asNamespace("kerasgd")
   )
   expect_setequal(setdiff(hints$meant, unlist(lapply(constructors, names_of))), character())
-  # a name that could mean several arguments means the first of them that there is
+  # a name that could mean several arguments suggests the first that exists
   for (i in seq_len(nrow(hints))) {
     for (arguments in Filter(function(x) hints$meant[[i]] %in% x, lapply(constructors, names_of))) {
       possible <- hints$meant[hints$misspelt == hints$misspelt[[i]] & hints$meant %in% arguments]
@@ -102,7 +102,7 @@ test_that("every name in the table of hints leads to its argument", {
   expect_match(meant_argument("decay", known)$hint, "schedule")
 })
 
-test_that("a typing error leads to the argument, and a name like no other to none", {
+test_that("a typing error suggests the argument, an unrelated name suggests none", {
   for (name in known) {
     expect_equal(meant_argument(sub("^(.)(.)", "\\1", name), known)$name, name)
     expect_equal(meant_argument(toupper(name), known)$name, name)
@@ -130,7 +130,7 @@ test_that("Python's own search suggests the same names", {
   }
 })
 
-test_that("an error in what the user wrote for an argument has the user's call", {
+test_that("an error in the user's argument expression has the user's call", {
   call_of <- function(expr) deparse(conditionCall(tryCatch(expr, error = identity)))
   expect_equal(call_of(optimizer_sgd(no_such_rate)), "optimizer_sgd(no_such_rate)")
   expect_equal(call_of(optimizer_sgd(extra = no_such)), "optimizer_sgd(extra = no_such)")
@@ -138,14 +138,14 @@ test_that("an error in what the user wrote for an argument has the user's call",
   expect_equal(call_of(optimizer_sgd(log("a"))), "log(\"a\")")
 })
 
-test_that("exactly the arguments that the user gave are handed over", {
+test_that("only the arguments that the user gave are passed to Python", {
   f <- function(a = 1, b = 2, ..., c = 3) given_arguments()
   expect_equal(f(), list())
   expect_equal(f(1), list(a = 1))
   expect_equal(f(b = NULL), list(b = NULL))
   expect_equal(f(c = 5, a = 7, x = "y"), list(a = 7, c = 5, x = "y"))
 
-  # a wrapper's own default counts as given, an argument that it did not get does not
+  # a wrapper's default counts as given; an argument that the wrapper did not get does not
   with_default <- function(rate = 0.1) f(a = rate)
   without_default <- function(rate) f(a = rate)
   expect_equal(with_default(), list(a = 0.1))

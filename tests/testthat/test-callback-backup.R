@@ -1,4 +1,4 @@
-# Trains epochs of three batches; a window of two steps may span epochs
+# Trains epochs of three batches; an accumulation window of two steps may span epochs
 train <- function(backup_dir, ..., kill_in = NULL) {
   keras <- reticulate::import("keras")
   optimizer <- optimizer_sgd(
@@ -19,7 +19,7 @@ train <- function(backup_dir, ..., kill_in = NULL) {
   list(epochs = unlist(history$epoch), weight = as.numeric(model$get_weights()[[1]]))
 }
 
-test_that("a training goes on with the epoch that was interrupted, bit for bit", {
+test_that("training resumes at the interrupted epoch, bit for bit", {
   # contract 19.1
   skip_if_no_keras()
   folder <- withr::local_tempdir()
@@ -35,7 +35,7 @@ test_that("a training goes on with the epoch that was interrupted, bit for bit",
   expect_equal(list.files(folder), character())
 })
 
-test_that("the last backup is kept if it is wanted, and paths are R's", {
+test_that("the last backup can be kept, and paths are expanded as in R", {
   # contract 19.1
   skip_if_no_keras()
   withr::local_dir(withr::local_tempdir())

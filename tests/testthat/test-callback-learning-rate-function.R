@@ -34,7 +34,7 @@ test_that("the function is called before each batch, and its value is used", {
 })
 
 # contract 9.3: what keras3's callback_model_checkpoint() does at the end of an epoch
-test_that("a function that cannot be saved leads to the schedule and the callback, in R's words", {
+test_that("the error for a function that cannot be saved names R's schedule and callback", {
   skip_if_no_keras()
   skip_if(loaded_backend() == "jax", "JAX cannot call a function")
   checkpoint <- reticulate::import("keras")$callbacks$ModelCheckpoint
@@ -54,7 +54,7 @@ test_that("a function that cannot be saved leads to the schedule and the callbac
 })
 
 # contract 2.4
-test_that("what fails or is no rate stops training, and says which argument it was", {
+test_that("a function that fails or returns no rate stops training, and the error names the argument", {
   skip_if_no_keras()
   stopped <- function(fn) {
     conditionMessage(expect_error(fit_with(callback_learning_rate_function(fn))))

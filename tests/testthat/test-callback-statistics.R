@@ -29,7 +29,7 @@ test_that("the history has a summary of each epoch", {
   expect_false("loss_scale" %in% names(logs))
 })
 
-test_that("updates that are not finite are counted and left out of the means", {
+test_that("updates that are not finite are counted and excluded from the means", {
   # contract 15.4
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.25) |> track_statistics() |> skip_nonfinite()
@@ -37,7 +37,7 @@ test_that("updates that are not finite are counted and left out of the means", {
   expect_equal(unlist(logs[c("nonfinite", "gradient_norm")]), c(nonfinite = 1, gradient_norm = 8))
 })
 
-test_that("without measured updates fit() is refused, in R's words", {
+test_that("without measured updates fit() fails, with a message in R's terms", {
   # contract 15.4
   skip_if_no_keras()
   refused <- function(optimizer) {
@@ -48,7 +48,7 @@ test_that("without measured updates fit() is refused, in R's words", {
   expect_equal(refused(reticulate::import("keras")$optimizers$SGD()), refused(optimizer_sgd()))
 })
 
-test_that("it can be printed and plotted itself", {
+test_that("the callback can be printed and plotted", {
   skip_if_no_keras()
   skip_if_not_installed("ggplot2")
   withr::local_pdf(NULL)

@@ -15,7 +15,7 @@ fit_with <- function(optimizer, targets, ..., epochs = 1) {
 
 skipping <- function() optimizer_sgd(0.25) |> skip_nonfinite()
 
-test_that("fit() stops where the gradient is not finite, and says where", {
+test_that("fit() stops when the gradient is not finite, and reports where", {
   # contract 16.2
   skip_if_no_keras()
   stopped <- fit_with(skipping(), c(4, NaN, 4))
@@ -26,7 +26,7 @@ test_that("fit() stops where the gradient is not finite, and says where", {
   expect_close(stopped$weight, 2) # the step by 0.25 * 2 * 4
 })
 
-test_that("it stops after so many in a row only", {
+test_that("it stops only after max_in_a_row consecutive updates", {
   # contract 16.2
   skip_if_no_keras()
   expect_s3_class(
@@ -34,19 +34,19 @@ test_that("it stops after so many in a row only", {
   )
   stopped <- fit_with(skipping(), c(4, NaN, NaN, NaN), max_in_a_row = 3)
   expect_match(stopped$outcome, "in 3 updates in a row, the last one at epoch 1, batch 4[,:] ")
-  # a row goes on in the next epoch
+  # counting continues in the next epoch
   stopped <- fit_with(skipping(), c(NaN, 4, NaN), max_in_a_row = 2, epochs = 2)
   expect_match(stopped$outcome, "in 2 updates in a row, the last one at epoch 2, batch 1[,:] ")
 })
 
-test_that("without skipping fit() is refused, in R's words", {
+test_that("without skipping fit() fails, with a message in R's terms", {
   # contract 16.2
   skip_if_no_keras()
   refusal <- fit_with(optimizer_sgd(), 1)$outcome
   expect_snapshot(cat(sub("(?s).*(The callback[^\n]*).*", "\\1", refusal, perl = TRUE)))
 })
 
-test_that("through our own functions it is a condition with the data", {
+test_that("this package's functions signal a condition with the data", {
   # contract 16.2
   skip_if_no_keras()
   optimizer <- skipping()

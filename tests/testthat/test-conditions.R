@@ -2,7 +2,7 @@ call <- quote(f(x = 1))
 
 caught <- function(expr) tryCatch(expr, condition = identity)
 
-# As `kerasgd.r.bridge` returns it
+# The form in which `kerasgd.r.bridge` returns an error
 python_error <- function(kind = "other", ...) {
   utils::modifyList(
     list(kind = kind, type = "ValueError", message = "It failed.", traceback = "Traceback ..."),
@@ -10,7 +10,7 @@ python_error <- function(kind = "other", ...) {
   )
 }
 
-test_that("an error names a function by its own name, however it was called", {
+test_that("an error shows a function's own name, however it was called", {
   skip_if_no_keras()
   call_of <- function(expr) deparse(conditionCall(tryCatch(expr, error = identity)))
   expect_equal(call_of(lapply(-1, optimizer_sgd)), "optimizer_sgd(X[[i]], ...)")
@@ -42,7 +42,7 @@ test_that("an error about an argument carries the rule and the value", {
   expect_snapshot(cat(conditionMessage(error)))
 })
 
-test_that("what is not known of an argument is NULL", {
+test_that("unknown fields of an argument error are NULL", {
   x <- 1
   expect_null(caught(abort_argument(x, "a number", call = call))$hint)
   expect_null(caught(abort_unknown_argument("x", call = call))$suggestion)
@@ -105,7 +105,7 @@ test_that("each kind of Python error has its class", {
   )
 })
 
-test_that("a state error is said once, with its advice", {
+test_that("a state error appears once, with its advice", {
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
   optimizer$build(list(reticulate::import("keras")$Variable(1)))
@@ -116,7 +116,7 @@ test_that("a state error is said once, with its advice", {
   expect_snapshot(exclude_from_weight_decay(optimizer, "a"), error = TRUE)
 })
 
-test_that("another Python error is one sentence, with all of it as the parent", {
+test_that("any other Python error is one sentence, with the full text as the parent", {
   text <- "Layer 'a' has 1.5 units. Give a whole number.\nSee the manual."
   error <- caught(abort_python(python_error(message = text), "the exception", call = call))
   expect_equal(error$message, "Layer 'a' has 1.5 units.")
@@ -141,17 +141,17 @@ test_that("the first sentence ends at its full stop, and not in a number or afte
   ))
 })
 
-test_that("Python's templates are put into R's words", {
+test_that("Python's templates are translated into R's terms", {
   expect_equal(in_r_words("{true} or {false}, or {null}"), "`TRUE` or `FALSE`, or `NULL`")
   expect_null(in_r_words(NULL))
   expect_null(in_r_words(""))
 })
 
-test_that("R has a word for each of Python's marks", {
+test_that("R has a term for each of Python's placeholders", {
   skip_if_no_keras()
   optimizer_sgd()
   errors <- reticulate::import("kerasgd.errors")
-  # they were said when Python started
+  # Python received them when it started
   expect_equal(errors$in_words("{null}, {true}, {false}"), "`NULL`, `TRUE`, `FALSE`")
   expect_setequal(names(errors$`_words`), names(r_words))
 })
@@ -166,7 +166,7 @@ test_that("a warning has a class and the user's call", {
   expect_equal(conditionMessage(warning), "Mind the step.")
 })
 
-# Errors inside fit(), which come through reticulate ----------------------------------------------
+# Errors inside fit(), which pass through reticulate ----------------------------------------------
 
 named_model <- function(optimizer, units = 1L, run_eagerly = FALSE, loss = "mse", ...) {
   keras <- reticulate::import("keras")
@@ -180,7 +180,7 @@ named_model <- function(optimizer, units = 1L, run_eagerly = FALSE, loss = "mse"
 
 fit_once <- function(model, ...) model$fit(matrix(1:2), matrix(1:2), verbose = 0L, ...)
 
-# What fit() says, in graph mode and eagerly, without what newer reticulates and JAX put at the end
+# The error of fit(), in graph and eager mode, without the suffixes of newer reticulate and JAX
 said_by_fit <- function(fit) {
   messages <- vapply(c(FALSE, TRUE), function(run_eagerly) {
     message <- conditionMessage(tryCatch(fit(run_eagerly), error = identity))
@@ -191,7 +191,7 @@ said_by_fit <- function(fit) {
   cat(messages[[1]], "\n", sep = "")
 }
 
-test_that("fit() says what a function as learning rate did, in R's words", {
+test_that("fit() reports the failure of a learning-rate function, in R's terms", {
   # contract 2.4
   skip_if_no_keras()
   optimizer_sgd()
@@ -217,7 +217,7 @@ test_that("fit() says what a function as learning rate did, in R's words", {
   })
 })
 
-test_that("fit() says what a callback's function did, in R's words", {
+test_that("fit() reports the failure of a callback's function, in R's terms", {
   # contract 2.4
   skip_if_no_keras()
   said_with_callback <- function(fn, optimizer = optimizer_sgd()) {
@@ -248,7 +248,7 @@ test_that("a compiled fit() on JAX names the callback that replaces a function",
   )
 })
 
-test_that("fit() says that an optimizer belongs to another model", {
+test_that("fit() reports that an optimizer belongs to another model", {
   # contract 9.4
   skip_if_no_keras()
   optimizer_sgd()
@@ -260,7 +260,7 @@ test_that("fit() says that an optimizer belongs to another model", {
   }))
 })
 
-test_that("fit() says that the state of a file belongs to another model", {
+test_that("fit() reports that the state of a file belongs to another model", {
   # contract 9.4
   skip_if_no_keras()
   file <- withr::local_tempfile()
@@ -280,7 +280,7 @@ test_that("fit() says that the state of a file belongs to another model", {
   })
 })
 
-test_that("fit() says that no weight has a gradient", {
+test_that("fit() reports that no weight has a gradient", {
   # contract 1.6
   skip_if_no_keras()
   optimizer_sgd()
@@ -292,7 +292,7 @@ test_that("fit() says that no weight has a gradient", {
   }))
 })
 
-test_that("fit() says that a constraint failed", {
+test_that("fit() reports that a constraint failed", {
   # contract 7.3
   skip_if_no_keras()
   broken <- function(weights) stop("no such limit")
@@ -301,7 +301,7 @@ test_that("fit() says that a constraint failed", {
   }))
 })
 
-test_that("fit() says that weights and averages are exchanged", {
+test_that("fit() reports that weights and averages are swapped", {
   # contract 5.6
   skip_if_no_keras()
   expect_snapshot(said_by_fit(function(run_eagerly) {

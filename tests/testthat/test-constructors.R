@@ -3,7 +3,7 @@ exported <- grep(
   value = TRUE
 )
 
-test_that("every exported constructor is one, under its name", {
+test_that("every exported constructor has the class and its own name", {
   expect_true(all(c("optimizer_sgd", "learning_rate_schedule_function") %in% exported))
   for (name in exported) {
     fn <- getExportedValue("kerasgd", name)
@@ -12,16 +12,16 @@ test_that("every exported constructor is one, under its name", {
   }
 })
 
-test_that("a constructor is a function like any other", {
+test_that("a constructor works like any other function", {
   expect_true(is.function(optimizer_sgd))
   expect_equal(names(formals(learning_rate_schedule_function)), c("fn", "steps", "name", "..."))
   expect_equal(formals(args(optimizer_sgd)), formals(optimizer_sgd))
-  # printed without a trace of its attributes
+  # printed without its attributes
   expect_equal(capture.output(print(optimizer_sgd)), capture.output(print(unclass(optimizer_sgd))))
   expect_no_match(capture.output(print(optimizer_sgd)), "attr(", fixed = TRUE)
 })
 
-test_that("a forgotten call is an error that shows it", {
+test_that("a forgotten call is an error that shows the call", {
   skip_if_no_keras()
   optimizer_sgd()
   keras <- reticulate::import("keras")
@@ -55,7 +55,7 @@ test_that("the error has the class and the call of the user, however Python is c
   expect_equal(conditionCall(refusal(reticulate::r_to_py(optimizer_sgd))), quote(
     reticulate::r_to_py(optimizer_sgd)
   ))
-  message <- "`optimizer_sgd` is a function: call it, `optimizer_sgd()`."
+  message <- "`optimizer_sgd` is a function, and must be called: `optimizer_sgd()`."
   expect_equal(error$message, message)
   expect_equal(refusal(do.call(model$compile, list(optimizer = optimizer_sgd)))$message, message)
   expect_equal(refusal(model$optimizer <- optimizer_sgd)$message, message)

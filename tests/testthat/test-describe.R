@@ -1,4 +1,4 @@
-test_that("values are described in R's words", {
+test_that("values are described in R's terms", {
   expect_equal(describe(NULL), "`NULL`")
   expect_equal(describe(TRUE), "`TRUE`")
   expect_equal(describe(NA), "`NA`")
@@ -43,5 +43,5 @@ test_that("Python objects are described by their class", {
   expect_equal(describe(optimizer_sgd()), "a Python object of class <kerasgd.SGD>")
   file <- withr::local_tempfile()
   saveRDS(optimizer_sgd(), file)
-  expect_equal(describe(readRDS(file)), "a Python object of an earlier session")
+  expect_equal(describe(readRDS(file)), "a Python object from an earlier session")
 })

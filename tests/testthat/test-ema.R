@@ -12,7 +12,7 @@ average <- 0.75 * -0.1 + 0.25 * -0.2
 
 weight <- function() reticulate::import("keras")$Variable(0, name = "w")
 
-test_that("weights and averages are exchanged, and come back exactly", {
+test_that("weights and averages are swapped, and swapped back exactly", {
   # contract 5.1, 5.6
   skip_if_no_keras()
   for (wrap in list(identity, optimizer_loss_scale)) {
@@ -85,7 +85,7 @@ test_that("variables without an average are named", {
   })
 })
 
-test_that("exchanged weights are not trained", {
+test_that("swapped weights are not trained", {
   # contract 12.7
   skip_if_no_keras()
   w <- weight()

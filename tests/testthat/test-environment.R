@@ -1,4 +1,4 @@
-# What environment_facts() finds where everything fits
+# The result of environment_facts() for a working installation
 fitting <- list(
   version = "0.1.0", r = "4.2.2", reticulate = "1.28",
   python = "/env/bin/python", source = "RETICULATE_PYTHON", started = FALSE, managed = FALSE,
@@ -10,7 +10,7 @@ but <- function(...) utils::modifyList(fitting, list(...))
 
 problems_of <- function(facts) vapply(environment_problems(facts), `[[`, "", "problem")
 
-test_that("what fits has no problems", {
+test_that("a supported environment has no problems", {
   expect_equal(environment_problems(fitting), list())
   expect_equal(environment_problems(but(numpy = "2.4.6", reticulate = "1.38")), list())
   expect_equal(environment_problems(but(numpy = "2.4.6", reticulate = "1.41.0.1")), list())
@@ -26,7 +26,7 @@ test_that("a backend that kerasgd does not work with is a problem", {
   })
 })
 
-test_that("each problem says what is wrong and what to do", {
+test_that("each problem states the fault and the remedy", {
   expect_snapshot({
     environment_problems(but(python = NULL, python_version = NULL))
     environment_problems(but(python_version = NULL))
@@ -68,7 +68,7 @@ test_that("the backend is the configured one, unless only another is installed",
   expect_equal(expected("torch", jax = "0"), "torch")
 })
 
-test_that("what is said of this Python is true", {
+test_that("the facts about this Python are true", {
   skip_if_no_keras()
   facts <- environment_facts()
   versions <- run_r({

@@ -5,7 +5,7 @@ explain_one_weight <- function(optimizer, y = 1, start = 0, ...) {
   explain_step(model, rep(1, length(y)), y, ...)
 }
 
-test_that("the stages are those of the closed form", {
+test_that("the stages match the closed form", {
   # contract 18.1, 18.3
   skip_if_no_keras()
   optimizer <- optimizer_sgd(
@@ -54,12 +54,12 @@ test_that("nothing is changed", {
   first <- explain_step(model, 1, 1, check = TRUE)
   expect_identical(state(), before)
   expect_identical(explain_step(model, 1, 1, check = TRUE), first)
-  # velocity 0.2 of the first step, by which the weight is 0.2
+  # the velocity of the first step is 0.2, and so is the weight
   expect_equal(first$velocity_norm_before, 0.2, tolerance = 1e-6)
   expect_equal(first$velocity_norm, 0.9 * 0.2 + 0.1 * 1.6, tolerance = 1e-6)
 })
 
-test_that("steps that are no update say so, and have NA after the stage at which they end", {
+test_that("steps that are not updates report it, and have NA after their last stage", {
   # contract 18.3
   skip_if_no_keras()
   after <- c("clip_coefficient", "velocity_norm", "change_norm", "overwritten")
@@ -161,7 +161,7 @@ test_that("many variables with long names stay within 80 columns", {
   expect_equal(sum(lengths(regmatches(all, gregexpr("kernel|bias", all)))), 18)
 })
 
-test_that("a part of the rows prints as a table, a part of the columns as a data frame", {
+test_that("a subset of the rows prints as a table, a subset of the columns as a data frame", {
   step <- variables(c("a/kernel", "b/bias"))
   expect_snapshot({
     step[2, ]

@@ -10,7 +10,7 @@ smoothed <- function(losses, share = 0.9) {
   }, 0)
 }
 
-test_that("rows are those of a training with these rates", {
+test_that("rows match training with these rates", {
   # contract 17.1, 17.2
   skip_if_no_keras()
   search <- search_one_weight(lowest_rate = 1e-3, highest_rate = 0.4, steps = 12)
@@ -24,7 +24,7 @@ test_that("rows are those of a training with these rates", {
   expect_equal(rows$smoothed_loss, smoothed(losses), tolerance = 1e-4)
 })
 
-test_that("it stops where the loss explodes, and says so", {
+test_that("it stops when the loss explodes, and reports it", {
   # contract 17.1
   skip_if_no_keras()
   search <- search_one_weight(lowest_rate = 0.9, highest_rate = 100)
@@ -46,7 +46,7 @@ test_that("suggestions are rates at which the loss falls, by name", {
   expect_identical(none$suggestion, stats::setNames(numeric(), character()))
 })
 
-test_that("everything is put back", {
+test_that("everything is restored", {
   # contract 17.1
   skip_if_no_keras()
   model <- one_weight_model(optimizer_sgd(0.25, momentum = 0.9))
@@ -66,14 +66,14 @@ test_that("everything is put back", {
   expect_false(unbuilt$optimizer$built)
 })
 
-test_that("it takes what fit() takes", {
+test_that("it accepts the data of fit()", {
   # contract 17.1
   skip_if_no_keras()
   first_loss <- function(...) {
     model <- one_weight_model(optimizer_sgd())
     find_learning_rate(model, ..., steps = 10, highest_rate = 1e-6)$rows$loss[[1]]
   }
-  # from w = 0 the loss is the mean of y^2
+  # at w = 0 the loss is the mean of y^2
   expect_equal(first_loss(matrix(1:4), c(1, 2, 3, 4), batch_size = 4), 7.5)
   expect_equal(first_loss(1:4, 1:4, batch_size = 2, shuffle = FALSE), 2.5)
   expect_equal(first_loss(c(1, 1), c(1, 2), sample_weight = c(0, 4)), 8)
@@ -91,7 +91,7 @@ test_that("it takes what fit() takes", {
   expect_equal(first_loss(data), 9)
 })
 
-test_that("it takes a tf.data.Dataset, and models with several inputs and outputs", {
+test_that("it accepts a tf.data.Dataset, and models with several inputs and outputs", {
   # contract 17.1
   skip_if_no_keras()
   keras <- reticulate::import("keras")
@@ -115,7 +115,7 @@ test_that("it takes a tf.data.Dataset, and models with several inputs and output
   expect_equal(rows(model_of(input(), input()), unname(x), c(0, 0))$loss[[1]], 6.5)
 })
 
-test_that("an interrupt puts everything back, and ends as an interrupt", {
+test_that("an interrupt restores everything, and ends as an interrupt", {
   # contract 17.1
   skip_on_os("windows")
   skip_if_no_keras()
@@ -159,7 +159,7 @@ search_of <- function(losses, suggestion = stats::setNames(numeric(), character(
   new_rate_search(found, steps %||% length(losses))
 }
 
-test_that("print() says what is suggested, why, and why the search ended", {
+test_that("print() shows the suggestions, their reasons, and why the search ended", {
   withr::local_options(cli.unicode = FALSE)
   expect_snapshot({
     search_of(rep(1, 100), c(steepest = 0.0123456, minimum = 3 / 7))

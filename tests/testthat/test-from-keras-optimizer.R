@@ -2,7 +2,7 @@ keras_sgd <- function(...) {
   reticulate::import("keras")$optimizers$SGD(...)
 }
 
-test_that("training continues where Keras' optimizer is", {
+test_that("training continues from the state of Keras' optimizer", {
   # contract 9.4c: 1 - 0.5, then velocity 0.5 * -0.5 - 0.5
   skip_if_no_keras()
   keras <- reticulate::import("keras")
@@ -17,7 +17,7 @@ test_that("training continues where Keras' optimizer is", {
   expect_close(as.double(weight), 1 - 0.5 - 0.75)
 })
 
-test_that("a model that was trained with Keras' SGD is trained on in fit()", {
+test_that("fit() continues to train a model that was trained with Keras' SGD", {
   # contract 9.4c: y = x, gradient 2 (w - 1)
   skip_if_no_keras()
   model <- one_weight_model(keras_sgd(learning_rate = 0.1, momentum = 0.5))
@@ -32,7 +32,7 @@ test_that("it validates its inputs", {
   # contract 9.4c, 12
   skip_if_no_keras()
   keras <- reticulate::import("keras")
-  # Keras' class of an optimizer on PyTorch is in another module
+  # on PyTorch, Keras' optimizer class is in another module
   without_module <- function(lines) sub("<keras[.][a-z_.]*Adam>", "<Adam>", lines)
   expect_snapshot(error = TRUE, transform = without_module, {
     from_keras_optimizer()

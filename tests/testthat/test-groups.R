@@ -2,7 +2,7 @@ variable <- function(name, value = 1) {
   reticulate::import("keras")$Variable(value, name = name)
 }
 
-# The weights, all 1 at first, after a step with each of `gradients` for all of them
+# The weights, initially all 1, after a step with each of `gradients` for all of them
 weights_after <- function(optimizer, variables, gradients) {
   ops <- reticulate::import("keras")$ops
   for (gradient in gradients) {
@@ -67,7 +67,7 @@ test_that("a function is called once for each variable, at build", {
   expect_length(seen, 2)
 })
 
-test_that("each group has its rate, momentum and weight decay, and the last one wins", {
+test_that("each group has its own rate, momentum and weight decay, and the last group wins", {
   # contract 14.2 to 14.4
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.5, momentum = 0.5, weight_decay = 0.5) |>
@@ -94,7 +94,7 @@ test_that("each group has its rate, momentum and weight decay, and the last one 
   expect_identical(weights_after(excluded, lapply(c("a", "ba"), variable), 0), c(0.75, 1))
 })
 
-test_that("calls are chained: the optimizer comes back, invisibly", {
+test_that("calls can be chained: they return the optimizer, invisibly", {
   skip_if_no_keras()
   for (optimizer in list(optimizer_sgd(), optimizer_loss_scale(optimizer_sgd()))) {
     result <- withVisible(set_group(optimizer, "a", learning_rate_factor = 1))
@@ -104,7 +104,7 @@ test_that("calls are chained: the optimizer comes back, invisibly", {
   }
 })
 
-test_that("factors act in fit(), and those that are set act in the step that is compiled", {
+test_that("factors act in fit(), and new factors act in the compiled step", {
   # contract 14.3, 14.7
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.25) |> set_group("kernel", learning_rate_factor = 0.5)
@@ -167,7 +167,7 @@ test_that("Keras' wrapper under mixed_float16 passes a factor on", {
   expect_error(set_learning_rate_factor(of_keras, 1, 1), class = "kerasgd_argument_error")
 })
 
-test_that("what selects no variable, and a function that fails, are errors at build", {
+test_that("selecting no variable, and a function that fails, are errors at build", {
   # contract 14.6
   skip_if_no_keras()
   keras <- reticulate::import("keras")
@@ -188,7 +188,7 @@ test_that("what selects no variable, and a function that fails, are errors at bu
     build(function(variable) c(TRUE, FALSE))
     build(function(variable) NULL)
   })
-  # in fit() it comes through reticulate
+  # in fit() the error passes through reticulate
   misspelt <- set_group(optimizer_sgd(), "bais", momentum = 0.5)
   expect_error(fit_one_weight(misspelt, 1, 1, steps = 1), "not \"bais\".*kernel`")
 })
@@ -262,7 +262,7 @@ test_that("a layer equals its variables, before and after build", {
   expect_true(all.equal(built, by_layer))
 })
 
-test_that("update() and files keep groups with the factor of now", {
+test_that("update() and files keep groups with the current factor", {
   # contract 14.8
   skip_if_no_keras()
   optimizer <- optimizer_sgd(momentum = 0.9) |>
@@ -335,7 +335,7 @@ test_that("set_group() validates its inputs", {
   expect_length(summary(optimizer)$state$groups, 0)
 })
 
-test_that("a setting of a group validates its inputs, and others are refused with the reason", {
+test_that("group settings are validated, and other settings are refused with the reason", {
   # contract 12, 14.2
   skip_if_no_keras()
   withr::local_options(warnPartialMatchArgs = FALSE) # R's own

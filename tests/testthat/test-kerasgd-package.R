@@ -1,4 +1,4 @@
-test_that("attaching the package starts no Python", {
+test_that("attaching the package does not start Python", {
   expect_equal(run_r(cat(reticulate::py_available(initialize = FALSE))), "FALSE")
 })
 
@@ -7,7 +7,7 @@ test_that("attaching the package does not wait for reticulate", {
   expect_equal(run_r(cat(isNamespaceLoaded("reticulate"))), "FALSE")
 })
 
-test_that("reticulate is told of our environment, whichever is loaded first", {
+test_that("reticulate knows our environment, whichever package is loaded first", {
   python <- Sys.which("python3")
   skip_if(python == "", "there is no python3")
   venvs <- withr::local_tempdir()
@@ -16,7 +16,7 @@ test_that("reticulate is told of our environment, whichever is loaded first", {
   skip_if_not(dir.exists(ours), "python3 makes no environments")
 
   env <- c(WORKON_HOME = venvs, RETICULATE_PYTHON = NA, RETICULATE_PYTHON_ENV = NA)
-  # what a plain start of Python takes, without a word of ours
+  # the Python that reticulate starts without kerasgd
   expect_equal(
     run_r(cat(basename(dirname(dirname(reticulate::py_config()$python)))), env),
     "r-kerasgd"
@@ -27,7 +27,7 @@ test_that("reticulate is told of our environment, whichever is loaded first", {
   )
 })
 
-test_that("what reticulate is to install is declared before Python starts, and at no other time", {
+test_that("requirements are declared to reticulate only before Python starts", {
   skip_if(is_loaded_from_source(), "pkgload loads all imports")
   skip_if(packageVersion("reticulate") < "1.41", "this reticulate makes no environments")
   packages <- quote({
@@ -41,7 +41,7 @@ test_that("what reticulate is to install is declared before Python starts, and a
   nowhere <- withr::local_tempdir()
   expect_match(declared(c(WORKON_HOME = nowhere, KERAS_BACKEND = NA)), "keras>=3.10,<4 tensorflow")
   expect_match(declared(c(WORKON_HOME = nowhere, KERAS_BACKEND = "torch")), "keras>=3.10,<4 torch$")
-  # an environment that is there has a backend of its own
+  # an existing environment has its own backend
   expect_no_match(
     declared(c(RETICULATE_PYTHON = file.path(nowhere, "python"), KERAS_BACKEND = NA)), "tensorflow"
   )
@@ -59,7 +59,7 @@ test_that("what reticulate is to install is declared before Python starts, and a
   expect_no_match(output, "[Ww]arning")
 })
 
-test_that("sources whose link is a text file say so, and how to mend it", {
+test_that("sources whose link is a text file fail with instructions", {
   folder <- withr::local_tempdir()
   writeLines("../python", file.path(folder, "python"))
   expect_snapshot(error = TRUE, check_python_part(file.path(folder, "python")))
@@ -83,7 +83,7 @@ pages <- function() {
   stats::setNames(lapply(files, tools::parse_Rd), basename(files))
 }
 
-test_that("help.search() finds the pages by the words that people use", {
+test_that("help.search() finds the pages by common search terms", {
   concepts <- lapply(pages(), function(page) {
     tags <- vapply(page, attr, "", "Rd_tag")
     trimws(vapply(page[tags == "\\concept"], function(x) paste(unlist(x), collapse = ""), ""))
@@ -102,7 +102,7 @@ test_that("help.search() finds the pages by the words that people use", {
 test_that("formulas are readable as plain text", {
   for (page in pages()) {
     text <- utils::capture.output(tools::Rd2txt(page))
-    # what is left of LaTeX
+    # remains of LaTeX
     expect_no_match(text, "[_^]\\{|eta_[0-9]|\\\\[a-z]")
   }
 })
@@ -121,8 +121,8 @@ test_that("the demo writes nothing unless asked", {
 
 # keras3 -------------------------------------------------------------------------------------------
 
-# The arguments of keras3 1.5, for the functions whose names kerasgd has too. Those that come after
-# its `...` are given by name.
+# The arguments of keras3 1.5, for the functions that kerasgd has too. Arguments that come after
+# its `...` must be named.
 of_keras3 <- list(
   optimizer_sgd = c(
     "learning_rate", "momentum", "nesterov", "weight_decay", "clipnorm", "clipvalue",
@@ -152,7 +152,7 @@ of_keras3 <- list(
   )
 )
 
-test_that("what keras3 has too takes keras3's arguments, in their places", {
+test_that("functions that keras3 has too take keras3's arguments, in the same positions", {
   # contract 13.1
   for (name in names(of_keras3)) {
     theirs <- of_keras3[[name]]
@@ -165,7 +165,7 @@ test_that("what keras3 has too takes keras3's arguments, in their places", {
   }
 })
 
-# A package that registers what keras3 1.3 to 1.5 do for classes that kerasgd serves too
+# A package that registers the methods of keras3 1.3 to 1.5 for classes that kerasgd handles too
 install_registrations_of_keras3 <- function(library) {
   package <- withr::local_tempdir()
   classes <- c("jax.Array", "jaxlib._jax.ArrayImpl", "keras.src.backend.Variable")
@@ -203,7 +203,7 @@ test_that("loading kerasgd and keras3 in either order overwrites no method", {
   expect_identical(load_both(c(theirs, ours, sprintf("cat(%s)", owner))), "keras3")
 })
 
-test_that("arrays of JAX are served under all their names where keras3 is not installed", {
+test_that("methods for JAX arrays are registered under all class names unless keras3 is installed", {
   served <- function(class) !is.null(utils::getS3method("as.double", class, optional = TRUE))
   expect_true(served("jax.jaxlib._jax.Array"))
   skip_if(nzchar(system.file(package = "keras3")), "keras3 serves them")
@@ -211,7 +211,7 @@ test_that("arrays of JAX are served under all their names where keras3 is not in
   expect_true(served("jaxlib._jax.ArrayImpl"))
 })
 
-test_that("optimizer_loss_scale() takes keras3's NULL for settings of the inner optimizer", {
+test_that("optimizer_loss_scale() accepts keras3's NULL for settings of the inner optimizer", {
   skip_if_no_keras()
   after_dots <- setdiff(of_keras3$optimizer_loss_scale, names(formals(optimizer_loss_scale)))
   expect_length(after_dots, 8)
@@ -224,7 +224,7 @@ test_that("optimizer_loss_scale() takes keras3's NULL for settings of the inner 
   )
 })
 
-test_that("the objects have the classes that keras3 asks for, and keep them in a model", {
+test_that("objects have the classes that keras3 checks, and keep them in a model", {
   # contract 13.1: S3 methods of keras3 and of kerasgd dispatch on them
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
@@ -245,7 +245,7 @@ test_that("the objects have the classes that keras3 asks for, and keep them in a
   expect_true(inherits(callback, "keras.src.callbacks.callback.Callback"))
 })
 
-test_that("Python gets back the very objects that R was given", {
+test_that("Python gets back the same objects that R received", {
   # contract 13.1
   skip_if_no_keras()
   optimizer <- optimizer_sgd()

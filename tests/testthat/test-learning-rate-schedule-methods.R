@@ -85,7 +85,7 @@ test_that("all.equal() compares the arguments", {
   expect_true(all.equal(warmup(of_keras(0.1, 10L), 5), warmup(of_keras(0.1, 10L), 5)))
   expect_match(
     all.equal(warmup(of_keras(0.1, 10L), 5), warmup(of_keras(0.5, 10L), 5)),
-    "`learning_rate`: two schedules that differ"
+    "`learning_rate`: the two schedules differ"
   )
 })
 
@@ -153,7 +153,7 @@ test_that("its rates are a data frame", {
   expect_snapshot(as.data.frame(schedule, 0:2), error = TRUE)
 })
 
-test_that("it can be drawn", {
+test_that("it can be plotted", {
   skip_if_no_keras()
   schedule <- learning_rate_schedule_exponential_decay(0.5, 1, 0.5)
   withr::local_pdf(NULL)
@@ -164,7 +164,7 @@ test_that("it can be drawn", {
   expect_equal(graphics::par("usr")[1:2], c(-0.2, 5.2))
 })
 
-test_that("several are drawn together", {
+test_that("several schedules are plotted together", {
   skip_if_no_keras()
   exponential <- learning_rate_schedule_exponential_decay(0.5, 1, 0.5)
   cosine <- learning_rate_schedule_cosine_decay(2, 10)
@@ -172,7 +172,7 @@ test_that("several are drawn together", {
   grDevices::dev.control("enable")
   expect_identical(plot(exponential, cosine, steps = 0:10), exponential)
   expect_equal(graphics::par("usr"), c(-0.4, 10.4, -0.08, 2.08))
-  # those of the longest
+  # the steps of the longest schedule
   plot(exponential, cosine, col = c("red", "blue"))
   expect_equal(graphics::par("usr")[1:2], c(-0.44, 11.44))
   expect_identical(lines(cosine, col = "red"), cosine)
@@ -189,7 +189,7 @@ test_that("several are drawn together", {
   expect_named(named, c("exponential", "CosineDecay", "slow", "third", "third 1"))
 })
 
-test_that("ggplot2 draws it too", {
+test_that("ggplot2 plots it too", {
   skip_if_no_keras()
   skip_if_not_installed("ggplot2")
   drawn <- ggplot2::autoplot(learning_rate_schedule_exponential_decay(0.5, 1, 0.5), steps = 0:2)
@@ -205,7 +205,7 @@ test_that("ggplot2 draws it too", {
 })
 
 # contract 9.5
-test_that("after readRDS() any use says what happened", {
+test_that("after readRDS() any use reports what happened", {
   skip_if_no_keras()
   schedule <- restored_by_r(learning_rate_schedule_cosine_decay(0.1, 10))
   for (use in list(format, as.list, as.data.frame, plot, lines, update, function(x) x(1))) {
@@ -225,7 +225,7 @@ test_that("after readRDS() any use says what happened", {
 })
 
 # contract 9.5
-test_that("Keras is not given a schedule that readRDS() restored", {
+test_that("a schedule that readRDS() restored is not passed to Keras", {
   skip_if_no_keras()
   skip_if_reticulate_refuses_empty_objects()
   schedule <- restored_by_r(learning_rate_schedule_cosine_decay(0.1, 10))

@@ -10,7 +10,7 @@ expect_rates <- function(schedule, expected) {
 }
 
 # contract 2.2, 12
-test_that("cosine decay is the closed form", {
+test_that("cosine decay matches the closed form", {
   skip_if_no_keras()
   expect_rates(
     learning_rate_schedule_cosine_decay(third, 49, alpha = seven_eighths),
@@ -44,7 +44,7 @@ test_that("cosine decay validates its inputs", {
   })
 })
 
-test_that("cosine decay with restarts is the closed form", {
+test_that("cosine decay with restarts matches the closed form", {
   skip_if_no_keras()
   # periods of 5, 10, 20, ... steps begin at 5 (2^i - 1); what is left at t = 10^6 is about floats
   period <- floor(log2(steps[1:62] / 5 + 1) + 1e-9)
@@ -75,7 +75,7 @@ test_that("cosine decay with restarts validates its inputs", {
   })
 })
 
-test_that("exponential decay is the closed form", {
+test_that("exponential decay matches the closed form", {
   skip_if_no_keras()
   expect_rates(
     learning_rate_schedule_exponential_decay(third, 7, seven_eighths),
@@ -97,7 +97,7 @@ test_that("exponential decay validates its inputs", {
   })
 })
 
-test_that("inverse time decay is the closed form", {
+test_that("inverse time decay matches the closed form", {
   skip_if_no_keras()
   expect_rates(
     learning_rate_schedule_inverse_time_decay(third, 7, seven_eighths),
@@ -119,7 +119,7 @@ test_that("inverse time decay validates its inputs", {
   })
 })
 
-test_that("piecewise constant decay is the closed form, also with a single boundary", {
+test_that("piecewise constant decay matches the closed form, also with a single boundary", {
   skip_if_no_keras()
   expect_rates(
     learning_rate_schedule_piecewise_constant_decay(c(3, 49), c(third, 0.1, 0)),
@@ -145,7 +145,7 @@ test_that("piecewise constant decay validates its inputs", {
   })
 })
 
-test_that("polynomial decay is the closed form", {
+test_that("polynomial decay matches the closed form", {
   skip_if_no_keras()
   expect_rates(
     learning_rate_schedule_polynomial_decay(third, 49, power = 0.5),
@@ -252,12 +252,12 @@ test_that("a function becomes a table, whether it is vectorised or not", {
   expect_rates(learning_rate_schedule_function(function(step) third / (1 + step), 20), expected)
   one_at_a_time <- function(step) if (step == 0) third else third / (1 + step)
   expect_rates(learning_rate_schedule_function(one_at_a_time, 20), expected)
-  # 46341^2 is no integer of R
+  # 46341^2 exceeds R's integers
   squares <- learning_rate_schedule_function(function(step) step * step, 46342)
   expect_equal(squares(46341), 46341^2)
 })
 
-test_that("the function is called when the schedule is made, and never again", {
+test_that("the function is called only when the schedule is created", {
   skip_if_no_keras()
   called_with <- c()
   schedule <- learning_rate_schedule_function(steps = 3, fn = function(step) {
@@ -271,7 +271,7 @@ test_that("the function is called when the schedule is made, and never again", {
 
 test_that("a function of the step is checked", {
   skip_if_no_keras()
-  # On a busy machine there would be a progress bar among the errors
+  # On a busy machine, a progress bar would appear among the errors
   withr::local_options(cli.progress_show_after = 3600)
   expect_snapshot(error = TRUE, {
     learning_rate_schedule_function(steps = 10)
@@ -291,7 +291,7 @@ test_that("a function of the step is checked", {
   })
 })
 
-test_that("a function may return what Python takes for a rate", {
+test_that("a function may return any value that Python accepts as a rate", {
   skip_if_no_keras()
   optimizer_sgd()
   np <- reticulate::import("numpy", convert = FALSE)
@@ -301,13 +301,13 @@ test_that("a function may return what Python takes for a rate", {
   expect_identical(schedule(0:2), c(2, 0.25, third))
 })
 
-test_that("a function may be called so often that it takes several looks at the clock", {
+test_that("many calls of a function update the progress bar several times", {
   skip_if_no_keras()
   schedule <- learning_rate_schedule_function(function(step) 1 / (1 + step), 2500)
   expect_identical(schedule(c(0, 999, 1000, 1001, 2499, 2500)), 1 / c(1, 1000:1002, 2500, 2500))
 })
 
-test_that("a warm-up without a target is not silent", {
+test_that("a warm-up without a target gives a warning", {
   skip_if_no_keras()
   expect_snapshot(schedule <- learning_rate_schedule_cosine_decay(0.1, 10, warmup_steps = 4))
   expect_identical(schedule(0), 0.1)
@@ -374,7 +374,7 @@ test_that("a new session loads a model", {
 })
 
 # contract 12.6
-test_that("a name that is no argument is refused before one that is missing", {
+test_that("an unknown argument is reported before a missing one", {
   skip_if_no_keras()
   expect_snapshot(error = TRUE, {
     learning_rate_schedule_cosine_decay(0.1, steps = 10)

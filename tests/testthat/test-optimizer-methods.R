@@ -1,10 +1,10 @@
-# An optimizer of kerasgd as readRDS() gives it back
+# An optimizer that readRDS() restored
 schedule_of_keras <- function(...) {
   optimizer_sgd() # starts Python
   reticulate::import("keras")$optimizers$schedules$ExponentialDecay(...)
 }
 
-test_that("print() shows what differs from the defaults, and how far the optimizer is", {
+test_that("print() shows the settings that differ from the defaults, and the progress", {
   # contract 2.6, 7.2
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.1, momentum = 0.9, gradient_accumulation_steps = 2L)
@@ -60,19 +60,19 @@ test_that("summary() shows all settings and the state", {
   )
 })
 
-test_that("summary() shows how far the loss scale is", {
+test_that("summary() shows the progress of the loss scale", {
   # contract 6.3
   skip_if_no_keras()
   optimizer <- optimizer_loss_scale(optimizer_sgd(), initial_scale = 8, dynamic_growth_steps = 3)
   last_line <- function() tail(format(summary(optimizer)), 1)
-  expect_equal(last_line(), "  loss scale now: 8, twice that after 3 more finite steps in a row")
+  expect_equal(last_line(), "  loss scale now: 8, doubles after 3 more finite steps in a row")
   steps_from(optimizer, list(1, Inf, 1), start = 0)
-  expect_equal(last_line(), "  loss scale now: 4, twice that after 2 more finite steps in a row")
+  expect_equal(last_line(), "  loss scale now: 4, doubles after 2 more finite steps in a row")
   expect_identical(summary(optimizer)$state$scale, 4)
   expect_identical(summary(optimizer)$state$steps, 2)
 })
 
-test_that("as.list() has the settings as optimizer_sgd() takes them", {
+test_that("as.list() returns the settings as arguments of optimizer_sgd()", {
   # contract 9.3
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.1, clipnorm = 2, ema_overwrite_frequency = 5, name = "mine")
@@ -161,10 +161,10 @@ test_that("waldo and testthat compare values", {
   })
 })
 
-test_that("a rate that comes from float32 is shown with the digits that it has", {
+test_that("a float32 rate is shown with float32 digits", {
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.1)
-  # as ReduceLROnPlateau sets it
+  # the value that ReduceLROnPlateau sets
   optimizer$learning_rate <- as_float32(0.003125)
   expect_equal(tail(format(optimizer), 3), c(
     "  learning_rate = 0.003125", "  steps so far: 0", "  learning rate now: 0.003125"
@@ -208,7 +208,7 @@ test_that("update() makes a new optimizer, with the same checks", {
   })
 })
 
-test_that("`$learning_rate <-` replaces the rate, checked", {
+test_that("`$learning_rate <-` checks and replaces the rate", {
   # contract 2.1, 2.7
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.1)
@@ -234,7 +234,7 @@ test_that("`$learning_rate <-` replaces the rate, checked", {
   expect_identical(as.double(optimizer$learning_rate), 2)
 })
 
-test_that("what an optimizer does not have is neither set nor read", {
+test_that("unknown attributes are neither set nor read", {
   # contract 13.3
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
@@ -252,7 +252,7 @@ test_that("what an optimizer does not have is neither set nor read", {
   expect_error(optimizer$learning_rate, "no rate today", class = "kerasgd_argument_error")
 })
 
-test_that("a class that the user made of ours has attributes of its own", {
+test_that("a user's subclass may have its own attributes", {
   # contract 13.3
   skip_if_no_keras()
   subclass <- reticulate::py_eval("lambda base: type('Mine', (base,), {})")
@@ -262,7 +262,7 @@ test_that("a class that the user made of ours has attributes of its own", {
   expect_identical(optimizer[["note"]], "mine")
 })
 
-test_that("arguments that the state was made for are not set", {
+test_that("arguments that determine the state cannot be set", {
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
   expect_snapshot(error = TRUE, {
@@ -277,7 +277,7 @@ test_that("arguments that the state was made for are not set", {
   ))
 })
 
-test_that("a misspelt setting is not set", {
+test_that("a misspelt setting is an error", {
   # contract 12.6
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
@@ -286,7 +286,7 @@ test_that("a misspelt setting is not set", {
   expect_false(reticulate::py_has_attr(optimizer, "lr"))
 })
 
-test_that("numbers of Python come exactly", {
+test_that("Python numbers arrive exactly", {
   skip_if_no_keras()
   optimizer_sgd()
   keras <- reticulate::import("keras")
@@ -320,7 +320,7 @@ test_that("a model's optimizer has the methods too", {
   expect_identical(as.double(optimizer$learning_rate), 0.25)
 })
 
-test_that("errors of Python's methods are conditions of ours", {
+test_that("errors of Python methods are conditions of this package", {
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
   ones <- reticulate::import("keras")$ops$ones
@@ -337,11 +337,11 @@ test_that("errors of Python's methods are conditions of ours", {
   expect_identical(
     conditionCall(error), quote(optimizer$exclude_from_weight_decay(var_names = "a"))
   )
-  # it stays an object of Python
+  # it stays a Python object
   expect_s3_class(reticulate::r_to_py(optimizer$apply), "python.builtin.method")
 })
 
-test_that("names are completed after `$`, without a look at their values", {
+test_that("names are completed after `$`, without reading their values", {
   skip_if_no_keras()
   optimizer <- optimizer_sgd(function() stop("a look must not call this"))
   complete <- function(pattern) utils::.DollarNames(optimizer, pattern)
@@ -351,7 +351,7 @@ test_that("names are completed after `$`, without a look at their values", {
   expect_identical(utils::.DollarNames(restored_by_r(optimizer), ""), character())
 })
 
-test_that("Keras' own wrapper of ours can be looked at and changed as ours", {
+test_that("Keras' wrapper of our optimizer has the same methods", {
   # contract 6.2
   skip_if_no_keras()
   optimizer_sgd()
@@ -384,14 +384,14 @@ test_that("Keras' own wrapper of ours can be looked at and changed as ours", {
     learning_rate = 0.125, momentum = 0.5
   ))
 
-  # another optimizer in it is left to the next method
+  # wrappers of other optimizers go to the next method
   of_adam <- one_weight_model(keras$optimizers$Adam(0.1))$optimizer
   expect_match(capture.output(print(of_adam)), "object at 0x")
   of_adam$learning_rate <- 0.25
   expect_identical(as.double(of_adam$learning_rate), 0.25)
 })
 
-test_that("an optimizer that readRDS() restored says so at any use", {
+test_that("an optimizer that readRDS() restored reports it at any use", {
   # contract 9.5
   skip_if_no_keras()
   optimizer <- restored_by_r(optimizer_sgd())
@@ -413,7 +413,7 @@ test_that("an optimizer that readRDS() restored says so at any use", {
   expect_empty(as.double(restored_by_r(living$learning_rate)))
 })
 
-test_that("an optimizer that readRDS() restored does not keep a list from being printed", {
+test_that("a list that contains an optimizer from readRDS() can be printed", {
   # contract 9.5
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
@@ -425,7 +425,7 @@ test_that("an optimizer that readRDS() restored does not keep a list from being 
   })
 })
 
-test_that("a model does not take an optimizer that readRDS() restored", {
+test_that("a model does not accept an optimizer that readRDS() restored", {
   # contract 9.5
   skip_if_no_keras()
   skip_if_reticulate_refuses_empty_objects()
@@ -435,9 +435,9 @@ test_that("a model does not take an optimizer that readRDS() restored", {
   })
 })
 
-# Rates that are replaced, and one optimizer for one model -----------------------------------------
+# Replaced rates, and one optimizer for one model --------------------------------------------------
 
-test_that("a number takes the place of a schedule in a compiled fit()", {
+test_that("a number replaces a schedule in a compiled fit()", {
   # contract 2.7
   skip_if_no_keras()
   schedule <- learning_rate_schedule_exponential_decay(0.125, 1, 0.5)
@@ -457,7 +457,7 @@ test_that("a number takes the place of a schedule in a compiled fit()", {
   expect_identical(as.numeric(changed$iterations), 3)
 })
 
-test_that("what a compiled step could not follow is refused", {
+test_that("a rate that a compiled step could not follow is refused", {
   # contract 2.7
   skip_if_no_keras()
   optimizer_sgd()
@@ -472,7 +472,7 @@ test_that("what a compiled step could not follow is refused", {
   expect_identical(as.double(optimizer$learning_rate), 0.125)
 })
 
-test_that("update() keeps the state if it is asked to", {
+test_that("update() keeps the state on request", {
   # contract 2.7, 9.4b
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.5, momentum = 0.5)
@@ -480,13 +480,13 @@ test_that("update() keeps the state if it is asked to", {
   expect_identical(summary(update(optimizer))$state$steps, 0)
   kept <- update(optimizer, nesterov = TRUE, keep_state = TRUE)
   expect_identical(summary(kept)$state$steps, 1)
-  # velocity 0.5 * -0.5 - 0.5, and ahead of it
+  # velocity 0.5 * -0.5 - 0.5, with Nesterov's rule
   expect_close(steps_from(kept, list(1), start = 0), 0.5 * -0.75 - 0.5)
   expect_snapshot(error = TRUE, update(optimizer, keep_state = "yes"))
   expect_warning(update(optimizer, momentum = 0, keep_state = TRUE), "velocity of 1 variable")
 })
 
-test_that("a second model is refused at its first step, and update() makes its optimizer", {
+test_that("a second model is refused at its first step, and update() creates its optimizer", {
   # contract 13.4
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.25)

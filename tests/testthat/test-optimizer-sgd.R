@@ -1,4 +1,4 @@
-# One weight w in y = w x, begun at 0: the loss mean((w x - y)^2) has its minimum at `target`, and
+# One weight w in y = w x, from w = 0: the loss mean((w x - y)^2) has its minimum at `target`, and
 # the gradient curvature * (w - target).
 x <- c(0.5, 1, -1.5, 2)
 target <- 1 / 3
@@ -37,7 +37,7 @@ walked <- rlang::exprs(
   integer(0), list(), complex(real = 1, imaginary = 2), function() 1, function(x) x
 )
 
-# Which of these are accepted; all others must be refused
+# The accepted values; all others must be refused
 accepted <- list(
   learning_rate = c("0", "1.5", "function() 1"),
   momentum = c("0", "1.5"),
@@ -54,7 +54,7 @@ accepted <- list(
   gradient_accumulation_steps = "NULL"
 )
 
-# What each value does as `argument`: an optimizer, or the error. `momentum = 1.5` warns, see below.
+# The result of each value as `argument`: an optimizer or an error. `momentum = 1.5` warns (below).
 walk <- function(argument) {
   calls <- lapply(walked, function(value) rlang::call2("optimizer_sgd", !!argument := value))
   results <- lapply(calls, function(call) {
@@ -101,7 +101,7 @@ for (argument in names(accepted)) {
         ignore_attr = "srcref", ignore_function_env = TRUE
       )
       expect_identical(conditionCall(error), walk$calls[[i]])
-      # R's words, never Python's
+      # R's terms, never Python's
       expect_no_match(conditionMessage(error), "None|True|False|float|int\\b|\\bnan\\b|\\binf\\b")
       expect_match(
         conditionMessage(error),
@@ -113,7 +113,7 @@ for (argument in names(accepted)) {
   })
 }
 
-test_that("the walk goes through every argument", {
+test_that("the tests above cover every argument", {
   expect_equal(names(accepted), setdiff(names(formals(optimizer_sgd)), "..."))
 })
 
@@ -159,7 +159,7 @@ test_that("at most one clip is set", {
   expect_s3_class(optimizer_sgd(clipnorm = NULL, clipvalue = 1), "kerasgd.SGD")
 })
 
-test_that("an unknown argument that R cannot judge is refused by Python, in R's words", {
+test_that("Python refuses an unknown argument that R cannot check, in R's terms", {
   # contract 12.6
   skip_if_no_keras()
   error <- tryCatch(optimizer_sgd(amsgrad = TRUE), error = identity)
@@ -192,7 +192,7 @@ test_that("the error has the user's call, however the function was called", {
   expect_equal(call_of(lapply(-1, optimizer_sgd)), quote(optimizer_sgd(X[[i]], ...)))
 })
 
-test_that("what Python warns of is one R warning a call", {
+test_that("a Python warning is one R warning per call", {
   # contract 1.5
   skip_if_no_keras()
   warnings <- list()
@@ -216,7 +216,7 @@ test_that("what Python warns of is one R warning a call", {
 
 # The learning rate --------------------------------------------------------------------------------
 
-test_that("a function that wants arguments is refused at construction", {
+test_that("a function that requires arguments is refused at construction", {
   # contract 2.5
   skip_if_no_keras()
   halving <- function(step, half_life = 10) 0.1 * 0.5^(step / half_life)
@@ -238,7 +238,7 @@ test_that("a class of schedules in place of a schedule is refused at constructio
   })
 })
 
-test_that("a function without arguments is called once a step in eager code", {
+test_that("a function without arguments is called once per step in eager code", {
   # contract 2.3
   skip_if_no_keras()
   calls <- 0
@@ -253,7 +253,7 @@ test_that("a function without arguments is called once a step in eager code", {
   expect_close(weights, -(1 - 1 / 2^4) * c(1, -2))
 })
 
-test_that("a function without arguments is called once a step in fit()", {
+test_that("a function without arguments is called once per step in fit()", {
   # contract 2.3
   skip_if_no_keras()
   optimizer_sgd()
@@ -268,7 +268,7 @@ test_that("a function without arguments is called once a step in fit()", {
   expect_close(fitted$weight, target * (1 - prod(1 - curvature * 0.1 / 1:4)))
 })
 
-test_that("what a function returns must be a rate", {
+test_that("a function must return a rate", {
   # contract 2.4
   skip_if_no_keras()
   step_with <- function(result) {
@@ -284,7 +284,7 @@ test_that("what a function returns must be a rate", {
   expect_error(step_with(stop("no rate today")), "`learning_rate` .* no rate today")
 })
 
-test_that("a schedule is asked with the number of steps so far", {
+test_that("a schedule is called with the number of steps so far", {
   # contract 2.2
   skip_if_no_keras()
   optimizer_sgd()
@@ -298,7 +298,7 @@ test_that("a schedule is asked with the number of steps so far", {
   expect_close(fitted$weight, target * (1 - prod(1 - curvature * rates)))
 })
 
-test_that("a function of Python is taken too", {
+test_that("a Python function is accepted", {
   # contract 2.3
   skip_if_no_keras()
   quarter <- reticulate::py_eval("lambda: 0.25")
@@ -361,7 +361,7 @@ test_that("fit() updates every n steps with the mean gradient", {
   expect_close(fit(gradient_accumulation_steps = 3, steps = 8)$weight, target * (1 - shrink^2))
 })
 
-test_that("fit() divides the scale of the loss out again", {
+test_that("fit() divides by the loss scale", {
   # contract 6.1
   skip_if_no_keras()
   shrink <- 1 - rate * curvature
@@ -387,7 +387,7 @@ test_that("fit() overwrites the weights with their averages", {
   expect_close(fitted$weight, target * (1 - (1 - pull) * shrink^6))
 })
 
-test_that("the optimizer is one of Keras, named as documented", {
+test_that("the optimizer is a Keras optimizer with the documented name", {
   # contract 12.5, 13.1
   skip_if_no_keras()
   optimizer <- optimizer_sgd(momentum = 0.9)
@@ -401,7 +401,7 @@ test_that("the optimizer is one of Keras, named as documented", {
   expect_match(paths(named), "^mine/")
 })
 
-test_that("a number that float32 turns into 0 or infinity is not silent", {
+test_that("a number that float32 rounds to 0 or infinity gives a warning", {
   # contract 2.1, 3.1, 4.1
   skip_if_no_keras()
   optimizer <- optimizer_sgd()

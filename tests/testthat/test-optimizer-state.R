@@ -25,7 +25,7 @@ expect_resumed <- function(optimizer) {
   expect_true(all.equal(resumed, optimizer, tolerance = 0))
 }
 
-test_that("training that is resumed is training that was not interrupted, bit for bit", {
+test_that("resumed training equals uninterrupted training, bit for bit", {
   # contract 7.5, 9.1
   skip_if_no_keras()
   optimizer_sgd()
@@ -38,7 +38,7 @@ test_that("training that is resumed is training that was not interrupted, bit fo
   expect_resumed(optimizer_loss_scale(optimizer_sgd(0.1, momentum = 0.5)))
 })
 
-test_that("an optimizer comes back in another session", {
+test_that("an optimizer can be loaded in another session", {
   # contract 9.1, 9.5
   skip_if_no_keras()
   optimizer <- optimizer_sgd(1 / 3, momentum = 0.7, gradient_accumulation_steps = 3)
@@ -59,7 +59,7 @@ test_that("an optimizer comes back in another session", {
   expect_identical(tail(output, 1), sprintf("%a %a 8", velocity, 1 / 3))
 })
 
-test_that("settings, counts and rate are there before the variables", {
+test_that("settings, counts and rate are restored before the variables", {
   # contract 2.6, 9.3
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.1, clipnorm = 1 / 3, name = "mine")
@@ -95,7 +95,7 @@ test_that("state that waits for its variables is compared too", {
   expect_match(all.equal(load_optimizer(file), steps_from_here), "state `iterations`", all = FALSE)
 })
 
-test_that("state that does not fit is refused, and nothing changed", {
+test_that("state that does not fit is refused, and nothing changes", {
   # contract 9.4, 12.7
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.1, momentum = 0.5)
@@ -116,7 +116,7 @@ test_that("state that does not fit is refused, and nothing changed", {
   expect_false(loaded$built)
 })
 
-test_that("with strict = FALSE what fits comes back, and the rest is told once", {
+test_that("with strict = FALSE fitting state is restored, and one warning names the rest", {
   # contract 9.4b
   skip_if_no_keras()
   keras <- reticulate::import("keras")

@@ -1,4 +1,4 @@
-test_that("nobody sees a bar in a script, in knitr or in tests", {
+test_that("no progress bar shows in a script, in knitr or in tests", {
   expect_false(shows_progress())
   withr::local_options(rlang_interactive = TRUE)
   expect_true(shows_progress())
@@ -7,7 +7,7 @@ test_that("nobody sees a bar in a script, in knitr or in tests", {
   expect_silent(progress_bar("Working")(1, 2))
 })
 
-# What a terminal gets; it keeps nothing after a carriage return and "erase to the end of the line"
+# Terminal output; a carriage return and "erase to the end of the line" clear the line
 shown_by <- function(work) {
   withr::local_options(
     rlang_interactive = TRUE, cli.dynamic = TRUE, cli.ansi = TRUE, cli.num_colors = 1L,
@@ -30,7 +30,7 @@ left_on_line <- function(text) {
   trimws(gsub("\033\\[[0-9?]*[a-zA-Z]", "", line))
 }
 
-test_that("a bar shows how far the work is, and nothing stays behind, also after an error", {
+test_that("a progress bar shows the progress and is cleared, also after an error", {
   for (fails in c(FALSE, TRUE)) {
     text <- shown_by(function() {
       show <- progress_bar("Working")

@@ -1,9 +1,9 @@
 call <- quote(f())
 
-# What Python sees of an R value
+# The value that Python receives for an R value
 seen <- function(x) reticulate::py_eval("repr")(as_python(x))
 
-test_that("values that Python can say arrive exactly", {
+test_that("values that Python can represent arrive exactly", {
   skip_if_no_keras()
   optimizer_sgd()
   expect_equal(seen(NULL), "None")
@@ -26,14 +26,14 @@ test_that("values that Python can say arrive exactly", {
   expect_equal(seen(list(b = 1, a = NULL)), "{'b': 1.0, 'a': None}")
 })
 
-test_that("of several values, those that Python would take for something else are so described", {
+test_that("elements that Python would misinterpret are described", {
   skip_if_no_keras()
   optimizer_sgd()
   expect_equal(seen(c(1, NA)), "[1.0, `NA_real_`]")
   expect_equal(seen(c(a = TRUE, b = NA)), "[True, `NA`]")
 })
 
-test_that("what Python would take for something else arrives as what it is", {
+test_that("values that Python would misinterpret arrive with a description", {
   skip_if_no_keras()
   optimizer_sgd()
   expect_unrepresentable <- function(x) {
@@ -55,7 +55,7 @@ test_that("what Python would take for something else arrives as what it is", {
   expect_equal(seen(list(1, NA)), "[1.0, `NA`]")
 })
 
-test_that("a function arrives with the arguments that it cannot do without", {
+test_that("a function arrives with its required arguments", {
   skip_if_no_keras()
   optimizer_sgd()
   expect_equal(seen(function() 1), "<R function()>")
@@ -64,32 +64,32 @@ test_that("a function arrives with the arguments that it cannot do without", {
   expect_equal(seen(sum), "<R function()>")
   expect_equal(seen(`[`), "<R function()>")
 
-  # what it returns is converted in the same way
+  # its result is converted in the same way
   repr_of_result <- reticulate::py_eval("lambda f: repr(f())")
   expect_equal(repr_of_result(as_python(function() 0.1)), "0.1")
   expect_equal(repr_of_result(as_python(function() NA)), "`NA`")
 })
 
-test_that("Python objects arrive as themselves, but none of an earlier session", {
+test_that("Python objects arrive unchanged, unless they are from an earlier session", {
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
   expect_identical(as_python(optimizer), optimizer)
 
   file <- withr::local_tempfile()
   saveRDS(optimizer, file)
-  expect_equal(seen(readRDS(file)), "a Python object of an earlier session")
+  expect_equal(seen(readRDS(file)), "a Python object from an earlier session")
   # a schedule is a function of R too
   saveRDS(learning_rate_schedule_exponential_decay(0.1, 10, 0.5), file)
-  expect_equal(seen(readRDS(file)), "a Python object of an earlier session")
+  expect_equal(seen(readRDS(file)), "a Python object from an earlier session")
   expect_snapshot(error = TRUE, {
     optimizer_sgd(learning_rate = readRDS(file))
     optimizer_sgd(momentum = readRDS(file))
   })
 })
 
-test_that("an error of Python is one of R, with the user's call", {
+test_that("a Python error is an R error with the user's call", {
   skip_if_no_keras()
-  # its arguments are missing, which is nobody's argument error
+  # a call without arguments, which is not an argument error of the user
   error <- tryCatch(call_python("ArgumentError", list(), call = call), error = identity)
   expect_s3_class(
     error, c("kerasgd_python_error", "kerasgd_error", "rlang_error", "error", "condition"),
@@ -165,7 +165,7 @@ test_that("the installed backend is used, also if Keras is imported before our f
   expect_equal(tail(output, 1), installed[[1]])
 })
 
-test_that("the names of a list of variables have no meaning", {
+test_that("the names of a list of variables are ignored", {
   skip_if_no_keras()
   new <- function(...) optimizer_sgd(0.5, weight_decay = 0.5, ...)
   keras <- reticulate::import("keras")

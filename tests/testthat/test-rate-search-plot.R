@@ -17,7 +17,7 @@ drawn_to_nowhere <- function(code) {
   force(code)
 }
 
-# What plot() writes, as a pdf has it
+# The text that plot() writes to a PDF
 words_on <- function(x, ...) {
   file <- withr::local_tempfile(fileext = ".pdf")
   withr::with_pdf(file, plot(x, ...), compress = FALSE, useKerning = FALSE)
@@ -25,7 +25,7 @@ words_on <- function(x, ...) {
   gsub("^[^(]*\\((.*)\\) Tj.*$", "\\1", lines)
 }
 
-test_that("the axis of the loss shows all up to the minimum, whatever comes after", {
+test_that("the loss axis shows everything up to the minimum, whatever comes after", {
   # contract 17.2
   expect_equal(readable_losses(search_of(falling)$rows), c(1 - 0.05, 2 + 0.25))
   expect_equal(readable_losses(search_of(c(falling, Inf, NaN))$rows), c(1 - 0.05, 2 + 0.25))
@@ -50,7 +50,7 @@ test_that("suggestions are points on the smoothed curve", {
   expect_equal(nrow(points_of_search(search_of(falling, none))), 0)
 })
 
-test_that("plot() labels what it draws, and gives way to the user's settings", {
+test_that("plot() labels its elements, and the user's settings take precedence", {
   words <- words_on(search_of(falling))
   labels <- c("loss", "smoothed loss", "minimum: 0.01", "steepest: 0.001")
   expect_true(all(c(labels, "Loss", "Learning rate \\(log scale\\)") %in% words))
@@ -64,20 +64,20 @@ test_that("plot() labels what it draws, and gives way to the user's settings", {
   })
 })
 
-test_that("any search can be drawn: exploded, level, of few batches", {
+test_that("any search can be plotted: exploded, level, or with few batches", {
   for (search in list(
     search_of(c(falling, NaN)), search_of(rep(0, 9), none), search_of(c(1, NaN), none),
     search_of(NaN, none), search_of(rep(1e-30, 300), c(steepest = 1e-3, minimum = 1e-3))
   )) {
     drawn_to_nowhere(expect_silent(plot(search)))
     if (requireNamespace("ggplot2", quietly = TRUE)) {
-      # of a line of one point ggplot2 says that it is none
+      # ggplot2 reports that a line of one point is not a line
       drawn_to_nowhere(suppressMessages(expect_no_warning(print(ggplot2::autoplot(search)))))
     }
   }
 })
 
-test_that("ggplot2 draws the same", {
+test_that("ggplot2 draws the same plot", {
   skip_if_not_installed("ggplot2")
   search <- search_of(falling)
   built <- ggplot2::ggplot_build(ggplot2::autoplot(search))

@@ -27,7 +27,7 @@ test_that("install_kerasgd() validates its inputs", {
   })
 })
 
-test_that("a refusal is a classed error of the user's call, and makes nothing", {
+test_that("a failure is a classed error with the user's call, and creates nothing", {
   withr::local_envvar(WORKON_HOME = withr::local_tempdir())
   error <- refused(install_kerasgd("theano"))
   expect_s3_class(
@@ -40,14 +40,14 @@ test_that("a refusal is a classed error of the user's call, and makes nothing", 
   expect_equal(dir(Sys.getenv("WORKON_HOME")), character())
 })
 
-test_that("a build for a GPU is refused where there is none", {
+test_that("a GPU build is refused on systems without one", {
   expect_silent(check_gpu(TRUE, NULL, system = "Linux"))
   expect_silent(check_gpu(NA, NULL, system = "Windows"))
   call <- quote(install_kerasgd(gpu = TRUE))
   expect_snapshot(error = TRUE, check_gpu(TRUE, system = "Windows", call = call))
 })
 
-test_that("what pip is asked for fits the backend, the device and reticulate", {
+test_that("pip installs packages for the backend, the device and reticulate", {
   numpy <- if (packageVersion("reticulate") < "1.38") "numpy<2"
   keras <- "keras>=3.10,<4"
   packages <- function(...) lapply(installations(...), `[[`, "packages")
@@ -91,7 +91,7 @@ test_that("an NVIDIA device is found by the driver's program or among the PCI de
   expect_true(has_nvidia_device("Linux"))
   expect_false(has_nvidia_device("Darwin"))
 
-  # what is asked for stands, whatever is found
+  # the user's choice takes precedence
   expect_false(wants_gpu(FALSE))
   expect_true(wants_gpu(TRUE))
   if (Sys.info()[["sysname"]] == "Linux") {
@@ -109,7 +109,7 @@ test_that("the supported versions are those of the Python project", {
   expect_true(any(grepl(sprintf("requires-python = \">=%s\"", oldest$python), lines, fixed = TRUE)))
 })
 
-test_that("a program that is no Python is refused before anything is made", {
+test_that("a program that is not Python is refused before anything is created", {
   skip_on_os("windows")
   home <- withr::local_tempdir()
   withr::local_envvar(WORKON_HOME = home)
@@ -119,7 +119,7 @@ test_that("a program that is no Python is refused before anything is made", {
   expect_s3_class(error, "kerasgd_environment_error")
   expect_equal(
     strsplit(conditionMessage(error), "\n")[[1]][[1]],
-    sprintf("Python could not be run (%s).", program)
+    sprintf("Python does not run (%s).", program)
   )
   expect_equal(dir(home), character())
 })
@@ -144,13 +144,13 @@ test_that("a Python too old, without venv or without a library is refused", {
   })
 })
 
-test_that("a Python without pip is refused where reticulate wants pip", {
+test_that("a Python without pip is refused if reticulate requires pip", {
   facts <- list(python = "/usr/bin/python3", pip = "FALSE")
   expect_null(problem_of_pip(facts, numeric_version("1.28")))
   expect_null(problem_of_pip(list(pip = "TRUE"), numeric_version("1.41")))
   expect_snapshot(problem_of_pip(facts, numeric_version("1.41.0.1")))
 
-  # what is said here is what reticulate does
+  # the package's claim matches reticulate's behaviour
   python <- Sys.which("python3")
   skip_if(python == "", "there is no python3")
   bare <- withr::local_tempdir()
@@ -165,7 +165,7 @@ test_that("a Python without pip is refused where reticulate wants pip", {
   expect_equal(inherits(error, "error"), packageVersion("reticulate") >= "1.29")
 })
 
-test_that("where no Python is found, it says what to install", {
+test_that("if no Python is found, the error says what to install", {
   withr::local_envvar(PATH = withr::local_tempdir())
   error <- refused(install_kerasgd(envname = file.path(tempdir(), "never-made")))
   expect_s3_class(error, "kerasgd_environment_error")
@@ -184,16 +184,16 @@ test_that("a failure of reticulate is shown in the message", {
   ))
   expect_s3_class(error, "kerasgd_environment_error")
   message <- gsub(envname, "<envname>", conditionMessage(error), fixed = TRUE)
-  expect_match(message, "^The virtual environment \"<envname>\" could not be made\\.")
+  expect_match(message, "^The virtual environment \"<envname>\" could not be created\\.")
   expect_match(message, "reticulate said: Error creating virtual environment", fixed = TRUE)
 })
 
-test_that("a failure of pip is an error that says where to look", {
+test_that("a failure of pip is an error that refers to its output", {
   skip_on_cran() # reticulate installs nothing while R checks packages
   python <- Sys.which("python3")
   skip_if(python == "", "there is no python3")
   skip_if(length(starter_problems(python)) > 0, "python3 makes no environments")
-  # pip finds no packages, and asks no network
+  # pip finds no packages, and does not use the network
   output <- run_r(
     {
       envname <- file.path(tempdir(), "r-test")
@@ -212,11 +212,11 @@ test_that("a failure of pip is an error that says where to look", {
   ))
 })
 
-test_that("it says how to have an environment used", {
+test_that("it says how to use an environment", {
   withr::local_envvar(RETICULATE_PYTHON = NA)
   expect_null(how_to_use("r-kerasgd", "/env/bin/python"))
   expect_equal(how_to_use("other", "/env/bin/python"), "reticulate::use_virtualenv(\"other\")")
-  # the variable counts for more than use_virtualenv()
+  # the variable takes precedence over use_virtualenv()
   withr::local_envvar(RETICULATE_PYTHON = "/env/bin/python")
   expect_null(how_to_use("r-kerasgd", "/env/bin/python"))
   expect_equal(

@@ -6,7 +6,7 @@ run_script <- function(...) {
   withr::local_dir(system.file("several-devices", package = "kerasgd"))
   withr::local_envvar(environment_at_start)
   withr::local_envvar(R_LIBS = paste(.libPaths(), collapse = .Platform$path.sep))
-  suppressWarnings( # of a script that fails there is an error
+  suppressWarnings( # a script that fails is an error anyway
     said <- system2(file.path(R.home("bin"), "Rscript"), c(...), stdout = TRUE, stderr = TRUE)
   )
   if (!is.null(attr(said, "status"))) {
@@ -49,7 +49,7 @@ test_that("PyTorch trains on two workers", { # contract 10.2
   expect_equal(run_script("start-workers.R", "torch-workers.R", 2), c(0, 0), tolerance = 2e-6)
 })
 
-test_that("a worker that fails ends the others", {
+test_that("a worker that fails stops the others", {
   skip_if_no_keras()
   skip_if_not_installed("processx")
   script <- withr::local_tempfile(

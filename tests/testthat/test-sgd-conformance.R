@@ -12,7 +12,7 @@ test_that("it validates its inputs", {
   })
 })
 
-test_that("it says which class or clause there is not", {
+test_that("it names an unknown class or clause", {
   skip_if_no_keras()
   expect_refused <- function(message, ...) {
     error <- expect_error(sgd_conformance(...))
@@ -25,7 +25,7 @@ test_that("it says which class or clause there is not", {
 })
 
 # contract 4.1, D19: Keras' own class takes a limit of 0 without a word
-test_that("ours holds what Keras' own does not", {
+test_that("kerasgd holds clauses that Keras' own SGD does not", {
   skip_if_no_keras()
   ours <- sgd_conformance(clause = 4.1)
   expect_s3_class(ours, c("sgd_conformance", "data.frame"), exact = TRUE)
@@ -38,8 +38,8 @@ test_that("ours holds what Keras' own does not", {
   expect_equal(stock$where, "clipnorm=0")
 })
 
-# Keras' own class has no such method, and its documentation promises none
-test_that("a section that goes beyond the documentation of Keras is not claimed by its class", {
+# Keras' own class has no such method, and its documentation does not promise one
+test_that("Keras' class does not claim a section that goes beyond its documentation", {
   skip_if_no_keras()
   stock <- sgd_conformance("keras.optimizers:SGD", clause = "16")
   expect_setequal(stock$status, "not claimed")
@@ -49,7 +49,7 @@ test_that("a section that goes beyond the documentation of Keras is not claimed 
   )
 })
 
-test_that("the lines of a command are counted, and its environment is for it alone", {
+test_that("the lines of a command are counted, and only it gets its environment variables", {
   withr::local_envvar(KERASGD_ONE = "old", KERASGD_OTHER = NA)
   script <- withr::local_tempfile(
     lines = "for (i in 1:3) writeLines(Sys.getenv(c('KERASGD_ONE', 'KERASGD_OTHER')))"
@@ -88,11 +88,11 @@ results <- new_sgd_conformance(
   subject = "keras.optimizers:SGD", backend = "jax"
 )
 
-test_that("it prints a line a clause, and what failed", {
+test_that("it prints one line per clause, and the failures", {
   expect_snapshot(results)
 })
 
-test_that("it is a data frame, of which a part prints as one", {
+test_that("it is a data frame, and a subset prints as a plain data frame", {
   expect_equal(
     results$status,
     c("holds", "fails", "not tested here", "not claimed", "not claimed")

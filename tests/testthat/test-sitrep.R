@@ -11,7 +11,7 @@ report <- function(...) {
   judge(facts)
 }
 
-test_that("the report shows what was found, whether it fits, and the next step", {
+test_that("the report shows the installation, whether it works, and the next step", {
   expect_snapshot({
     report()
     report(started = TRUE, source = "the virtual environment 'r-kerasgd'")
@@ -31,7 +31,7 @@ test_that("the report is printed, and returned invisibly as data", {
   expect_equal(returned$value$fits, kerasgd_available())
 })
 
-test_that("a look at the situation starts no Python, and needs none", {
+test_that("the report neither starts nor needs Python", {
   output <- run_r(
     {
       kerasgd_sitrep()
@@ -43,7 +43,7 @@ test_that("a look at the situation starts no Python, and needs none", {
   expect_equal(tail(output, 1), "FALSE FALSE")
 })
 
-test_that("a misspelt backend does not fit", {
+test_that("a misspelt backend is a problem", {
   skip_if_no_keras()
   output <- run_r(
     {
@@ -54,21 +54,21 @@ test_that("a misspelt backend does not fit", {
   )
   expect_match(output, "names the backend \"tensrflow\"", fixed = TRUE, all = FALSE)
   expect_match(output, "Did you mean \"tensorflow\"?", fixed = TRUE, all = FALSE)
-  expect_no_match(output, "These fit together")
+  expect_no_match(output, "These versions work together")
   expect_equal(tail(output, 1), "FALSE")
 })
 
-test_that("where all fits, it says so", {
+test_that("a working installation is reported", {
   skip_if_no_keras()
   output <- run_r({
     kerasgd_sitrep()
     cat(kerasgd_available(), reticulate::py_available(initialize = FALSE))
   })
-  expect_match(output, "These fit together", all = FALSE)
+  expect_match(output, "These versions work together", all = FALSE)
   expect_equal(tail(output, 1), "TRUE FALSE")
 })
 
-test_that("the environment that is named is the one that will be started", {
+test_that("the reported environment is the one that starts", {
   python <- Sys.which("python3")
   skip_if(python == "", "there is no python3")
   venvs <- withr::local_tempdir()
@@ -78,7 +78,7 @@ test_that("the environment that is named is the one that will be started", {
   skip_if_not(dir.exists(file.path(venvs, "r-keras")), "python3 makes no environments")
   output <- run_r(
     {
-      # as keras3 asks for its own
+      # in the same way as keras3 requests its own
       keras <- reticulate::import(
         "keras",
         delay_load = list(priority = 10, environment = "r-keras")

@@ -4,7 +4,7 @@ steps_by_hand <- function(optimizer, gradients, variable) {
 
 variable <- function(value) reticulate::import("keras")$Variable(value)
 
-test_that("an update whose gradient is not finite changes nothing, and is counted", {
+test_that("an update whose gradient is not finite changes nothing and is counted", {
   # contract 16.1
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.5, momentum = 0.5)
@@ -20,7 +20,7 @@ test_that("an update whose gradient is not finite changes nothing, and is counte
   expect_equal(summary(optimizer)$state$updates, 2)
 })
 
-test_that("without it nothing is hidden", {
+test_that("without skip_nonfinite() nothing is hidden", {
   # contract 4.5, 16.1
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.5)

@@ -1,4 +1,4 @@
-# Data frames as statistics() gives them, without a training
+# Data frames like those of statistics(), without training
 of_updates <- function(gradient_norm, clip_coefficient = 1, update_ratio = 1e-3, nonfinite = 0,
                        clip_limit = NA, update_norm = update_ratio) {
   found <- data.frame(
@@ -27,7 +27,7 @@ drawn_to_nowhere <- function(code) {
   force(code)
 }
 
-# What plot() writes into the titles, as a pdf has it
+# The titles that plot() writes to a PDF
 words_on <- function(x) {
   file <- withr::local_tempfile(fileext = ".pdf")
   withr::with_pdf(file, plot(x), compress = FALSE, useKerning = FALSE)
@@ -35,14 +35,14 @@ words_on <- function(x) {
   gsub("^[^(]*\\((.*)\\) Tj.*$", "\\1", lines)
 }
 
-test_that("the panels hold what a logarithmic axis can show", {
+test_that("the panels contain the values that a logarithmic axis can show", {
   found <- of_updates(c(2, 0, NaN, Inf), update_ratio = c(0, 1e-3, NaN, 1e-3))
   panels <- panels_of_updates(found)
   expect_equal(panels[[2]]$y, c(2, NA, NA, NA))
   expect_equal(panels[[3]]$y, c(NA, 1e-3, NA, 1e-3))
 })
 
-test_that("clipped updates and large ratios strike, and titles say how many", {
+test_that("clipped updates and large ratios are highlighted, and titles count them", {
   found <- of_updates(
     c(1, 4, 8, 2),
     clip_coefficient = c(1, 0.5, 0.25, 1), update_ratio = c(1e-3, 1e-3, 0.2, 1e-3), clip_limit = 2
@@ -61,7 +61,7 @@ test_that("clipped updates and large ratios strike, and titles say how many", {
   expect_equal(quiet[[3]]$note, "median 0.001")
 })
 
-test_that("updates that are not finite get a stripe, and the title says if they were skipped", {
+test_that("updates that are not finite get a stripe, and the title says whether they were skipped", {
   skipped <- of_updates(c(1, NaN, 1), nonfinite = c(0, 2, 0), update_norm = c(1, 0, 1))
   expect_equal(panels_of_updates(skipped)[[1]]$note, "1 update not finite, skipped")
   expect_equal(stripes_of_nonfinite(skipped), data.frame(left = 1.5, right = 2.5))
@@ -69,7 +69,7 @@ test_that("updates that are not finite get a stripe, and the title says if they 
   expect_equal(panels_of_updates(done)[[1]]$note, "2 updates not finite")
 })
 
-test_that("data frames that were put together show both limits", {
+test_that("combined data frames show both limits", {
   both <- rbind(of_updates(1:2, clip_limit = 2), of_updates(1:2, clip_limit = 5))
   expect_equal(panels_of_updates(both)[[2]]$note, "0 % of the updates clipped (limit 2, 5)")
   drawn_to_nowhere({
@@ -92,7 +92,7 @@ test_that("variables that differ from the rest stand out, with the reason", {
       d = "ratio 100 times above the median", e = "ratio 100 times below the median"
     )
   )
-  # what holds for all of them makes none stand out
+  # a reason that applies to all variables makes none stand out
   expect_length(standing_out(of_variables(paths, gradient_norm = 0, update_ratio = 0)), 0)
   expect_length(standing_out(of_variables(paths, gradient_norm = NaN, nonfinite = 1)), 0)
   many <- of_variables(letters, gradient_norm = rep(0:1, each = 13))
@@ -105,7 +105,7 @@ test_that("ticks are powers of ten, at most six", {
   expect_lte(length(powers_of_ten(c(1e-30, 1e30))), 7)
 })
 
-test_that("plot() draws titles, notes and names, and leaves the device as it was", {
+test_that("plot() draws titles, notes and names, and restores the device settings", {
   found <- of_updates(c(1, 4), clip_coefficient = c(1, 0.5), clip_limit = 2)
   words <- words_on(found)
   expect_true(all(
@@ -125,7 +125,7 @@ test_that("plot() draws titles, notes and names, and leaves the device as it was
   })
 })
 
-test_that("any row can be drawn: one, none of them finite, all the same", {
+test_that("any rows can be plotted: one, none finite, all equal", {
   drawn_to_nowhere({
     for (found in list(
       of_updates(1), nothing_finite, of_updates(rep(1e-30, 500)),
@@ -136,7 +136,7 @@ test_that("any row can be drawn: one, none of them finite, all the same", {
   })
 })
 
-test_that("ggplot2 draws the same", {
+test_that("ggplot2 draws the same plot", {
   skip_if_not_installed("ggplot2")
   found <- of_updates(
     c(1, 4, NaN),

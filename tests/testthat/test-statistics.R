@@ -38,7 +38,7 @@ expect_statistics <- function(actual, expected) {
   }
 }
 
-test_that("each statistic is what its formula gives", {
+test_that("each statistic matches its formula", {
   # contract 15.2, 15.3, 15.5
   skip_if_no_keras()
   targets <- c(0, 3, -2, 6)
@@ -55,7 +55,7 @@ test_that("each statistic is what its formula gives", {
   expect_true(any(found$clip_coefficient < 1) && any(found$clip_coefficient == 1))
 })
 
-test_that("one update in `every` is measured, with accumulation the window's", {
+test_that("one update in `every` is measured, and with accumulation the window's update", {
   # contract 15.1
   skip_if_no_keras()
   watch <- callback_statistics()
@@ -72,7 +72,7 @@ test_that("one update in `every` is measured, with accumulation the window's", {
   expect_equal(statistics(watch)$batch, c(2, 4))
 })
 
-test_that("each variable has its row, with its path", {
+test_that("each variable has a row with its path", {
   # contract 15.2
   skip_if_no_keras()
   optimizer <- tracked(0.5, clipnorm = 1, per_variable = TRUE)
@@ -106,14 +106,14 @@ test_that("an optimizer shows the last update it measured", {
   expect_statistics(statistics(scaled), statistics_by_hand(c(0, 3), 0.25)[2, ])
 })
 
-test_that("track_statistics() returns the optimizer, so that calls chain", {
+test_that("track_statistics() returns the optimizer, so calls can be chained", {
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
   result <- withVisible(track_statistics(optimizer, every = 5))
   expect_identical(result, list(value = optimizer, visible = FALSE))
 })
 
-test_that("without one of its columns it is a plain data frame", {
+test_that("a subset of the columns is a plain data frame", {
   skip_if_no_keras()
   optimizer <- tracked(0.25)
   walk(optimizer, c(0, 3))
@@ -126,7 +126,7 @@ test_that("without one of its columns it is a plain data frame", {
   expect_s3_class(as.data.frame(found), "data.frame", exact = TRUE)
 })
 
-test_that("print() shows what strikes and the rows, in 80 columns", {
+test_that("print() shows highlights and rows in 80 columns", {
   skip_if_no_keras()
   watch <- callback_statistics()
   nothing_yet <- statistics(watch)
@@ -146,7 +146,7 @@ test_that("print() shows what strikes and the rows, in 80 columns", {
   })
 })
 
-test_that("settings and counts can be seen, compared and kept", {
+test_that("settings and counts can be printed, compared and saved", {
   # contract 14.8, 15, 16
   skip_if_no_keras()
   watched <- function(every = 2) {
@@ -206,7 +206,7 @@ test_that("it validates its inputs", {
 })
 
 # contract 9.5
-test_that("after readRDS() it says what happened", {
+test_that("after readRDS() it reports what happened", {
   skip_if_no_keras()
   expect_error(statistics(restored_by_r(tracked(0.1))), class = "kerasgd_state_error")
   expect_error(statistics(restored_by_r(callback_statistics())), class = "kerasgd_state_error")

@@ -15,7 +15,7 @@ test_that("arrays keep their shape and numbers, and vectors have one dimension",
   expect_identical(as.vector(as_numpy(c("a", "b"))), c("a", "b"))
 })
 
-test_that("lists are several inputs, by position or name; Python objects pass", {
+test_that("lists are several inputs, by position or name; Python objects are passed unchanged", {
   skip_if_no_keras()
   python_package()
   expect_length(data_as_python(list(1, 2:3)), 2)
@@ -25,7 +25,7 @@ test_that("lists are several inputs, by position or name; Python objects pass", 
   expect_null(data_as_python(NULL))
 })
 
-test_that("what would arrive as something else is refused", {
+test_that("values that would arrive as something else are refused", {
   skip_if_no_keras()
   python_package()
   take <- function(x) data_as_python(x, arg = "x", call = rlang::current_env())
@@ -45,7 +45,7 @@ test_that("what would arrive as something else is refused", {
   })
 })
 
-test_that("weights of classes have whole numbers as keys", {
+test_that("class weights have whole numbers as keys", {
   skip_if_no_keras()
   python_package()
   weights <- class_weight_as_python(list("0" = 1L, "12" = 0.5))
@@ -65,7 +65,7 @@ test_that("weights of classes have whole numbers as keys", {
   })
 })
 
-test_that("targets and weights are as many as inputs, where both are R's", {
+test_that("targets and weights must match the number of inputs, if both are R values", {
   expect_silent(check_rows(matrix(1, 3, 2), 1:3))
   expect_silent(check_rows(array(1, c(3, 2, 2)), matrix(1, 3)))
   expect_silent(check_rows(1:3, NULL))

@@ -8,7 +8,7 @@ three <- function() {
   )
 }
 
-test_that("there is a row for each variable, before and after build", {
+test_that("there is one row for each variable, before and after build", {
   # contract 14.9
   skip_if_no_keras()
   optimizer <- optimizer_sgd(0.5, momentum = 0.9, weight_decay = 0.1) |>
@@ -101,7 +101,7 @@ test_that("it validates its inputs", {
   })
 })
 
-test_that("an optimizer of Keras is refused by name", {
+test_that("a Keras optimizer is refused by name", {
   skip_if_no_keras()
   keras <- reticulate::import("keras")
   expect_error(

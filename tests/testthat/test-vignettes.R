@@ -9,20 +9,20 @@ vignette_file <- function(name) {
   found[[1]]
 }
 
-# The objects that the code of a vignette leaves behind
+# Run the code of a vignette; returns the environment with its objects
 run_vignette <- function(name) {
   code <- withr::local_tempfile(fileext = ".R")
   session <- new.env(parent = globalenv())
   session$available <- TRUE
   file <- normalizePath(vignette_file(name))
-  withr::local_dir(dirname(file)) # where the tables are that it reads
+  withr::local_dir(dirname(file)) # the folder of the tables that it reads
   knitr::purl(file, code, quiet = TRUE, documentation = 0, envir = session)
   withr::local_output_sink(withr::local_tempfile())
   sys.source(code, session)
   session
 }
 
-test_that("the training loops end where fit() and closed forms do, on this backend", {
+test_that("the training loops end at the weights of fit() and closed forms, on this backend", {
   skip_on_cran()
   skip_if_not_installed("knitr")
   skip_if_no_keras()
@@ -42,7 +42,7 @@ test_that("the training loops end where fit() and closed forms do, on this backe
   expect_gt(max(abs(weights(loop$averaged) - loop$last)), 0.01)
 })
 
-test_that("the pictures of a training show what the text says", {
+test_that("the plots of training match the text", {
   skip_on_cran()
   skip_if_not_installed("knitr")
   skip_if_no_keras()
@@ -74,7 +74,7 @@ test_that("the pictures of a training show what the text says", {
   expect_match(seen$message, "not finite in 1 update, the last one at epoch 1, batch [0-9]+, ")
 })
 
-test_that("trainings that were stopped end where one that was not does", {
+test_that("interrupted training ends at the weights of uninterrupted training", {
   skip_on_cran()
   skip_if_not_installed("knitr")
   skip_if_no_keras()
@@ -87,7 +87,7 @@ test_that("trainings that were stopped end where one that was not does", {
   expect_identical(seen$by_hand, seen$train_by_hand(withr::local_tempfile(), 20))
 })
 
-test_that("fine-tuning freezes exactly, and both ways to unfreeze are one training", {
+test_that("fine-tuning freezes exactly, and both ways to unfreeze give the same training", {
   skip_on_cran()
   skip_if_not_installed("knitr")
   skip_if_no_keras()
@@ -96,12 +96,12 @@ test_that("fine-tuning freezes exactly, and both ways to unfreeze are one traini
   expect_identical(tuned$frozen$get_layer("base")$get_weights(), tuned$pretrained)
   # contract 14.7
   expect_equal(tuned$weights_of(tuned$by_hand), tuned$weights_of(tuned$by_schedule))
-  # what its last words say
+  # the claims of its last section
   expect_gt(tuned$accuracies[["base frozen"]], tuned$accuracies[["full rate"]])
   expect_gt(tuned$accuracies[["base frozen"]], tuned$accuracies[["without pretraining"]])
 })
 
-test_that("the record of the contract has every clause, and ours holds them all", {
+test_that("the recorded results have every clause, and kerasgd holds them all", {
   skip_if_no_keras()
   recorded <- read.csv(vignette_file("conformance.csv"), colClasses = "character")
   optimizer_sgd() # loads the Python package
@@ -128,7 +128,7 @@ test_that("the suggested rate trains, and rates far from it do not", {
   expect_lt(found$scheduled, found$losses[["too_low"]] / 3)
 })
 
-test_that("the recorded suggestions are of all problems and backends, and are rates that train", {
+test_that("recorded suggestions cover all problems and backends, and their rates train", {
   # contract 17.3
   recorded <- utils::read.csv(vignette_file("learning-rates.csv"))
   expected <- expand.grid(

@@ -2,7 +2,7 @@ variable <- function(name, value = 1) {
   reticulate::import("keras")$Variable(value, name = name)
 }
 
-# With gradients of 0 a weight of 1 becomes 1 - rate * decay = 0.75, unless it is left out
+# With gradients of 0, a weight of 1 becomes 1 - rate * decay = 0.75, unless it is excluded
 step_without_gradient <- function(optimizer, variables) {
   zero <- reticulate::import("keras")$ops$zeros(list())
   optimizer$apply(lapply(variables, function(v) zero), variables)
@@ -11,7 +11,7 @@ step_without_gradient <- function(optimizer, variables) {
 
 decaying <- function() optimizer_sgd(learning_rate = 0.5, weight_decay = 0.5)
 
-test_that("patterns and variables are left out of decay", {
+test_that("patterns and variables are excluded from decay", {
   # contract 3.1, 3.2
   skip_if_no_keras()
   optimizer <- decaying()
@@ -33,7 +33,7 @@ test_that("patterns and variables are left out of decay", {
   }
 })
 
-test_that("layers, and variables of a low rank, are left out of decay", {
+test_that("layers and variables of low rank are excluded from decay", {
   # contract 14.1, 14.11
   skip_if_no_keras()
   keras <- reticulate::import("keras")
@@ -76,7 +76,7 @@ test_that("a second call replaces the first", {
   expect_identical(step_without_gradient(optimizer, variables), c(0.75, 1))
 })
 
-test_that("it reaches the inner optimizer, in fit() too", {
+test_that("exclusions reach the inner optimizer, also in fit()", {
   # contract 6.3
   skip_if_no_keras()
   optimizer <- optimizer_loss_scale(decaying())
@@ -86,7 +86,7 @@ test_that("it reaches the inner optimizer, in fit() too", {
   expect_close(with_exclusion, 1)
 })
 
-test_that("what selects no variable is an error at build, and nothing is built", {
+test_that("selecting no variable is an error at build, and nothing is built", {
   # contract 14.6
   skip_if_no_keras()
   variables <- lapply(c("a/kernel", "a/bias", "b/kernel", "b/bias"), function(name) {
@@ -102,9 +102,9 @@ test_that("what selects no variable is an error at build, and nothing is built",
   })
   expect_false(misspelt$built)
   expect_false(elsewhere$built)
-  # in fit() it comes through reticulate
+  # in fit() the error passes through reticulate
   expect_error(fit_one_weight(misspelt, 1, 1, steps = 1), "not \"bias\".*`.*kernel`")
-  # mended, it goes on
+  # after a correction, it works
   exclude_from_weight_decay(misspelt, "bias")
   misspelt$build(variables)
   expect_identical(
