@@ -161,8 +161,8 @@ class(learning_rate_schedule_cosine_decay_restarts) <- c("kerasgd_constructor", 
 #' With `staircase = TRUE` the exponent is \eqn{\lfloor t / n \rfloor}{floor(t / n)}.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
-#' @param decay_steps The number of steps for one multiplication by `decay_rate`: a whole number
-#'   >= 1.
+#' @param decay_steps The number of steps for one multiplication by `decay_rate`: a whole
+#'   number >= 1.
 #' @param decay_rate The factor: a finite number >= 0.
 #' @param staircase Whether the rate changes only at multiples of `decay_steps`: `TRUE` or `FALSE`.
 #' @inherit learning_rate_schedule_cosine_decay return
@@ -232,8 +232,8 @@ class(learning_rate_schedule_inverse_time_decay) <- c("kerasgd_constructor", "fu
 #' including step `boundaries[2]`, and so on. After the last boundary, it is the last value.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
-#' @param boundaries The last step of each value except the final one: increasing whole numbers
-#'   >= 0. One boundary is enough.
+#' @param boundaries The last step of each value except the final one: increasing whole
+#'   numbers >= 0. One boundary is enough.
 #' @param values The rates: finite numbers >= 0, one more than `boundaries`.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors

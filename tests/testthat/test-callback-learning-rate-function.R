@@ -54,7 +54,7 @@ test_that("the error for a function that cannot be saved names R's schedule and 
 })
 
 # contract 2.4
-test_that("a function that fails or returns no rate stops training, and the error names the argument", {
+test_that("a function that fails or returns no rate stops training with an error about it", {
   skip_if_no_keras()
   stopped <- function(fn) {
     conditionMessage(expect_error(fit_with(callback_learning_rate_function(fn))))

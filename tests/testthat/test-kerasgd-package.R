@@ -203,7 +203,7 @@ test_that("loading kerasgd and keras3 in either order overwrites no method", {
   expect_identical(load_both(c(theirs, ours, sprintf("cat(%s)", owner))), "keras3")
 })
 
-test_that("methods for JAX arrays are registered under all class names unless keras3 is installed", {
+test_that("JAX arrays have methods under all class names unless keras3 is installed", {
   served <- function(class) !is.null(utils::getS3method("as.double", class, optional = TRUE))
   expect_true(served("jax.jaxlib._jax.Array"))
   skip_if(nzchar(system.file(package = "keras3")), "keras3 serves them")

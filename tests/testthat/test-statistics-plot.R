@@ -61,7 +61,7 @@ test_that("clipped updates and large ratios are highlighted, and titles count th
   expect_equal(quiet[[3]]$note, "median 0.001")
 })
 
-test_that("updates that are not finite get a stripe, and the title says whether they were skipped", {
+test_that("updates that are not finite get a stripe, and the title reports skipping", {
   skipped <- of_updates(c(1, NaN, 1), nonfinite = c(0, 2, 0), update_norm = c(1, 0, 1))
   expect_equal(panels_of_updates(skipped)[[1]]$note, "1 update not finite, skipped")
   expect_equal(stripes_of_nonfinite(skipped), data.frame(left = 1.5, right = 2.5))
