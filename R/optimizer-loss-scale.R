@@ -8,10 +8,10 @@
 #' Let \eqn{s} be the scale, which starts at `initial_scale`.
 #'
 #' * If all gradients of a step are finite, the inner optimizer does its step with \eqn{g / s}.
-#'   After `dynamic_growth_steps` consecutive steps of this kind, the scale doubles: \eqn{s
-#'   \leftarrow 2 s}{s <- 2 * s}.
-#' * Otherwise the step is skipped and not counted, and the scale is halved: \eqn{s \leftarrow s /
-#'   2}{s <- s / 2}.
+#'   After `dynamic_growth_steps` consecutive steps of this kind, the scale doubles:
+#'   \eqn{s \leftarrow 2 s}{s <- 2 * s}.
+#' * Otherwise the step is skipped and not counted, and the scale is halved:
+#'   \eqn{s \leftarrow s / 2}{s <- s / 2}.
 #'
 #' The scale stays between \eqn{2^{-126}}{2^-126} and \eqn{2^{126}}{2^126}. On several devices, the
 #' gradients are checked after they are summed, so an infinity on one device skips the step on all

@@ -5,10 +5,10 @@
 #'
 #' Let \eqn{g} be the gradient of an update, over all variables and before the clip (with
 #' accumulation, the mean over the window). If any element of it is `NaN` or infinite, weights
-#' \eqn{w}, velocities \eqn{v} and averages \eqn{a} do not change: \eqn{(w, v, a) \leftarrow (w, v,
-#' a)}{(w, v, a) <- (w, v, a)}. The step counts, so a learning-rate schedule advances, but the
-#' update does not. The accumulation window is cleared. On several devices, either all devices skip
-#' the update or none.
+#' \eqn{w}, velocities \eqn{v} and averages \eqn{a} do not change:
+#' \eqn{(w, v, a) \leftarrow (w, v, a)}{(w, v, a) <- (w, v, a)}. The step counts, so a
+#' learning-rate schedule advances, but the update does not. The accumulation window is cleared. On
+#' several devices, either all devices skip the update or none.
 #'
 #' `optimizer$skipped` is the number of skipped updates, and `optimizer$skipped_in_a_row` the number
 #' of skipped updates since the last completed one. `summary(optimizer)` shows both.

@@ -3,9 +3,9 @@
 #' Biases and the scales of normalisation layers are often excluded from weight decay. Call
 #' `exclude_from_weight_decay()` before the optimizer is built, that is, before its first step.
 #'
-#' An excluded variable changes only by the update rule. For all others, \eqn{w \leftarrow w - \eta
-#' \lambda w}{w <- w - eta * lambda * w} comes before the rule, with the learning rate \eqn{\eta}
-#' and the `weight_decay` \eqn{\lambda} of [optimizer_sgd()].
+#' An excluded variable changes only by the update rule. For all others,
+#' \eqn{w \leftarrow w - \eta \lambda w}{w <- w - eta * lambda * w} comes before the rule, with the
+#' learning rate \eqn{\eta} and the `weight_decay` \eqn{\lambda} of [optimizer_sgd()].
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
 #' @param var_names Python regular expressions, as a character vector or a list. A variable is
