@@ -139,7 +139,7 @@ test_that("a Keras without its backend is a classed error before Python starts",
   expect_equal(output[length(output) - 2], "kerasgd_environment_error")
   expect_match(
     output[length(output) - 1],
-    sprintf("^%s, the backend that Keras is to use, is not installed", backends[[missing[[1]]]])
+    sprintf("^Keras is set to use %s, which is not installed", backends[[missing[[1]]]])
   )
   expect_equal(tail(output, 1), "started: FALSE")
 })
