@@ -19,12 +19,12 @@ export LC_ALL := C.UTF-8
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .PHONY: help demo test bench check docs figures site dist lint install clean distclean \
-  test-tensorflow test-jax test-torch test-r test-versions test-long test-dist check-package \
-  check-docs needs-run needs-test needs-dist needs-check needs-site .venv .venv-jax .venv-torch \
+  test-tensorflow test-jax test-torch test-r test-keras3 test-versions test-long test-dist \
+  check-package check-docs needs-run needs-test needs-dist needs-check needs-site .venv .venv-jax .venv-torch \
   .venv-oldest .venv-newest .venv-dist
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: install ## train a classifier on iris from R and draw its training curve
 	@mkdir -p build/demo
@@ -51,6 +51,9 @@ test-torch: needs-test .venv-torch ## run the Python tests on PyTorch
 
 test-r: needs-test install ## run the R tests on the installed package
 	@Rscript tools/test-r.R $(ARGS)
+
+test-keras3: needs-test install .venv-jax .venv-torch ## run scripts of the R package keras3, where it is installed
+	@Rscript tools/test-keras3.R $(ARGS)
 
 bench: needs-test install .venv-jax .venv-torch ## time an update against Keras and its peers: half an hour
 	@tools/bench.sh $(ARGS)

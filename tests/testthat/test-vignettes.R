@@ -87,6 +87,26 @@ test_that("interrupted training ends at the weights of uninterrupted training", 
   expect_identical(seen$by_hand, seen$train_by_hand(withr::local_tempfile(), 20))
 })
 
+test_that("the output that is shown for keras3 was recorded from the code that is shown", {
+  page <- readLines(vignette_file("kerasgd.Rmd"))
+  recorded <- readLines(vignette_file("keras3-output.md"))
+  code_between_fences <- function(lines, start) {
+    code <- lines[seq(start + 1, length.out = match("```", lines[-seq_len(start)]) - 1)]
+    grep("^#>", code, value = TRUE, invert = TRUE)
+  }
+  chunks <- grep("^```\\{r keras3-", page)
+  labels <- sub("^```\\{r ([a-z0-9-]+).*", "\\1", page[chunks])
+  sections <- grep("^## ", recorded)
+  expect_gt(length(chunks), 0)
+  expect_identical(paste("##", labels), recorded[sections])
+  fences <- grep("^```r$", recorded)
+  shown <- lapply(chunks, code_between_fences, lines = page)
+  expect_identical(lapply(fences, code_between_fences, lines = recorded), shown)
+  # each record is shown
+  calls <- grep("^recorded_output\\(", page, value = TRUE)
+  expect_identical(calls, sprintf("recorded_output(\"%s\")", labels))
+})
+
 test_that("fine-tuning freezes exactly, and both ways to unfreeze give the same training", {
   skip_on_cran()
   skip_if_not_installed("knitr")
