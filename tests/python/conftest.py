@@ -11,9 +11,46 @@ import numpy as np
 import pytest
 
 BACKEND = keras.config.backend()
+HERE = pathlib.Path(__file__).parent
 # The PYTHONPATH for child processes, which need the modules of the tests.
-PATH_OF_TESTS = os.pathsep.join(
-    filter(None, [str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH")])
+PATH_OF_TESTS = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+
+# Tests that say the same with any version of Keras, by the beginning of their names. They have the
+# mark `any_keras`, by which `make test-versions` leaves them out.
+ANY_KERAS = (
+    # the kernels of each backend, which take tensors and variables
+    "backends/test_base.py",
+    "backends/tensorflow/test_choice.py",
+    "backends/tensorflow/test_clusters.py",
+    "backends/tensorflow/test_eager.py",
+    "backends/tensorflow/test_sparse.py",
+    "rules/test_clipping.py",
+    "test_measurement.py",
+    # processes that train alike: two replicas in one process, or two devices, are not left out
+    "backends/tensorflow/test_replicas.py::test_replicas_follow_the_reference[one",
+    "backends/tensorflow/test_replicas.py::test_two_workers_",
+    "backends/tensorflow/test_replicas.py::test_a_step_has_one_collective",
+    "backends/tensorflow/test_replicas.py::test_three_workers_",
+    "backends/tensorflow/test_replicas.py::test_other_numbers_of_workers_continue",
+    "backends/test_jax.py::test_two_workers_",
+    "backends/test_jax.py::test_other_numbers_of_workers_continue",
+    # whether the conformance checks find a wrong optimizer
+    "conformance/test_checks.py",
+    "conformance/test_clauses.py",
+    "conformance/test_explained_steps.py",
+    "conformance/test_groups.py",
+    "conformance/test_nonfinite.py",
+    "conformance/test_rate_search.py",
+    "conformance/test_resuming.py",
+    "conformance/test_statistics.py",
+    "conformance/test_variable_groups.py",
+    # NumPy, damaged files, the sources
+    "files/test_archive.py",
+    "files/test_saved.py::test_damaged_arrays_",
+    "test_benchmarks.py",
+    "test_contributing.py",
+    "test_layout.py",
+    "test_reference.py",
 )
 
 # The options of `compile()` under which a step runs in different ways.
@@ -42,6 +79,17 @@ KEYWORD_ONLY = ["name", "loss_scale_factor", "gradient_accumulation_steps"]
 
 def pytest_report_header():
     return f"Keras {keras.__version__} on {BACKEND}"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "any_keras: says the same with any version of Keras")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects by marks
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid.partition("tests/python/")[2].startswith(ANY_KERAS):
+            item.add_marker("any_keras")
 
 
 @pytest.fixture(autouse=True)
