@@ -1,4 +1,4 @@
-"""The Keras class: constructor, build, configuration, and what Keras calls during training."""
+"""The Keras class: constructor, build, configuration, and the methods that training calls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from kerasgd.settings import GroupSettings, Settings
 from kerasgd.state import DynamicScale, ParameterState, Rates, State, Tensor, Updates
 from kerasgd.variables import checked_list
 
-# Arguments that are plain attributes, which are checked when they are set.
+# The arguments that are plain attributes, which are checked when they are set.
 CHECKED = {
     argument: rule_of
     for argument, rule_of in arguments.RULES.items()
@@ -44,9 +44,9 @@ CHECKED = {
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="SGD")
 class SGD(keras.optimizers.SGD):  # type: ignore[misc]
-    """Gradient descent, with momentum if wanted; a `keras.optimizers.SGD`.
+    """Stochastic gradient descent, optionally with momentum; a `keras.optimizers.SGD`.
 
-    With gradient `g` of the weights `w`::
+    With the gradient `g` of the weights `w`::
 
         w <- w - learning_rate * g                              (momentum = 0)
 
@@ -54,22 +54,22 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         w        <- w + velocity
         w        <- w + momentum * velocity - learning_rate * g (instead, with nesterov)
 
-    `velocity` has the shape of `w` and starts at 0. A *step* is one call that hands gradients to
+    `velocity` has the shape of `w` and starts at 0. A *step* is one call that passes gradients to
     the optimizer; an *update* is a step that changes the weights.
 
     Args:
         learning_rate: a finite number >= 0; a `keras.optimizers.schedules.LearningRateSchedule`,
             which is called with the number of steps so far; or a function without arguments, which
-            is called once a step.
+            is called once per step.
         momentum: a finite number >= 0.
-        nesterov: whether to look ahead, see above (Sutskever et al. 2013).
+        nesterov: whether to use Nesterov's rule, see above (Sutskever et al. 2013).
         weight_decay: a number >= 0 or None: ``w <- w - learning_rate * weight_decay * w`` before
             each update (decoupled, Loshchilov & Hutter 2019).
-        clipnorm: a number > 0 or None: the largest L2 norm of each variable's gradient
+        clipnorm: a number > 0 or None: the maximum L2 norm of each variable's gradient
             (Pascanu et al. 2013).
         clipvalue: a number > 0 or None: each element of a gradient is clipped to
             [-clipvalue, clipvalue].
-        global_clipnorm: a number > 0 or None: the largest L2 norm over all gradients together. At
+        global_clipnorm: a number > 0 or None: the maximum L2 norm of all gradients together. At
             most one of the three clips can be set.
         use_ema: whether to keep an exponential moving average of the weights
             (Polyak & Juditsky 1992):
@@ -78,19 +78,20 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             `SwapEMAWeights(swap_on_epoch=True)` before an `EarlyStopping` that restores the best
             weights, and before `ModelCheckpoint`.
         ema_momentum: a number from 0 to 1.
-        ema_overwrite_frequency: a whole number >= 1 or None: the weights are overwritten with their
-            averages at every so many updates. With None they are when `fit()` ends, or by
-            `finalize_variable_values()`.
+        ema_overwrite_frequency: a whole number >= 1 or None: after every so many updates, the
+            averages overwrite the weights. With None they do so only when `fit()` ends, or when
+            `finalize_variable_values()` is called.
         name: a non-empty string without "/".
         loss_scale_factor: a number > 0 or None: `scale_loss()` multiplies the loss by it, and each
-            step divides the gradients by it again.
-        gradient_accumulation_steps: a whole number >= 1 or None: weights change only at every so
-            many steps, with the mean of their gradients. Schedules count steps, EMA counts updates.
-        **kwargs: arguments beyond these that the installed `keras.optimizers.SGD` has.
+            step divides the gradients by it.
+        gradient_accumulation_steps: a whole number >= 1 or None: weights change only at every such
+            step, by the mean of the gradients since the last one. Schedules count steps, EMA counts
+            updates.
+        **kwargs: further arguments of the installed `keras.optimizers.SGD`.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: an argument is none of the above; the error names it.
-        UnknownArgumentError: a name is no argument; the error suggests the closest one.
+        UnknownArgumentError: there is no argument of this name; the error suggests the closest one.
 
     Source: the documentation of `keras.optimizers.SGD`, https://keras.io/api/optimizers/sgd/.
 
@@ -104,11 +105,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         [-0.25, 0.75]
     """
 
-    # Of the base class, which has no types.
+    # Declared by the base class, which has no types.
     built: bool
     _learning_rate: Any
 
-    # The velocities, under Keras' name for them; none before `build()`.
+    # The velocities, under Keras' name; empty before `build()`.
     momentums: Sequence[Any] = ()
 
     def __init__(
@@ -158,21 +159,21 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._exclusions = Selection(EXCLUDE)
         self._groups: tuple[groups_of_variables.Group, ...] = ()
         self._skips_nonfinite = False
-        # Every so many updates one is measured; None for none.
+        # One update in this many is measured; None for none.
         self._statistics_every: int | None = None
         self._statistics_per_variable = False
         self._state: State | None = None
         self._settings: Settings | None = None
-        # The averages as numbers, while the weights and they are exchanged.
+        # A copy of the averages, while weights and averages are swapped.
         self._swapped: list[Any] | None = None
         # State from a pickle or a file, until the variables are known.
         self._pending: saved_state.Pending | None = None
         self._pending_weights: list[Any] | None = None
-        # That state once it is set, for variables that a subclass adds after that.
+        # The restored state of a subclass, for variables that it adds later.
         self._given_back: Any = None
-        # What could not be given back when state was loaded, in words.
+        # Descriptions of the state that was left out when a file was loaded.
         self._left_out: list[str] = []
-        # What a subclass keeps.
+        # The variables of a subclass.
         self._own = subclasses.OwnVariables()
         for argument, value in settings.items():
             setattr(self, argument, value)
@@ -196,7 +197,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def build(self, variables: Iterable[Any]) -> None:
         """Create the state for these trainable variables; a second call changes nothing.
 
-        No variables are none to build for: Keras builds so for a model that is frozen as a whole.
+        An empty list builds nothing: Keras passes one for a model whose variables are all frozen.
         """
         if self.built:
             return
@@ -204,7 +205,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if not variables:
             self._own.mark()
             return
-        for variable in self._own.since_mark():  # a subclass adds them again
+        for variable in self._own.since_mark():  # the subclass will add them again
             self._untrack_variable(variable)
         saved_state.check_pending(self, variables)
         self._state, self._settings = building.build(self, variables)
@@ -215,7 +216,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         velocities = [parameter.velocity for parameter in self._state.parameters]
         self.momentums = velocities if any(v is not None for v in velocities) else []
         self.built = True
-        # `fit()` may be tracing its step: there an assignment would be done at every step.
+        # `fit()` may be tracing its step, where an assignment would run at every step.
         with self.backend.colocated_with(self, self._iterations):
             saved_state.take_pending(self)
             saved_state.take_pending_weights(self)
@@ -227,7 +228,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         dtype: str = "int32",
         initializer: Any = "zeros",
     ) -> Any:
-        """Add numbers that belong to no variable."""
+        """Add a state variable that belongs to no trainable variable."""
         with self.backend.colocated_with(self, self._iterations):
             return super().add_variable(
                 shape=shape,
@@ -238,7 +239,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             )
 
     def add_variable(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a variable, as a subclass does in its `build()`; it is saved under its name."""
+        """Add a variable of a subclass, in its `build()`; it is saved under its name."""
         variable = super().add_variable(*args, **kwargs)
         self._keep(variable, kwargs.get("name") or variable.name)
         return variable
@@ -246,7 +247,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def add_variable_from_reference(
         self, reference_variable: Any, name: Any = None, initializer: Any = "zeros"
     ) -> Any:
-        """Add a variable of the shape of another; it is saved as something of that variable."""
+        """Add a variable with the shape of another one, and save it as state of that one."""
         with self._own.belonging_to(self, reference_variable, name or "var"):
             return super().add_variable_from_reference(
                 reference_variable, name=name, initializer=initializer
@@ -259,7 +260,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             saved_state.take_late(self, role, variable)
 
     def state(self) -> State:
-        """All that a step reads and writes.
+        """Everything that a step reads and writes.
 
         Raises:
             StateError: the optimizer is not built.
@@ -272,11 +273,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def window(self) -> int:
-        """How many steps make an update."""
+        """The number of steps per update."""
         return self.gradient_accumulation_steps or 1
 
     def _own_rule(self) -> Callable[[Any, Any, Any], None] | None:
-        """The `update_step()` of a subclass that overrides it; None for the documented rule."""
+        """The `update_step()` of a subclass that overrides it, or None for the documented rule."""
         return None if type(self).update_step is SGD.update_step else self.update_step
 
     @property
@@ -287,17 +288,17 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     # -- the step ----------------------------------------------------------------------------
 
     def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:
-        """Do one step: update the variables by their gradients.
+        """Take one step: update the variables by their gradients.
 
         Args:
-            grads: a gradient, or None, for each variable; of the variable's shape. An empty list
-                changes nothing.
+            grads: for each variable, a gradient of its shape, or None. An empty list changes
+                nothing.
             trainable_variables: the variables; None means those of `build()`. The first call
                 builds the optimizer.
 
         Raises:
-            ArgumentTypeError: an argument is not a list, or they are in the wrong order.
-            ArgumentValueError: all gradients are None, or their number or a shape does not fit.
+            ArgumentTypeError: an argument is not a list, or the two are in the wrong order.
+            ArgumentValueError: all gradients are None, or the number or a shape does not fit.
             StateError: a variable is not among those that the optimizer was built with.
         """
         self.step(grads, trainable_variables)
@@ -309,7 +310,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         trainable_variables: Iterable[Any] | None,
         dynamic_scale: DynamicScale | None = None,
     ) -> None:
-        """As `apply()`, for a loss that was multiplied by a dynamic scale if there is one."""
+        """Take a step like `apply()`, for a loss that was multiplied by a dynamic scale, if any."""
         if dynamic_scale is None and self._repeats(grads, trainable_variables):
             return
         grads = gradients.listed_gradients(grads, trainable_variables)
@@ -324,10 +325,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             step(self._settings, self.backend, state, aligned, self._rates_of_this_step)
 
     def _repeats(self, grads: Any, trainable_variables: Any) -> bool:
-        """Do the step as the one before, where the backend can; whether it is done."""
+        """Repeat the previous step with new gradients, if the backend can; whether it is done."""
         if self._state is None or self._settings is None or self._swapped is not None:
             return False
-        # A function as rate may change anything, also what the backend has checked by then.
+        # A rate function may change anything, even what the backend has already checked.
         return not self._rate.is_function() and self.backend.repeat(
             self._state, self._settings, grads, trainable_variables, self._rates_of_this_step
         )
@@ -338,8 +339,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """`apply()` as a function of values: the new `trainable_variables` and the new state.
 
         Args:
-            optimizer_variables: the values of `variables`.
-            grads: a gradient, or None, for each variable.
+            optimizer_variables: the values of the optimizer's `variables`.
+            grads: for each variable, a gradient or None.
             trainable_variables: the values of the variables of `build()`.
 
         Raises:
@@ -359,18 +360,18 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return self._settings.groups[parameter.group]
 
     def parameter_of(self, variable: Any) -> ParameterState | None:
-        """What belongs to this variable, if it is among those of `build()`."""
+        """The state of this variable, or None if it is not among those of `build()`."""
         index = self._trainable_variables_indices.get(self._var_key(variable))
         return None if index is None else self.state().parameters[index]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """The update rule for one variable; a subclass that overrides it has its own rule.
+        """Apply the update rule to one variable; a subclass may override it with its own rule.
 
-        The step does all else: it unscales, accumulates and clips the gradient and decays the
-        weights before, and applies constraints and averages the weights after.
+        The step does everything else: before, it unscales, accumulates and clips the gradient and
+        decays the weights; afterwards, it applies constraints and averages the weights.
 
         Args:
-            gradient: the gradient of the update, of the variable's shape.
+            gradient: the gradient of the update, with the variable's shape.
             variable: the weights.
             learning_rate: the rate of this step, a number or a scalar tensor.
         """
@@ -387,14 +388,14 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def learning_rate(self) -> Any:
-        """The rate of the next step; of a function what it returned last (contract 2.3, 2.7).
+        """The rate of the next step, or the last value of a rate function (contract 2.3, 2.7).
 
-        It can be set to a number, which acts at once, or to a schedule or a function, which a step
-        that is compiled already could not follow.
+        It can be set to a number, which acts at once, or to a schedule or a function, unless a
+        compiled step would ignore it.
 
         Raises:
-            StateError: the rate that was set could not act: a compiled step would keep the old
-                one, or JAX' `fit()` has the variables.
+            StateError: the new rate would have no effect: a compiled step would keep the old one,
+                or JAX's `fit()` holds the variables.
         """
         return self._rate.of_next_step()
 
@@ -403,7 +404,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._rate.replace(rate)
 
     def _rates_of_this_step(self) -> Rates:
-        """The rate of the step that begins, with the factors of the groups."""
+        """The rate of the current step, and the factors of the groups."""
         rate = self._rate.of_this_step()
         if not self.groups:
             return Rates(rate)
@@ -415,7 +416,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def loss_scale_factor(self) -> float | None:
-        """What `scale_loss()` multiplies the loss by."""
+        """The factor by which `scale_loss()` multiplies the loss."""
         return self._loss_scale_factor
 
     @loss_scale_factor.setter
@@ -430,11 +431,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if before is not None and factor is None:
             warnings.warn(
                 f"`loss_scale_factor = {before:g}` no longer applies: a dynamic loss scale has "
-                "taken its place. Where you wrap the optimizer yourself, leave the factor out. "
-                "Where `compile()` wraps it, as it does under the policy mixed_float16, either "
-                "call `compile()` with `auto_scale_loss` off, which keeps the factor, or wrap the "
+                "replaced it. If you wrap the optimizer yourself, leave the factor out. If "
+                "`compile()` wraps it, as it does under the policy mixed_float16, either call "
+                "`compile()` with `auto_scale_loss` off, which keeps the factor, or wrap the "
                 "optimizer in kerasgd's `LossScaleOptimizer` (`optimizer_loss_scale()` in R), "
-                "which is right on several devices too.",
+                "which is also right on several devices.",
                 KerasgdWarning,
                 stacklevel=4,
             )
@@ -444,16 +445,16 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def exclude_from_weight_decay(
         self, var_list: Any = None, var_names: Any = None, rank_below: Any = None
     ) -> None:
-        """Leave variables out of weight decay; a second call replaces the first.
+        """Exclude variables from weight decay; a second call replaces the first.
 
         Args:
-            var_list: a list of variables, or a layer or model, whose trainable variables are meant.
+            var_list: a list of variables, or a layer or model for its trainable variables.
             var_names: a list of regular expressions, searched in each variable's path.
-            rank_below: a whole number >= 1: variables with fewer dimensions are left out. With 2
-                those are scalars and vectors, such as biases and the scales of normalisation.
+            rank_below: a whole number >= 1: variables with fewer dimensions are excluded. With 2
+                these are scalars and vectors, such as biases and the scales of normalisation.
 
         Raises:
-            StateError: the optimizer is built already.
+            StateError: the optimizer is already built.
             ArgumentError: an argument is something else.
         """
         self._check_not_built("exclude_from_weight_decay()")
@@ -461,28 +462,28 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._exclusions = selection.for_exclusion(var_list, var_names, rank)
 
     def set_group(self, select: Any, **settings: Any) -> SGD:
-        """Give variables a rate factor, momentum or weight decay of their own (contract 14).
+        """Give variables their own rate factor, momentum or weight decay (contract 14).
 
-        The rate of a variable is ``learning_rate * learning_rate_factor``, at each step. At an
-        update whose factor is 0 the variable and its velocity stay as they are. A variable may be
-        in several groups: each setting comes from the last one that names it. Clips see the
-        gradients of all variables, before any group acts.
+        At each step, the rate of a variable is ``learning_rate * learning_rate_factor``. At an
+        update with a factor of 0, the variable and its velocity do not change. A variable may be in
+        several groups: each setting comes from the last group that sets it. Clips see the gradients
+        of all variables, before any group acts.
 
         Args:
-            select: a layer or a model, whose trainable variables are meant; one or more regular
+            select: a layer or a model, for its trainable variables; one or more regular
                 expressions, searched in each variable's path; a list of variables; or a function
-                of a variable that returns True or False, called once for each at build.
-            **settings: at least one of `learning_rate_factor`, a finite number >= 0 or a learning
-                rate schedule, which is called with the number of steps so far; `momentum`, a finite
-                number >= 0; and `weight_decay`, a finite number >= 0 or None for none.
+                of a variable that returns True or False, which `build()` calls once for each.
+            **settings: at least one of `learning_rate_factor`, a finite number >= 0 or a
+                learning-rate schedule, which is called with the number of steps so far; `momentum`,
+                a finite number >= 0; and `weight_decay`, a finite number >= 0 or None for no decay.
 
         Returns:
             The optimizer, so that calls can be chained.
 
         Raises:
-            StateError: the optimizer is built already.
-            ArgumentError: an argument is something else, or no setting of a group. When the
-                optimizer is built: the group has no variables.
+            StateError: the optimizer is already built.
+            ArgumentError: an argument is something else, or not a setting of a group. Later, in
+                `build()`: the group has no variables.
 
         Example:
             >>> import keras, kerasgd
@@ -500,41 +501,41 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def groups(self) -> tuple[groups_of_variables.Group, ...]:
-        """The groups that `set_group()` made, in its order."""
+        """The groups, in the order of the calls of `set_group()`."""
         return self._groups
 
     def set_learning_rate_factor(self, group: Any, factor: Any) -> None:
-        """Change the factor by which a group multiplies the rate, also in training (contract 14.7).
+        """Change the rate factor of a group, also during training (contract 14.7).
 
         Args:
             group: the number of the group, from 0 in the order of `set_group()`; or the pattern
                 that selected it.
-            factor: a finite number >= 0, which acts at once in place of another number; or a
-                learning-rate schedule, which a step that is compiled already could not follow.
+            factor: a finite number >= 0, which acts at once if it replaces a number; or a
+                learning-rate schedule, unless a compiled step would ignore it.
 
         Raises:
             ArgumentError: there is no such group, or the factor is something else.
-            StateError: the factor could not act.
+            StateError: the new factor would have no effect.
         """
         groups_of_variables.find(self.groups, group).set_factor(factor, "factor")
 
     # -- watching ------------------------------------------------------------------------------
 
     def track_statistics(self, per_variable: Any = False, every: Any = 1) -> SGD:
-        """Measure updates: the gradient, the change of the weights, what the clip does (15).
+        """Measure updates: gradient, change of the weights, and effect of the clip (contract 15).
 
-        `statistics` has the numbers of the last update that was measured;
-        `kerasgd.callbacks.Statistics` collects them in `fit()`.
+        `statistics` has the numbers of the last measured update; `kerasgd.callbacks.Statistics`
+        collects them in `fit()`.
 
         Args:
-            per_variable: True or False: whether each variable is measured too.
-            every: a whole number >= 1: every so many updates one is measured.
+            per_variable: whether to measure each variable too; True or False.
+            every: one update in this many is measured; a whole number >= 1.
 
         Returns:
             The optimizer, so that calls can be chained.
 
         Raises:
-            StateError: the optimizer is built already.
+            StateError: the optimizer is already built.
             ArgumentError: an argument is something else.
 
         Example:
@@ -556,33 +557,34 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def statistics(self) -> dict[str, Any] | None:
-        """The statistics of the last update that was measured, None before there is one.
+        """The statistics of the last measured update; None before the first one.
 
         `learning_rate`; `gradient_norm`, the norm of the gradient before the clip;
-        `clip_coefficient`, the norm after the clip by that before, 1 for a norm of 0;
-        `update_norm`, the norm of the change of the weights; `weight_norm`, their norm before it;
-        `update_ratio`, `update_norm / weight_norm`, 0 for weights of 0; `nonfinite`, the number of
-        elements of the gradient that are NaN or infinite; `loss_scale`; `updates`, how many had
-        been done. All norms are over all variables. With `per_variable` there is also
+        `clip_coefficient`, the norm after the clip divided by `gradient_norm`, 1 for a norm of 0;
+        `update_norm`, the norm of the change of the weights; `weight_norm`, the norm of the weights
+        before it; `update_ratio`, `update_norm / weight_norm`, 0 for weights of 0; `nonfinite`, the
+        number of gradient elements that are NaN or infinite; `loss_scale`; `updates`, the number of
+        updates done. All norms are over all variables. With `per_variable` there is also
         `variables`, a list of dicts.
 
         Raises:
-            StateError: `track_statistics()` was not called, or JAX' `fit()` has the numbers.
+            StateError: `track_statistics()` was not called, or JAX's `fit()` holds the numbers.
         """
         return watching.statistics(self)
 
     def skip_nonfinite(self) -> SGD:
-        """Skip each update whose gradient has a NaN or an infinity (contract 16).
+        """Skip updates whose gradient has a NaN or an infinity (contract 16).
 
-        Such an update changes no weight, velocity or average, and clears its accumulation window;
-        the step is counted. `skipped` counts these updates, `skipped_in_a_row` those since the
-        last one that was done. `kerasgd.callbacks.StopOnNonfinite` stops `fit()`.
+        A skipped update changes no weight, velocity or average, and clears its accumulation window;
+        the step still counts. `skipped` is the number of skipped updates, `skipped_in_a_row` the
+        number since the last update that was done. `kerasgd.callbacks.StopOnNonfinite` can stop
+        `fit()` after such updates.
 
         Returns:
             The optimizer, so that calls can be chained.
 
         Raises:
-            StateError: the optimizer is built already.
+            StateError: the optimizer is already built.
 
         Example:
             >>> import keras, kerasgd
@@ -599,12 +601,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def skipped(self) -> int:
-        """How many updates `skip_nonfinite()` has skipped."""
+        """The number of updates that `skip_nonfinite()` has skipped."""
         return watching.skipped(self)
 
     @property
     def skipped_in_a_row(self) -> int:
-        """How many updates `skip_nonfinite()` has skipped since the last one that was done."""
+        """The number of updates skipped by `skip_nonfinite()` since the last one that was done."""
         return watching.skipped_in_a_row(self)
 
     def is_frozen(self, parameter: ParameterState) -> bool:
@@ -615,7 +617,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def _check_not_built(self, method: str) -> None:
         if self.built:
             raise StateError(
-                f"`{self.name}` is built already. Call `{method}` before the first step, and "
+                f"`{self.name}` is already built. Call `{method}` before the first step, and "
                 "before `build()`."
             )
 
@@ -628,16 +630,16 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             var_list: the variables to write; None means all that the optimizer was built with.
 
         Raises:
-            ArgumentTypeError: `var_list` is no list of variables.
+            ArgumentTypeError: `var_list` is not a list of variables.
             StateError: none of the variables has an average.
         """
         ema.finalize(self, var_list)
 
     def swap_ema_weights(self) -> None:
-        """Exchange the weights and their averages, to evaluate with these; again: swap back.
+        """Swap the weights and their averages, for evaluation; a second call swaps them back.
 
-        Both come back exactly. Without `use_ema`, and before the first update, this changes
-        nothing. While they are exchanged the optimizer cannot be trained or saved.
+        Both are restored exactly. Without `use_ema`, and before the first update, this changes
+        nothing. While they are swapped, the optimizer cannot train or be saved.
         """
         ema.swap(self)
 
@@ -649,7 +651,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     # -- configuration and state ---------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """All arguments, in values that JSON can hold; the reverse of `from_config()`.
+        """All arguments, as JSON-compatible values; the inverse of `from_config()`.
 
         Raises:
             StateError: the learning rate is a function, and Keras is saving a model.
@@ -660,15 +662,15 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def from_config(
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> SGD:
-        """An optimizer with the arguments that `get_config()` gave."""
+        """Create an optimizer with the arguments that `get_config()` returned."""
         optimizer: SGD = configuration.to_optimizer(cls, config, custom_objects)
         return optimizer
 
     def check_can_be_saved(self) -> None:
-        """Refuse what a file cannot hold.
+        """Refuse to save settings that a file cannot hold.
 
         Raises:
-            StateError: the learning rate is a function, or a group has variables without paths.
+            StateError: the learning rate is a function, or a file cannot name a group's variables.
         """
         rates.check_can_be_saved(self._rate.setting)
         groups_of_variables.check_can_be_saved(self.groups)
@@ -684,16 +686,16 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return self.update(keep_state=True)
 
     def update(self, *, keep_state: bool = False, **changes: Any) -> SGD:
-        """A new optimizer with other settings; this one stays as it is.
+        """A new optimizer with other settings; this one does not change.
 
         Args:
-            keep_state: whether the new one continues where this one is: it takes over step count,
-                velocities, averages and an open accumulation window when it is built. What the new
-                settings leave no place for is left out with a warning.
-            **changes: arguments of `SGD` that are to differ.
+            keep_state: whether the new optimizer continues from this one's state: when it is built,
+                it takes step count, velocities, averages and an open accumulation window. State
+                that the new settings do not use is left out with a warning.
+            **changes: the arguments of `SGD` to change.
 
         Raises:
-            ArgumentError: as the constructor.
+            ArgumentError: as from the constructor.
 
         Example:
             >>> import kerasgd
@@ -712,37 +714,37 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         """Write all state into `store` (see `state.py`).
 
         Raises:
-            StateError: weights and averages are exchanged.
+            StateError: weights and averages are swapped.
         """
         ema.check_not_swapped(self)
         saved_state.save(self, store)
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Give back what fits of the state in `store`, with one warning about the rest.
+        """Restore the state in `store` that fits, with one warning about the rest.
 
-        State for an optimizer that is not built yet waits until it is.
+        If the optimizer is not built yet, the state waits for `build()`.
 
         Raises:
-            StateError: the state is damaged. Nothing is changed then.
+            StateError: the state is damaged. Nothing is changed in that case.
         """
         saved_state.load(self, store)
 
     def _by_role(self) -> dict[str, Any]:
-        """All variables of the state, each under the name it is saved with."""
+        """All variables of the state, by the name under which each is saved."""
         return roles.by_role(self)
 
     def _kinds(self) -> set[str]:
-        """What the arguments have kept for each variable."""
+        """The kinds of state that the arguments require for each variable."""
         return roles.kinds(self)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `variables`, in their order.
 
-        An optimizer that is not built yet takes step count and rate at once, and the rest when it
-        is built, if it fits: that is what legacy `.h5` files need.
+        An optimizer that is not built yet takes step count and rate at once, and the rest in
+        `build()`, if it fits, as legacy `.h5` files need.
 
         Raises:
-            StateError: number or shapes differ.
+            StateError: the number or a shape differs.
         """
         if not self.built:
             saved_state.hold_weights(self, weights)
@@ -760,6 +762,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             group.was_loaded()
 
 
-# The class is known by its package: R registers its methods for `kerasgd.SGD`, and a file names
-# the same module on every backend (13.2).
+# The class names the package as its module: R registers its methods for `kerasgd.SGD`, and files
+# name the same module on every backend (13.2).
 SGD.__module__ = "kerasgd"

@@ -4,8 +4,8 @@
     average -> clip -> decay weights -> update rule -> apply variable constraints -> average the
     weights (EMA) -> overwrite them if due. Last, t grows by one.
 
-Unscaling the loss, averaging over the window and the norm clips are scalings. They are kept as one
-scalar, the coefficient of `Updates`, that meets the gradient inside the update rule.
+Unscaling the loss, averaging over the window and the norm clips are scalings. They are combined in
+one scalar, the coefficient of `Updates`, which multiplies the gradient inside the update rule.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def step(
     gradients: Sequence[Tensor | None],
     rates_of_this_step: RatesOfThisStep,
 ) -> None:
-    """Do one step with one gradient, or None, for each variable."""
+    """Take one step with one gradient, or None, for each variable."""
     backend = backend.of_this_trace(gradients)
     summed = backend.prepare_gradients(
         gradients, state.parameters, partial(_rule_alone_changes, settings)
@@ -45,7 +45,7 @@ def step(
 
 
 def _rule_alone_changes(settings: Settings, parameter: ParameterState) -> bool:
-    """Whether nothing but the rule changes this variable: then a sparse gradient may stay one."""
+    """Whether only the rule changes this variable, so that a sparse gradient may stay sparse."""
     if settings.own_rule is not None or settings.groups[parameter.group].weight_decay:
         return False
     kept = (parameter.average, parameter.accumulator, parameter.constraint)
@@ -58,8 +58,8 @@ def _on_each_device(
     rates_of_this_step: RatesOfThisStep,
     devices: Sequence[tuple[Any, State, list[Tensor | None]]],
 ) -> None:
-    """The step from the summed gradients on; every device does the same to its own copies."""
-    # Before all else and outside of what is compiled: it may be a function, which may fail.
+    """The rest of the step, after gradients are summed; each device runs it on its own copies."""
+    # First, and outside of compiled code, because a rate function may fail.
     rates = rates_of_this_step()
     if settings.own_rule is not None:
         backend.check_own_rule()
@@ -67,13 +67,13 @@ def _on_each_device(
         on_device = partial(_on_device, settings, state)
         if settings.own_rule is not None and state.own and len(devices) > 1:
             raise StateError(
-                "An `update_step()` with variables of its own works on one device only: on "
-                f"{len(devices)} its variables would change once for each."
+                "An `update_step()` with its own variables works only on one device: on "
+                f"{len(devices)} devices its variables would change once for each."
             )
         with device:
             if settings.own_rule is None:
                 backend.compiled(on_device, state, settings)(gradients, rates)
-            else:  # it may do anything, at each step
+            else:  # the subclass's rule may run any code, at each step
                 on_device(backend, gradients, rates)
 
 
@@ -88,13 +88,13 @@ def _on_device(
     _StepOnDevice(settings, state, backend, rates).unscale(gradients)
 
 
-@dataclass(slots=True)  # not frozen: one is made at each step of eager code
+@dataclass(slots=True)  # not frozen, because one is created at each step of eager code
 class _StepOnDevice:
-    """One step on one device: its stages in their order, and what all of them need.
+    """One step on one device: its stages in order, and their shared data.
 
     Attributes:
-        settings: what the arguments say.
-        state: what the step reads and writes.
+        settings: the settings of the optimizer.
+        state: the state that the step reads and writes.
         backend: the operations.
         rates: the learning rate of this step.
     """
@@ -114,7 +114,7 @@ class _StepOnDevice:
             self._step_if_finite(gradients)
 
     def _step_if_finite(self, gradients: Sequence[Tensor | None]) -> None:
-        """Do the step if all gradients are finite, else halve the dynamic scale."""
+        """Take the step if all gradients are finite, else halve the dynamic scale."""
         state, backend = self.state, self.backend
         dynamic = state.dynamic_scale
         assert dynamic is not None
@@ -142,7 +142,7 @@ class _StepOnDevice:
     def _accumulate_or_update(
         self, gradients: Sequence[Tensor | None], scale: Tensor | float
     ) -> None:
-        """Accumulate, and update at the last step of the window; count the step."""
+        """Accumulate, update at the last step of the window, and count the step."""
         coefficient = loss_scale.unscaling(scale)
         updates = Updates(self.state.parameters, gradients, coefficient)
         updates = updates.where([gradient is not None for gradient in gradients])
@@ -155,7 +155,7 @@ class _StepOnDevice:
         self.backend.count(self.state.iterations)
 
     def _accumulate(self, updates: Updates) -> None:
-        """Add to the sums of this window, and note which variables have had a gradient in it."""
+        """Add to the sums of this window, and record which variables have had a gradient in it."""
         state, backend = self.state, self.backend
         in_window = backend.read(state.in_window)
         overwriting, summed = updates.split(_overwriting(updates))
@@ -170,7 +170,7 @@ class _StepOnDevice:
         backend.assign(state.in_window, keras.ops.maximum(in_window, present))
 
     def _update_if_due(self, updates: Updates, update: Callable[[Updates], None]) -> None:
-        """Close the window at its last step: update with the mean, and begin a new window."""
+        """Close the window at its last step: update with the means, and start a new window."""
         state, backend = self.state, self.backend
 
         def close() -> None:
@@ -182,7 +182,7 @@ class _StepOnDevice:
         backend.cond(due, close, state.variables())
 
     def _means(self, updates: Updates) -> Updates:
-        """The means of the window, where it has gradients: this step's or earlier ones."""
+        """The means of the window, for variables with a gradient in this or an earlier step."""
         parameters = self.state.parameters
         in_window = self.backend.read(self.state.in_window)
         in_this_step = {parameter.index for parameter in updates.parameters}
@@ -196,7 +196,7 @@ class _StepOnDevice:
     # -- measuring and skipping ----------------------------------------------------------------
 
     def _measure_or_not(self, scale: Tensor | float, updates: Updates) -> None:
-        """Do an update, and measure every so many of them."""
+        """Do an update, and measure it if its turn has come."""
         state, backend = self.state, self.backend
         every = self.settings.statistics_every
         unmeasured = partial(self._skip_or_update, updates, None)
@@ -216,7 +216,7 @@ class _StepOnDevice:
             backend.measure_if(due, measured, unmeasured, state)
 
     def _skip_or_update(self, updates: Updates, measurement: Measurement | None) -> None:
-        """Do an update, or skip it if its gradient is not finite and the user wants that."""
+        """Do an update, or skip it if its gradient is not finite and skipping is on."""
         backend, skips = self.backend, self.state.skips
         if skips is None:
             self._update(updates, measurement)
@@ -238,7 +238,7 @@ class _StepOnDevice:
         backend.cond(finite, update_and_count, self.state.variables(), skip_and_count)
 
     def _number_of_update(self) -> Tensor:
-        """k, which counts from 1 the updates that are done."""
+        """k, the number of this update among those that are done, from 1."""
         state = self.state
         attempts = self.backend.read(state.iterations) // self.settings.window + 1
         if state.skips is None:
@@ -246,7 +246,7 @@ class _StepOnDevice:
         return attempts - keras.ops.cast(self.backend.read(state.skips.skipped), attempts.dtype)
 
     def _count_nonfinite(self, updates: Updates) -> Tensor:
-        """For each variable the number of NaN, and of infinite elements, in its gradient."""
+        """The numbers of NaN and of infinite elements in the gradient of each variable."""
         counts = [(keras.ops.zeros((), "int32"),) * 2] * len(self.state.parameters)
         for update in updates:
             values = self.backend.values(update.gradient)
@@ -273,7 +273,7 @@ class _StepOnDevice:
         """Give variables whose gradient is their new value that value; return the other updates."""
         overwriting, others = updates.split(_overwriting(updates))
         for update in overwriting:
-            value = keras.ops.copy(update.gradient)  # the caller's own stays the caller's
+            value = keras.ops.copy(update.gradient)  # the caller keeps the original
             for condition in (update.present, self._is_active(update.parameter.group)):
                 if condition is not True:
                     old = self.backend.read(update.parameter.variable)
@@ -282,7 +282,7 @@ class _StepOnDevice:
         return others
 
     def _is_active(self, group: int) -> Tensor | bool:
-        """Whether the variables of a group change: not if the factor of their rate is 0 (14.3)."""
+        """Whether the variables of a group change: not if their rate factor is 0 (14.3)."""
         factor_index = self.settings.groups[group].factor_index
         return True if factor_index is None else self.rates.factors[factor_index] > 0
 
@@ -303,7 +303,7 @@ class _StepOnDevice:
         _StepOnDevice(self.settings, self.state, backend, self.rates)._change_and_average(updates)
 
     def _change_and_average(self, updates: Updates) -> None:
-        """All that happens to the weights of these variables, and to their averages."""
+        """Change the weights of these variables, and average them."""
         certain, uncertain = updates.by_presence()
         self._change_weights(certain)
         for update in uncertain:
@@ -314,13 +314,13 @@ class _StepOnDevice:
             self._average_weights(updates.parameters)
 
     def _written_by_change(self, updates: Updates) -> list[Variable]:
-        """The variables that changing these weights may write."""
+        """The variables that the change of these weights may write."""
         of_each = [(parameter.variable, parameter.velocity) for parameter in updates.parameters]
         kept = [v for of_one in of_each for v in of_one if v is not None]
         return [*kept, *self.state.own]
 
     def _change_weights(self, updates: Updates) -> None:
-        """Change the weights by group; those of a group whose factor is 0 stay as they are."""
+        """Change the weights by group; a group with a factor of 0 does not change."""
         for group, of_group in updates.by_group():
             its = self.settings.groups[group]
             if its.factor_index is None:
@@ -364,21 +364,21 @@ class _StepOnDevice:
         except Exception as error:
             raise StateError(
                 with_full_stop(f"A constraint failed with {type(error).__name__}: {error}")
-                + " It failed in the middle of a step, when weights may have changed already: go "
-                "back to a saved state."
+                + " It failed in the middle of a step, when weights may have changed already: "
+                "restore a saved state."
             ) from error
 
     # -- averages ------------------------------------------------------------------------------
 
     def _average_weights(self, parameters: Sequence[ParameterState]) -> None:
-        """Average the weights of these variables, with a gradient or not."""
+        """Average the weights of these variables, with or without a gradient."""
         averaged = [parameter for parameter in parameters if parameter.average is not None]
         if averaged:
             begun = self.backend.read(self.state.averaging) > 0
             self.backend.average(averaged, self.settings.ema_momentum, begun)
 
     def _overwrite_weights_if_due(self) -> None:
-        """Overwrite the weights with their averages; not those of a group with the factor 0."""
+        """Overwrite the weights with their averages, except in a group with a factor of 0."""
         frequency = self.settings.ema_overwrite_frequency
         if frequency is None:
             return

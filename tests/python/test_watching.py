@@ -79,7 +79,7 @@ def test_calls_come_before_the_first_step(call):  # contract 15.1, 16.1
     optimizer = kerasgd.SGD()
     assert getattr(optimizer, call)() is optimizer
     optimizer.build([variable()])
-    words = rf"`SGD` is built already\. Call `{call}\(\)` before the first step"
+    words = rf"`SGD` is already built\. Call `{call}\(\)` before the first step"
     with pytest.raises(kerasgd.StateError, match=words):
         getattr(optimizer, call)()
 

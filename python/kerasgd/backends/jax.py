@@ -1,4 +1,4 @@
-"""JAX: values are replaced, not written; XLA fuses what is written apart here."""
+"""JAX: values are replaced, not written in place; XLA fuses the separate operations here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kerasgd.state import ParameterState, State, Tensor, Variable
 
 
 class JaxBackend(Backend):
-    """The plain operations suit XLA; conditionals, norms and memory are its own."""
+    """The plain operations suit XLA; JAX needs its own conditionals, norms and copies."""
 
     def prepare_gradients(
         self,
@@ -27,7 +27,7 @@ class JaxBackend(Backend):
         parameters: Sequence[ParameterState],
         may_stay_sparse: Callable[[ParameterState], bool],
     ) -> list[Tensor | None]:
-        """JAX's sparse gradients are made dense."""
+        """Convert JAX's sparse gradients to dense ones."""
         return [gradient if gradient is None else _dense(gradient) for gradient in gradients]
 
     def cond(
@@ -67,13 +67,14 @@ class JaxBackend(Backend):
         if not isinstance(condition, jax.core.Tracer):
             super().measure_if(condition, measured, unmeasured, state)
             return
-        # XLA copies all that a conditional may write. So this one writes the statistics alone, of
-        # an update that is dropped, and the update itself stays outside.
+        # XLA copies everything that a conditional may write. So this conditional only writes the
+        # statistics, from an update whose result is discarded, and the real update stays outside.
         assert state.statistics is not None
         statistics = list(vars(state.statistics).values())
         self.cond(condition, measured, statistics)
-        # It would also copy what the conditional reads and the update writes, unless it knows that
-        # the update comes second: since it needs this number. (The number is never negative.)
+        # XLA would also copy what the conditional reads and the update writes, unless the update
+        # certainly comes second. This number, which is never negative, makes it depend on the
+        # conditional.
         never = state.statistics.measured.value < 0
         for variable in state.variables():
             if all(variable is not kept for kept in statistics):
@@ -92,11 +93,11 @@ class JaxBackend(Backend):
     ) -> Tensor:
         if isinstance(condition, jax.core.Tracer):
             return jax.lax.cond(condition, yes, no)
-        # In eager code `lax.cond` would compile its functions, which are new at each step.
+        # In eager code `lax.cond` would compile its functions again at each step.
         return yes() if condition else no()
 
     def call_each_time(self, function: Callable[[], float]) -> float:
-        """Refused in a compiled step, which has no sound way out."""
+        """Call the function in eager code; refuse a compiled step, which cannot call it safely."""
         if not self.is_eager():
             raise LearningRateError(
                 "learning_rate",
@@ -110,8 +111,9 @@ class JaxBackend(Backend):
         return not isinstance(jnp.zeros(()), jax.core.Tracer)
 
     def create_as_copy(self, create: Callable[..., Variable], variable: Variable) -> Variable:
-        # Not through NumPy, since no process has the whole of what is sharded over several; nor by
-        # an initializer, which must not close over such an array where Keras compiles it.
+        # Not through NumPy, because no process has the whole of an array that is sharded over
+        # several; and not by an initializer, which Keras may compile, and which must not close over
+        # such an array.
         created = create()
         created.assign(jnp.array(variable.value, created.dtype, copy=True))
         return created
@@ -125,20 +127,20 @@ class JaxBackend(Backend):
 
     def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
         if isinstance(keras.distribution.distribution(), keras.distribution.ModelParallel):
-            # Side by side in one array, sharded gradients would be gathered on each device.
+            # Joining sharded gradients in one array would gather them on each device.
             return super().squared_norms(gradients, units)
         return grouped_norms.squared_norms(gradients, units)
 
     def rescale(
         self, condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]
     ) -> Sequence[Tensor]:
-        """XLA fuses the product into the update, a conditional would copy."""
+        """Multiply always: XLA fuses the product, but would copy arrays for a conditional."""
         pairs = zip(gradients, factors, strict=True)
         return [gradient * factor.astype(gradient.dtype) for gradient, factor in pairs]
 
     def overwrite(self, parameters: Sequence[ParameterState]) -> None:
         for parameter in parameters:
-            # Two variables must not share memory: `fit()` gives each one's away.
+            # Two variables must not share memory, because `fit()` donates their buffers.
             self.assign(parameter.variable, jnp.copy(self.read(parameter.average)))
 
 

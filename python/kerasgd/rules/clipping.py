@@ -1,11 +1,11 @@
-"""Clipping (contract 4): of values, of each gradient's norm, of the global norm.
+"""Clipping of values, of each gradient's norm, or of the global norm (contract 4).
 
-Clipping applies to the gradient of an update, ``coefficient * gradient``. The norm clips change the
-coefficient only; a gradient at or below the limit keeps its own, so that the result is bit for bit
-that of the optimizer without the clip (4.4).
+Clipping applies to the gradient of an update, ``coefficient * gradient``. The norm clips change
+only the coefficient. A gradient at or below the limit keeps its coefficient, so that the result is
+bit for bit that of the optimizer without the clip (4.4).
 
 The functions for norms take vectors with one element for each norm: one for each gradient with
-`clipnorm`, one in all with `global_clipnorm`.
+`clipnorm`, a single one with `global_clipnorm`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from kerasgd.limits import LARGEST_NORMAL, SMALLEST_NORMAL
 from kerasgd.rules.precision import scalar
 from kerasgd.state import Tensor
 
-# Below this sum of squares, squares of single elements may have vanished: float32 ends at 1.2e-38.
+# Below this sum of squares, the squares of elements may underflow: normal float32 end at 1.2e-38.
 TINY = 1e-20
-# Gradients whose squares overflow are measured in such units, those whose squares vanish in their
-# inverses. Powers of two cost no digit.
+# Gradients whose squares overflow are measured in these units, those whose squares underflow in the
+# inverse units. Powers of two lose no digits.
 LARGE_UNIT = {"float32": 2.0**90, "float64": 2.0**540}
 
 
@@ -31,8 +31,8 @@ class NormClip(NamedTuple):
     """The two factors that clip the gradients of each norm.
 
     Attributes:
-        scale: what the gradient is to be multiplied by beforehand, since its product with the
-            coefficient may be too small for a float32. 1 unless the norm was measured in units.
+        scale: the factor for the gradient itself, since its product with the coefficient may be too
+            small for float32. 1 unless the norm was measured in units.
         coefficient: the new coefficient of the gradient.
     """
 
@@ -42,13 +42,13 @@ class NormClip(NamedTuple):
 
 def clip_value(values: Tensor, limit: Tensor) -> Tensor:
     """``clipvalue``: each element in [-limit, limit]; NaN stays NaN (4.5)."""
-    # Two comparisons, since min and max of some kernels lose a NaN.
+    # Two comparisons, because min and max lose a NaN in some kernels.
     values = keras.ops.where(values > limit, limit, values)
     return keras.ops.where(values < -limit, -limit, values)
 
 
 def clip_norm(squares: Tensor, unclipped: Tensor, limit: float) -> Tensor:
-    """``clipnorm`` and ``global_clipnorm``: the coefficients with which no norm exceeds `limit`.
+    """``clipnorm`` and ``global_clipnorm``: the coefficients for which no norm exceeds `limit`.
 
     `squares` are the sums of squares, `unclipped` is the coefficient without the clip.
     """
@@ -59,24 +59,24 @@ def clip_norm(squares: Tensor, unclipped: Tensor, limit: float) -> Tensor:
 def clip_norm_in_numpy(
     squares: np.ndarray[Any, Any], unclipped: float, limit: float
 ) -> np.ndarray[Any, Any] | None:
-    """As `clip_norm()`, for numbers that are known; None where `needs_units()` holds."""
+    """Like `clip_norm()`, for NumPy arrays; None if `needs_units()` is true."""
     if not ((squares >= TINY) & (squares < math.inf)).all():
         return None
     norms, one = np.sqrt(squares), squares.dtype.type
-    # A limit may lie beyond float32, and so may the branch that is not taken.
+    # The limit may overflow float32, and so may the branch that is not taken.
     with np.errstate(over="ignore"):
         clipped = one(unclipped) * norms > one(limit)
         return np.where(clipped, one(limit) / norms, one(unclipped))
 
 
 def needs_units(squares: Tensor) -> Tensor:
-    """Whether a sum of squares overflows, or is so small that elements may have vanished (4.3)."""
-    # NaN is in neither range.
+    """Whether a sum of squares overflows, or is so small that elements may underflow (4.3)."""
+    # NaN is outside the range, too.
     return ~keras.ops.all((squares >= TINY) & (squares < math.inf))
 
 
 def units_for(squares: Tensor) -> Tensor:
-    """For each norm the unit in which no square overflows, and none that counts vanishes."""
+    """The unit for each norm, in which no square overflows and no relevant one underflows."""
     ops = keras.ops
     large = scalar(LARGE_UNIT[keras.backend.standardize_dtype(squares.dtype)], squares.dtype)
     units = ops.where(squares < TINY, 1 / large, ops.ones_like(squares))
@@ -84,13 +84,13 @@ def units_for(squares: Tensor) -> Tensor:
 
 
 def clip_norm_in_units(squares: Tensor, units: Tensor, unclipped: Tensor, limit: float) -> NormClip:
-    """As `clip_norm()`, with sums of squares of gradients that were measured in `units`."""
+    """Like `clip_norm()`, with sums of squares of gradients that were measured in `units`."""
     ops = keras.ops
     norms_in_units = ops.sqrt(squares)
     norms = ops.clip(norms_in_units * units, SMALLEST_NORMAL, LARGEST_NORMAL)
-    remainders = norms_in_units * (units / norms)  # 1, but for norms beyond the bounds
+    remainders = norms_in_units * (units / norms)  # 1, except for norms beyond the bounds
     clipped = unclipped * remainders > limit / norms
     coefficients = ops.where(clipped, limit / remainders, unclipped)
-    # 4.5: not finite is never hidden.
+    # 4.5: a clip never hides non-finite values.
     coefficients = ops.where(ops.isfinite(norms_in_units), coefficients, float("nan"))
     return NormClip(ops.where(clipped, 1 / norms, ops.ones_like(norms)), coefficients)

@@ -1,4 +1,4 @@
-"""TensorFlow: kernels in place in graphs and eager code, plain operations where XLA fuses them."""
+"""TensorFlow: in-place kernels in graphs and eager code, plain operations that XLA fuses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TensorFlowBackend(Backend):
     """Variables are written by operations, in graphs and in eager code alike.
 
     Attributes:
-        mode: what becomes of these operations, which `choice.py` chooses by.
+        mode: the mode of execution, by which `choice.py` chooses implementations.
     """
 
     def __init__(self, mode: Mode = Mode.EAGER) -> None:
@@ -35,7 +35,7 @@ class TensorFlowBackend(Backend):
         return TensorFlowBackend(choice.current_mode())
 
     def without_autograph(self, function: Callable[..., None]) -> Callable[..., None]:
-        """AutoGraph makes tracing slow and has nothing to do here."""
+        """Exclude `function` from AutoGraph, which slows tracing and is not needed."""
         unconverted: Callable[..., None] = tf.autograph.experimental.do_not_convert(function)
         return unconverted
 
@@ -72,8 +72,8 @@ class TensorFlowBackend(Backend):
         (self._change_elements_if if is_for_xla else self.cond)(condition, change, writes)
 
     def call_each_time(self, function: Callable[[], float]) -> Tensor | float:
-        # A graph gets a placeholder that the outermost function fills, on the main thread, each
-        # time that it is called.
+        # A graph gets a placeholder, which the outermost function fills on the main thread at each
+        # call.
         graph = tf.compat.v1.get_default_graph()
         if self.is_eager():
             return function()
@@ -104,7 +104,7 @@ class TensorFlowBackend(Backend):
         if units is not None:
             factors = tf.unstack(1 / units, len(elements))
             elements = [tf.cast(e, f.dtype) * f for e, f in zip(elements, factors, strict=True)]
-        # One pass over memory; reduce_sum(square()) writes the squares first.
+        # One pass over memory; reduce_sum(square()) would write the squares first.
         halves = [tf.nn.l2_loss(e) for e in elements]
         widest = tf.float64 if tf.float64 in {half.dtype for half in halves} else tf.float32
         return 2 * tf.stack([tf.cast(half, widest) for half in halves])
@@ -134,9 +134,9 @@ class TensorFlowBackend(Backend):
                 self._times(tf.cast(factor, gradient.dtype), gradient) for factor, gradient in pairs
             ]
 
-        if self.mode is Mode.XLA:  # it fuses the product, and would copy for a conditional
+        if self.mode is Mode.XLA:  # XLA fuses the product, but would copy for a conditional
             return products()
-        # One conditional for all: each one takes long to trace.
+        # One conditional for all gradients, because tracing a conditional is slow.
         rescaled: list[Tensor] = tf.cond(condition, products, lambda: list(gradients))
         return rescaled
 
@@ -159,7 +159,7 @@ class TensorFlowBackend(Backend):
         for parameter in parameters:
             weights = self.read(parameter.variable)
             dtype = precision.wide(weights.dtype.name)
-            if dtype not in factors:  # once, and not once for each of thousands of variables
+            if dtype not in factors:  # once per dtype, not for each of thousands of variables
                 factors[dtype] = decay_factor(rate, weight_decay, dtype)
             self.assign(parameter.variable, decayed(weights, factors[dtype]))
 
@@ -195,7 +195,7 @@ class TensorFlowBackend(Backend):
         updates: Updates,
         settings: Settings,
     ) -> None:
-        """Large variables in one cluster, if they take several passes, and then the others."""
+        """Change large variables in one cluster, if that saves passes, and then the others."""
         clustered, others = updates.split(
             [
                 choice.implementation(self.mode, update, settings) is Implementation.CLUSTER
@@ -234,7 +234,7 @@ class TensorFlowBackend(Backend):
 def _with_its_operations(
     function: Callable[..., None], gradients: Sequence[Tensor | None], rates: Rates
 ) -> None:
-    """Do `function` with the operations for the graph that is being traced, or for eager code."""
+    """Run `function` with the operations for the traced graph, or for eager code."""
     function(TensorFlowBackend(choice.current_mode()), gradients, rates)
 
 
@@ -246,7 +246,7 @@ def _with_summed_rows(
 ) -> Tensor:
     if not isinstance(gradient, tf.IndexedSlices):
         return _widened(tf.convert_to_tensor(gradient))
-    # Users may pass arrays, lists or tuples as parts.
+    # Users may pass arrays, lists or tuples as the parts.
     values = _widened(tf.convert_to_tensor(gradient.values))
     indices = tf.convert_to_tensor(gradient.indices, dtype_hint=tf.int64)
     gradient = tf.IndexedSlices(values, indices, _shape(native(parameter.variable)))

@@ -1,4 +1,4 @@
-"""Which implementation updates which variable on TensorFlow."""
+"""Chooses the implementation that updates a variable on TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from kerasgd.backends.tensorflow import kernels
 from kerasgd.settings import Settings
 from kerasgd.state import ParameterState, Update, Variable
 
-# The number of elements from which on some thousand steps make up for compiling a cluster.
+# From this number of elements, a cluster repays its compile time within a few thousand steps.
 LARGE = 2**16
 
 
 class Mode(enum.Enum):
-    """How the operations that are called now are executed."""
+    """The mode in which the current operations are executed."""
 
-    EAGER = "they run, one by one"
-    GRAPH = "they are put into a graph, parts of which XLA may compile"
-    REPLICAS = "they are put into a graph for several devices, which XLA cannot compile parts of"
-    XLA = "they are put into a graph that XLA compiles as a whole"
+    EAGER = "one by one, at once"
+    GRAPH = "in a graph, parts of which XLA may compile"
+    REPLICAS = "in a graph for several devices, parts of which XLA cannot compile"
+    XLA = "in a graph that XLA compiles as a whole"
 
 
 class Implementation(enum.Enum):
     """A way to update a variable."""
 
-    ROWS = "sparse.py: the rows that have a gradient"
-    CLUSTER = "clusters.py: plain operations that XLA makes one pass of"
-    KERNEL = "kernels.py: TensorFlow's own kernels, in place"
+    ROWS = "sparse.py: only the rows with a gradient"
+    CLUSTER = "clusters.py: plain operations that XLA fuses into one pass"
+    KERNEL = "kernels.py: TensorFlow's own in-place kernels"
     PLAIN = "base.py: plain operations"
 
 
 def current_mode() -> Mode:
-    """The mode of the code that runs now, or that is being traced."""
+    """The mode of the code that is running or being traced."""
     if tf.executing_eagerly():
         return Mode.EAGER
-    # Without the test plain operations are right, if slower, in every graph.
+    # If the test is missing, use plain operations, which are correct in every graph, if slower.
     if _is_for_xla is None or _is_for_xla(tf.compat.v1.get_default_graph()):
         return Mode.XLA
     is_for_one = tf.distribute.get_strategy().num_replicas_in_sync == 1
@@ -45,7 +45,7 @@ def current_mode() -> Mode:
 
 
 def _private_xla_test() -> Any:
-    """TensorFlow's test whether a graph is to be compiled by XLA; None where it has none."""
+    """TensorFlow's private test of whether XLA will compile a graph; None if there is none."""
     try:
         from tensorflow.python.ops import control_flow_util
 
@@ -58,10 +58,10 @@ _is_for_xla = _private_xla_test()
 
 
 def implementation(mode: Mode, update: Update, settings: Settings | None = None) -> Implementation:
-    """How to update a variable.
+    """The implementation that updates a variable.
 
-    With `settings` the question is how to do all that an update does to it, without them how to do
-    the rule alone.
+    With `settings` it is the one for the whole update of the variable, without them the one for the
+    rule alone.
     """
     if isinstance(update.gradient, tf.IndexedSlices):
         return Implementation.ROWS
@@ -73,13 +73,13 @@ def implementation(mode: Mode, update: Update, settings: Settings | None = None)
 
 
 def of_average(mode: Mode, parameter: ParameterState, momentum: float) -> Implementation:
-    """How to average the weights of a variable."""
+    """The implementation that averages the weights of a variable."""
     has_kernel = mode is not Mode.XLA and kernels.can_average(parameter, momentum)
     return Implementation.KERNEL if has_kernel else Implementation.PLAIN
 
 
 def _pays_as_cluster(update: Update, settings: Settings) -> bool:
-    """Whether it takes several passes over much memory, and XLA can compile them."""
+    """Whether the update takes several passes over a large variable, and XLA can compile it."""
     parameter = update.parameter
     decays = settings.groups[parameter.group].weight_decay > 0
     return (
@@ -92,7 +92,7 @@ def _pays_as_cluster(update: Update, settings: Settings) -> bool:
 
 
 def is_large(variable: Variable) -> bool:
-    """Whether a cluster of this variable alone is measured to pay: on a processor."""
+    """Whether a cluster pays for this variable alone, as measured on a CPU."""
     elements = tf.TensorShape(variable.shape).num_elements() or 0  # None if unknown
     return elements >= LARGE and "CPU" in variable.device
 
@@ -100,11 +100,11 @@ def is_large(variable: Variable) -> bool:
 def stays_sparse(
     mode: Mode, gradient: tf.IndexedSlices, parameter: ParameterState, variable: tf.Variable
 ) -> bool:
-    """Whether this gradient of `variable` is better not made dense."""
+    """Whether this gradient of `variable` should stay sparse."""
     if parameter.velocity is None:
         return True
-    # As a dense gradient it is one more tensor of the variable's size to write and to read. But
-    # without XLA, velocity and weights would be copied instead.
+    # A dense gradient is one more tensor of the variable's size to write and to read. With a sparse
+    # one, however, velocity and weights would be copied without XLA.
     return (
         mode in (Mode.XLA, Mode.GRAPH)
         and is_large(variable)

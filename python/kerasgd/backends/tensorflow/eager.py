@@ -1,7 +1,7 @@
-"""TensorFlow's eager code: the step is one compiled function, since each operation alone is slow.
+"""Runs TensorFlow's eager steps as one compiled function, because single operations are slow.
 
-It is compiled at the first step, so that a training that is saved and continued does the same
-operations as one that is not. What it reads beside its arguments is in its key.
+The function is compiled at the first step, so that a saved and continued training runs the same
+operations as an uninterrupted one. Everything that it reads except its arguments is in its key.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import tensorflow as tf
 
 from kerasgd.state import DynamicScale, Rates, State, Step, Tensor
 
-# The call of a compiled function without a look at each argument, which takes ten times as long
-# as the call. It is private to TensorFlow: the public one is taken where there is none.
+# Calls a compiled function without checking each argument, which takes ten times as long as the
+# call. This method of TensorFlow is private; without it the public call is used.
 PRIVATE_CALL = "_call_flat"
 # Cap the cache: changing sets of missing gradients would recompile every step.
 MOST_PATTERNS = 8
 
 
 def can_compile(state: State) -> bool:
-    """Whether a compiled step does what an eager one does."""
+    """Whether a compiled step is equivalent to an eager one."""
     return (
         not tf.config.functions_run_eagerly()  # the user is debugging
         and tf.distribute.get_strategy().num_replicas_in_sync == 1
@@ -30,12 +30,12 @@ def can_compile(state: State) -> bool:
 
 
 def _is_of_keras(constraint: Any) -> bool:
-    """Whether it is nothing but operations; a user's own may do anything, at each step."""
+    """Whether the constraint is Keras' own, pure operations; a user's may have side effects."""
     return constraint is None or type(constraint).__module__.startswith("keras.")
 
 
 def compiled(step: Step, state: State, settings: Hashable) -> Step:
-    """`step` as compiled functions that are kept in the state."""
+    """`step` as compiled functions, which are kept in the state."""
     key = ("step", settings, _identity(state.dynamic_scale))
     if key not in state.memo:
         state.memo[key] = CompiledStep(step)
@@ -51,17 +51,17 @@ def _identity(dynamic_scale: DynamicScale | None) -> Hashable:
 
 
 class CompiledStep:
-    """A step, compiled for each pattern of gradients: which there are, of which dtype and kind."""
+    """A step, compiled for each pattern of gradients: their presence, dtype and kind."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
         self.function = tf.function(step, autograph=False, reduce_retracing=True)
-        # By pattern; None where gradients are sparse, whose number of rows may change.
+        # By pattern; None if gradients are sparse, because the number of rows may change.
         self.concrete: dict[Hashable, Any] = {}
 
     def __call__(self, gradients: Sequence[Tensor | None], rates: Rates) -> None:
-        """Do the step."""
-        # Tensors, since each Python number would be compiled for itself.
+        """Run the step."""
+        # Tensors, because each Python number would be compiled separately.
         rate = _as_tensor(rates.rate)
         rates = Rates(rate, tuple(map(_as_tensor, rates.factors)))
         dtypes = [rate.dtype, *[factor.dtype for factor in rates.factors]]
@@ -69,7 +69,7 @@ class CompiledStep:
         if pattern not in self.concrete and len(self.concrete) >= MOST_PATTERNS:
             self.step(gradients, rates)
             return
-        with tf.init_scope():  # A tape would want the gradient of the step.
+        with tf.init_scope():  # hides the step from gradient tapes
             if pattern not in self.concrete:
                 self.concrete[pattern] = self._compiled(gradients, rates)
             self._call(self.concrete[pattern], gradients, rates)

@@ -1,6 +1,7 @@
-"""TensorFlow's own update kernels: one operation for each variable, in place.
+"""TensorFlow's own update kernels: one in-place operation for each variable.
 
-They are for graphs and eager code. XLA makes one loop of plain operations, which is faster there.
+They are for graphs and eager code. Under XLA plain operations are faster, since XLA fuses them into
+one loop.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ import tensorflow as tf
 from kerasgd.rules.precision import scalar
 from kerasgd.state import ParameterState, Tensor, Update, Updates
 
-# Half precision must not be computed in half precision (contract 8).
+# The dtypes that kernels may compute in; half precision must be computed in float32 (contract 8).
 WIDE = (tf.float32, tf.float64)
-# The kernel of averages divides by the momentum.
+# The kernel for averages divides by the momentum.
 SMALLEST_EMA_MOMENTUM = 0.5
 
 
 def can_apply_rule(update: Update) -> bool:
     """Whether there is a kernel for this gradient and this variable."""
     kept = [update.parameter.variable, update.parameter.velocity]
-    # (To TensorFlow the rows of a sparse gradient are a tensor too.)
+    # (TensorFlow also counts a sparse gradient as a tensor.)
     return isinstance(update.gradient, tf.Tensor) and all(
         _has_handle(v) and v.dtype == update.gradient.dtype for v in kept if v is not None
     )
@@ -38,7 +39,7 @@ def can_average(parameter: ParameterState, momentum: float) -> bool:
 
 
 def _has_handle(variable: Any) -> bool:
-    """Whether it is one plain variable, of a dtype that kernels compute in."""
+    """Whether it is one plain variable, with a dtype that the kernels support."""
     return (
         isinstance(variable, tf.Variable)
         and not isinstance(variable, tf.distribute.DistributedValues)
@@ -47,12 +48,12 @@ def _has_handle(variable: Any) -> bool:
 
 
 class Scalars:
-    """The scalars of the kernels, each made once and not once for each of thousands of variables.
+    """The scalars of the kernels, each created once rather than for each of thousands of variables.
 
     Args:
         rate: the learning rate.
         momentum: the momentum.
-        updates: those that the scalars are for.
+        updates: the updates that use the scalars.
     """
 
     def __init__(self, rate: Tensor, momentum: float, updates: Updates) -> None:
@@ -71,9 +72,9 @@ class Scalars:
 
 
 def apply_rule(update: Update, step: Tensor, momentum: Tensor, nesterov: bool) -> None:
-    """Rules 1.1 to 1.3, where `step` is the learning rate times the coefficient.
+    """Apply rules 1.1 to 1.3, where `step` is the learning rate times the coefficient.
 
-    Both scalars are of the gradient's dtype.
+    Both scalars have the gradient's dtype.
     """
     parameter = update.parameter
     if parameter.velocity is None:

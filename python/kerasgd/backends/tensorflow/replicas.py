@@ -1,7 +1,7 @@
-"""TensorFlow's strategies: the step leaves the replicas once, when the gradients are summed.
+"""TensorFlow's strategies: the step leaves the replica context once, to sum the gradients.
 
-From there on each device runs the same step on its own copies, which are plain variables: no part
-of an update needs to know of the strategy, and conditionals are allowed.
+After that each device runs the same step on its own copies, which are plain variables. So no other
+part of an update needs to know about the strategy, and conditionals are allowed.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def across_replicas(
         _check_single_replica()
         sum_and_proceed(tf.distribute.get_strategy(), list(gradients))
     else:
-        # Arguments of the merged call come together from all replicas; state is the same for all.
-        # Even a single replica must leave its context: inside it, neither `tf.cond` nor a
-        # `tf.function` may write distributed variables.
+        # The merged call collects its arguments from all replicas; the state is the same on all.
+        # Even a single replica must leave its context, because neither `tf.cond` nor a
+        # `tf.function` can write distributed variables inside it.
         tf.distribute.get_replica_context().merge_call(sum_and_proceed, args=(list(gradients),))
 
 
@@ -74,7 +74,7 @@ def _sums(
     parameters: Sequence[ParameterState],
     gradients: Sequence[Tensor | None],
 ) -> list[Sequence[Tensor] | None]:
-    """For each gradient its sum over the replicas, once for each device."""
+    """The sum of each gradient over the replicas, once for each device."""
     if strategy.num_replicas_in_sync == 1:
         return [gradient if gradient is None else [gradient] for gradient in gradients]
     pairs = zip(gradients, parameters, strict=True)
@@ -92,7 +92,7 @@ def _sums(
             return None
         if parameter.overwrite_with_gradient:
             return [_largest(strategy, devices, gradient, parameter)] * devices
-        # Rows of several replicas come side by side.
+        # The rows of several replicas are concatenated.
         return [
             sparse.each_once(mode, s) if isinstance(s, tf.IndexedSlices) else s
             for s in strategy.experimental_local_results(next(sums))
@@ -112,7 +112,7 @@ def _one_for_each_device(
 ) -> Tensor | None:
     """The gradient as one value for each device (10.4).
 
-    If all replicas pass the same tensor, TensorFlow hands it over once.
+    If all replicas pass the same tensor, TensorFlow passes it on only once.
     """
     if gradient is None or devices == 1:
         return gradient
@@ -129,7 +129,7 @@ def _one_for_each_device(
 def _largest(
     strategy: tf.distribute.Strategy, devices: int, gradient: Tensor, parameter: ParameterState
 ) -> Tensor:
-    """The largest value of all replicas: new values must not be summed as gradients are."""
+    """The largest value of all replicas: new values must not be summed like gradients."""
     if strategy.num_replicas_in_sync > devices:
         raise StateError(
             f"`{path_of(parameter.variable)}` needs the largest value over all replicas, which is "
@@ -140,7 +140,7 @@ def _largest(
 
 
 def _on_replica(strategy: tf.distribute.Strategy, state: State, devices: int, i: int) -> State:
-    """The state on the i-th device of this worker; the parameters are made only once."""
+    """The state on the i-th device of this worker; the parameters are created only once."""
 
     def local(variable: Variable) -> tf.Variable:
         return _copies(strategy, devices, variable)[i]
@@ -158,13 +158,13 @@ def _copies(
     if len(copies) != devices:
         raise StateError(
             f"`{path_of(variable)}` has {len(copies)} copies for {devices} replicas. "
-            "Make model and optimizer inside `with strategy.scope():`."
+            "Create model and optimizer inside `with strategy.scope():`."
         )
     return copies
 
 
 def _on_this_device(state: State) -> State:
-    """As `_on_device()`, where there is one device only: the parameters are made once."""
+    """Like `_on_device()`, for a single device: the parameters are created once."""
     if "parameters" not in state.memo:
         state.memo["parameters"] = _parameters_on_device(state, native)
     return _on_device(state, native, state.memo["parameters"])
@@ -173,7 +173,7 @@ def _on_this_device(state: State) -> State:
 def _on_device(
     state: State, local: Callable[[Variable], tf.Variable], parameters: Sequence[ParameterState]
 ) -> State:
-    """The state with TensorFlow's own variables of one device in it."""
+    """The state with TensorFlow's plain variables of one device."""
     scale = state.dynamic_scale
     return replace(  # type: ignore[no-any-return]
         _localised(state, local, ("iterations", "averaging", "in_window")),
@@ -216,12 +216,12 @@ def parameter_in_step(parameter: ParameterState, variable: Variable) -> Paramete
 
 @contextlib.contextmanager
 def colocated_with(optimizer: Any, variable: Variable) -> Iterator[None]:
-    """Create variables outside of any graph, under the strategy of the optimizer."""
+    """A context that creates variables outside any graph, under the optimizer's strategy."""
     strategy: tf.distribute.Strategy = optimizer._distribution_strategy
     with tf.init_scope(), strategy.extended.colocate_vars_with(native(variable)):
         yield
 
 
 def native(variable: Variable) -> tf.Variable:
-    """TensorFlow's variable inside of one of Keras."""
+    """TensorFlow's variable inside a Keras variable."""
     return variable.value if isinstance(variable, keras.Variable) else variable

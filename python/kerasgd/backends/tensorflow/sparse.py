@@ -1,7 +1,7 @@
-"""TensorFlow's sparse gradients (contract 11), which have values for some rows only.
+"""TensorFlow's sparse gradients (contract 11), which have values only for some rows.
 
-Without a velocity, rows that have no gradient are neither read nor written; a velocity updates them
-all.
+Without a velocity, rows without a gradient are neither read nor written; a velocity updates all
+rows.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from kerasgd.state import Tensor, Update
 
 
 def each_once(mode: Mode, gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    """The gradient with duplicate rows summed, as the order of a step asks (contract 0)."""
+    """The gradient with duplicate rows summed, as the order of a step requires (contract 0)."""
     found, place = tf.unique(gradient.indices)
 
     def sums() -> tuple[Tensor, Tensor]:
         return tf.math.unsorted_segment_sum(gradient.values, place, tf.size(found)), found
 
     if mode is not Mode.XLA:
-        # To sum takes as long as the rule, and to see that there is nothing to sum a tenth of it.
+        # Summing takes as long as the rule; checking for duplicates takes a tenth of that.
         has_duplicates = tf.size(found) < tf.size(gradient.indices)
         values, rows = tf.cond(has_duplicates, sums, lambda: (gradient.values, gradient.indices))
-    else:  # a conditional's branches must have one shape
+    else:  # the branches of a conditional must have the same shape
         values, rows = sums()
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def apply_rule(mode: Mode, update: Update, rate: Tensor, momentum: float, nesterov: bool) -> None:
-    """Rules 1.1 to 1.3; without velocity, rows that have no gradient are not written (11.2)."""
+    """Apply rules 1.1 to 1.3; without velocity, rows without a gradient are not written (11.2)."""
     if update.parameter.velocity is None:
         _without_momentum(update, rate)
     else:
@@ -49,7 +49,7 @@ def _without_momentum(update: Update, rate: Tensor) -> None:
         rows = momentum_rule.without_momentum(tf.gather(variable, step.indices), step.values)
         variable.scatter_update(tf.IndexedSlices(rows, step.indices))
     if tf.is_tensor(update.coefficient):
-        # Rows without a gradient have one of zero, and a norm that is not finite spoils them
+        # Rows without a gradient have a zero gradient, so a non-finite norm makes them NaN
         # too (4.5).
         spoilt = tf.math.is_nan(update.coefficient)
         tf.cond(spoilt, lambda: _spoil(variable), lambda: None)
@@ -85,10 +85,10 @@ def _with_momentum(
 
 
 def _in_place(mode: Mode, assign: Callable[[], Any]) -> None:
-    """Do an assignment to each element of a variable by its elements and those of others.
+    """Run an elementwise assignment in place.
 
-    TensorFlow copies a variable at each read, once rows were written to it. XLA reads and writes in
-    place.
+    After rows were written to a variable, TensorFlow copies it at each read. XLA reads and writes
+    in place.
     """
 
     def assigned() -> None:

@@ -31,7 +31,7 @@ class TorchBackend(Backend):
     """Tensors are written in place, by functions that take all variables at once.
 
     Attributes:
-        mode: what may be done to the tensors, which `choice.py` chooses by.
+        mode: the way in which tensors may be written, by which `choice.py` chooses.
     """
 
     def __init__(self, mode: Mode = Mode.IN_PLACE) -> None:
@@ -65,10 +65,10 @@ class TorchBackend(Backend):
         parameters: Sequence[ParameterState],
         may_stay_sparse: Callable[[ParameterState], bool],
     ) -> list[Tensor | None]:
-        """PyTorch's sparse gradients are made dense.
+        """Make PyTorch's sparse gradients dense.
 
         Raises:
-            StateError: a variable holds a tensor of another shape than its own.
+            StateError: a variable holds a tensor whose shape differs from the variable's.
         """
         weights = self._values([parameter.variable for parameter in parameters])
         _check_shapes(parameters, weights)
@@ -82,17 +82,17 @@ class TorchBackend(Backend):
     def across_replicas(
         self, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
     ) -> None:
-        """Gradients are summed already: DistributedDataParallel does it in `backward()`."""
+        """`proceed` directly: DistributedDataParallel has summed gradients in `backward()`."""
         shards.check_without_shards(state)
         with torch.no_grad():
             proceed([(contextlib.nullcontext(), state, list(gradients))])
 
     def read_rate(self, variable: Variable) -> Tensor | float:
-        # The kernels take numbers, which are faster to compute with than tensors of one element.
+        # The kernels take numbers, which are faster than tensors of one element.
         return super().read_rate(variable) if in_stateless_scope() else variable._value.item()
 
     def all_finite(self, gradients: Sequence[Tensor]) -> Tensor:
-        # One look at a sum of norms; it may also overflow.
+        # One test of the sum of all norms; the sum may overflow, so a failure is checked again.
         norms = [norm.float() for norm in kernels.norms(gradients)]
         finite = torch.isfinite(torch.stack(norms).sum())
         return finite if bool(finite) else super().all_finite(gradients)
@@ -112,7 +112,7 @@ class TorchBackend(Backend):
         return [value.clone() if value.dtype in WIDE else value.float() for value in values]
 
     def differences(self, copies: Sequence[Tensor], variables: Sequence[Variable]) -> list[Tensor]:
-        # In place: to fill new memory takes longer than to subtract.
+        # In place, because filling new memory takes longer than the subtraction.
         torch._foreach_sub_(copies, self._values(variables))
         return list(copies)
 
@@ -192,7 +192,7 @@ class TorchBackend(Backend):
         self, parameters: Sequence[ParameterState], rate: Tensor, weight_decay: float
     ) -> None:
         for weights in self._writable([parameter.variable for parameter in parameters]):
-            # PyTorch computes half precision in float32 inside one operation.
+            # Within one operation, PyTorch computes half precision in float32.
             weights.add_(weights, alpha=-float(rate) * weight_decay)
 
     def average(self, parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
@@ -238,7 +238,7 @@ class TorchBackend(Backend):
         updates: Updates,
         settings: Settings,
     ) -> None:
-        """Piece by piece, if that pays: over memory once and the rest over the cache."""
+        """Change large variables piece by piece: only the first pass misses the cache."""
         in_pieces, others = choice.in_pieces(self.mode, updates, settings)
         for piece in pieces.of(in_pieces, choice.PIECE):
             change(self, piece)
@@ -251,9 +251,9 @@ class TorchBackend(Backend):
             w.copy_(average)
 
     def _values(self, variables: Sequence[Variable]) -> list[torch.Tensor]:
-        """The tensors that variables hold, or that the scope holds for them."""
-        # `value` asks for scopes of several kinds, which costs more than to update a small
-        # variable.
+        """The tensors that the variables hold, or that the scope holds for them."""
+        # `variable.value` checks several kinds of scopes, which costs more than the update of a
+        # small variable.
         if self.mode is not Mode.COPIES:
             held = [variable._value for variable in variables]
             if type(None) not in map(type, held):
@@ -261,7 +261,7 @@ class TorchBackend(Backend):
         return [variable.value for variable in variables]
 
     def _writable(self, variables: Sequence[Variable]) -> list[torch.Tensor]:
-        """Tensors to write into: the variables' own, or copies that the scope will hold."""
+        """The tensors to write into: the variables' own, or copies for the scope."""
         if self.mode is not Mode.COPIES:
             return self._values(variables)
         copies = [value.detach().clone() for value in self._values(variables)]
@@ -276,7 +276,7 @@ class TorchBackend(Backend):
 
 
 class ShardedTorchBackend(TorchBackend):
-    """The operations for DTensors: those of `TorchBackend`, on the shards of this process."""
+    """The operations for DTensors: those of `TorchBackend` on the shards of this process."""
 
     def prepare_gradients(
         self,
@@ -307,7 +307,7 @@ class ShardedTorchBackend(TorchBackend):
 
 
 def _check_shapes(parameters: Sequence[ParameterState], weights: Sequence[torch.Tensor]) -> None:
-    """Refuse tensors that were given another shape through `.data`, which Keras does not see."""
+    """Refuse tensors whose shape was changed through `.data`, which Keras does not notice."""
     shapes = [tuple(parameter.variable.shape) for parameter in parameters]
     found = list(map(tuple, map(SHAPE, weights)))
     if shapes == found:
@@ -315,22 +315,22 @@ def _check_shapes(parameters: Sequence[ParameterState], weights: Sequence[torch.
     for parameter, shape, other in zip(parameters, shapes, found, strict=True):
         if shape != other:
             raise StateError(
-                f"`{path_of(parameter.variable)}` has the shape {shape} and holds a tensor of "
-                f"shape {other}. Was that set through `.data`? Set values by `assign()`."
+                f"`{path_of(parameter.variable)}` has the shape {shape} but holds a tensor of "
+                f"shape {other}. Was it set through `.data`? Set values with `assign()`."
             )
 
 
 def _are_ready(gradients: Sequence[Tensor], weights: Sequence[torch.Tensor]) -> bool:
-    """Whether the rules can take these gradients as they are.
+    """Whether the rules can use these gradients unchanged.
 
-    They mostly can. For thousands it is found out fastest by a look at all for each condition.
+    Usually they can. For thousands of gradients it is fastest to test one condition for all.
     """
     return (
         set(map(type, gradients)) == {torch.Tensor}
         and {gradient.dtype for gradient in gradients} <= WIDE
         and {gradient.layout for gradient in gradients} == {torch.strided}
         and not any(gradient.is_meta for gradient in gradients)
-        # A number is faster to get than a device; CPU has none.
+        # The index of the device is faster to get than the device; a CPU has none.
         and len({*map(DEVICE, gradients), *map(DEVICE, weights)}) == 1
         and set(map(PLACE, weights)).isdisjoint(map(PLACE, gradients))
     )
@@ -340,7 +340,7 @@ def _made_ready(gradient: Tensor, weights: torch.Tensor) -> torch.Tensor:
     if not isinstance(gradient, torch.Tensor) or DEVICE(gradient) != DEVICE(weights):
         gradient = keras.ops.convert_to_tensor(gradient)
     if gradient.is_meta:
-        hint = "A tensor on the device `meta` has a shape only."
+        hint = "A tensor on the device `meta` only has a shape."
         raise ArgumentValueError("grads", "tensors that hold values", gradient, hint)
     if gradient.layout is not torch.strided:
         gradient = gradient.to_dense()
@@ -350,7 +350,7 @@ def _made_ready(gradient: Tensor, weights: torch.Tensor) -> torch.Tensor:
 def _apart_from_weights(
     gradients: Sequence[Tensor | None], weights: Sequence[torch.Tensor]
 ) -> list[Tensor | None]:
-    """The gradients, copies of those that are weights, which change before all are read."""
+    """The gradients, with copies of those that are weights, which change during the step."""
     places = set(map(PLACE, weights))
     return [g.clone() if g is not None and PLACE(g) in places else g for g in gradients]
 
@@ -358,12 +358,12 @@ def _apart_from_weights(
 def _alike(
     updates: Updates, weights: Sequence[torch.Tensor], rate: Tensor
 ) -> Iterator[tuple[float, Updates, Sequence[torch.Tensor]]]:
-    """The updates that one call can do, with the rate times their coefficient and their weights."""
+    """Batches of updates for one call, with the rate times their coefficient and their weights."""
     of_gradients = [gradient.dtype for gradient in updates.gradients]
     of_weights = [w.dtype for w in weights]
     steps = _steps(rate, updates, of_gradients)
     kinds = list(zip(steps, of_gradients, of_weights, strict=True))
-    # (A step that is NaN equals no other: each makes a part of its own.)
+    # (NaN equals nothing, so each step that is NaN makes its own batch.)
     different = dict.fromkeys(kinds)
     if len(different) == 1:
         yield steps[0], updates, weights
@@ -374,7 +374,7 @@ def _alike(
 
 
 def _steps(rate: Tensor, updates: Updates, dtypes: Sequence[torch.dtype]) -> list[float]:
-    """The rate times its coefficient for each update; where they share it, once for a dtype."""
+    """The rate times the coefficient of each update; computed once per dtype if they share it."""
     fold = partial(kernels.rate_times_coefficient, rate)
     if not updates.shares_coefficient():
         return list(map(fold, updates.each_coefficient(), dtypes))

@@ -1,4 +1,4 @@
-"""Which implementation updates which variables on PyTorch."""
+"""Chooses the implementation that updates variables on PyTorch."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from kerasgd.state import Update, Updates
 # This many elements of weights, velocity, average and gradient, 8 MB in float32, stay in the cache.
 # Smaller pieces cost more in calls than they save in memory traffic.
 PIECE = 2**19
-# The fused kernel gets 1 + step as a double, which keeps the digits of a float32 step above this.
+# The fused kernel takes 1 + step as a double, which keeps all digits of a float32 step above this.
 SMALLEST_FUSED_STEP = 1e-8
-# For one operation the fused kernel starts threads, which pays with so many tensors.
+# The fused kernel starts threads, which pays for a single operation from this many tensors.
 MANY = 32
-# Beyond, what is divided by 1 - decay would lose digits.
+# With a larger decay, the division by 1 - decay would lose digits.
 LARGEST_FUSED_DECAY = 0.5
 
 
 class Mode(enum.Enum):
-    """How the tensors of variables may be written."""
+    """The way in which the tensors of variables may be written."""
 
-    IN_PLACE = "they are written in place"
-    COPIES = "they belong to the caller: a `keras.StatelessScope` holds copies that are written"
+    IN_PLACE = "in place"
+    COPIES = "as copies in a `keras.StatelessScope`: the tensors belong to the caller"
 
 
 class Implementation(enum.Enum):
     """A way to update variables."""
 
     FUSED = "kernels.py: PyTorch's fused kernel"
-    FOREACH = "kernels.py: a call for each operation, with all tensors"
-    ONE_BY_ONE = "base.py: plain operations, one variable after the other"
+    FOREACH = "kernels.py: one call per operation, for all tensors"
+    ONE_BY_ONE = "base.py: plain operations, one variable after another"
 
 
 def current_mode() -> Mode:
-    """The mode of the step that begins."""
+    """The mode of the current step."""
     return Mode.COPIES if in_stateless_scope() else Mode.IN_PLACE
 
 
 def implementation(batch: Batch) -> Implementation:
-    """How to decay the weights and apply the rule; all tensors of a batch are alike."""
+    """The implementation of decay and rule for a batch, whose tensors are alike."""
     if batch.gradients[0].dtype != batch.weights[0].dtype:
         return Implementation.ONE_BY_ONE
     chosen = of_contiguous(batch)
@@ -53,11 +53,11 @@ def implementation(batch: Batch) -> Implementation:
 
 
 def of_contiguous(batch: Batch) -> Implementation:
-    """`implementation()` where all tensors are contiguous, and of one dtype."""
+    """`implementation()` for contiguous tensors of one dtype."""
     weights = batch.weights[0]
     if not batch.velocities and not batch.decay and len(batch.weights) < MANY:
         return Implementation.FOREACH  # one operation
-    # Without momentum, set so after the velocities were made, the kernel takes none.
+    # The momentum may have been set to 0 after velocities were created; then the kernel takes none.
     takes_velocities = not batch.velocities or batch.momentum > 0
     can_fuse = (
         has_fused_kernel()
@@ -76,7 +76,7 @@ def _are_contiguous(batch: Batch) -> bool:
 
 
 def in_pieces(mode: Mode, updates: Updates, settings: Settings) -> tuple[Updates, Updates]:
-    """The updates to make piece by piece, and the others."""
+    """The updates to compute piece by piece, and the others."""
     chosen = [False] * len(updates)
     if has_several_passes(settings) and _is_more_than_a_piece(mode, updates):
         chosen = [_takes_several_passes(update, settings) for update in updates]
@@ -84,7 +84,7 @@ def in_pieces(mode: Mode, updates: Updates, settings: Settings) -> tuple[Updates
 
 
 def has_several_passes(settings: Settings) -> bool:
-    """Whether an update may go over a variable's memory more than once, element by element."""
+    """Whether an update may take more than one elementwise pass over a variable's memory."""
     if settings.own_rule is not None:
         return False
     return settings.nesterov or settings.use_ema or any(g.weight_decay for g in settings.groups)
@@ -93,7 +93,7 @@ def has_several_passes(settings: Settings) -> bool:
 def _is_more_than_a_piece(mode: Mode, updates: Updates) -> bool:
     if mode is not Mode.IN_PLACE:
         return False
-    # A GPU has no cache of this size, and takes large pieces best.
+    # A GPU has no cache of this size, and is fastest with large tensors.
     gradients = [gradient for gradient in updates.gradients if gradient.is_cpu]
     elements: int = sum(map(torch.Tensor.numel, gradients))
     return elements > PIECE

@@ -1,7 +1,7 @@
 """PyTorch's kernels: rules, norms and averages of many tensors in few passes over memory.
 
-Small tensors are best taken all at once, since each call of PyTorch costs more than they do. Large
-ones are best taken by what reads and writes least memory.
+For small tensors one call for all is fastest, because each call of PyTorch costs more than the
+arithmetic. For large tensors the operations that move the least memory are fastest.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import torch
 from kerasgd.state import Tensor
 
 Tensors = Sequence[torch.Tensor]
-# Half precision must not be computed in half precision (contract 8).
+# The dtypes to compute in directly; half precision must be computed in float32 (contract 8).
 WIDE = {torch.float32, torch.float64}
-# What `map()` asks of thousands of tensors without running Python code.
+# Functions with which `map()` reads attributes of thousands of tensors without running Python code.
 DTYPE, SHAPE = attrgetter("dtype"), attrgetter("shape")
 PLACE, IS_CONTIGUOUS = torch.Tensor.data_ptr, torch.Tensor.is_contiguous
 
-# The kernel of `torch.optim.SGD(fused=True)`, which is private; None where there is none.
+# The private kernel of `torch.optim.SGD(fused=True)`; None if it is missing.
 _fused = getattr(torch, "_fused_sgd_", None)
-# A tensor of this many elements takes longer than the call that is made for it.
+# From this many elements, the arithmetic takes longer than the call.
 LARGE = 2**15
-# So many squares can be added up in float32 without losing more than the fifth digit.
+# This many squares can be summed in float32 with an accuracy of five digits.
 LONGEST_SUM = 2**18
 
 
-@dataclass(slots=True)  # not frozen: one is made at each step
+@dataclass(slots=True)  # not frozen, because one is created at each step
 class Batch:
-    """Tensors that one call can update: of one dtype, on one device, with one coefficient.
+    """Tensors that one call can update: same dtype, same device, same coefficient.
 
     Attributes:
         weights: the weights.
-        velocities: empty without momentum.
-        gradients: they may be of another dtype than weights and velocities.
+        velocities: the velocities; empty without momentum.
+        gradients: the gradients, whose dtype may differ from that of weights and velocities.
         step: the learning rate times the coefficient.
-        momentum: 0 without.
-        nesterov: whether the rule looks ahead.
-        decay: the learning rate times the weight decay; 0 without.
+        momentum: the momentum; 0 for none.
+        nesterov: whether to use the Nesterov rule.
+        decay: the learning rate times the weight decay; 0 for none.
     """
 
     weights: Tensors
@@ -61,18 +61,18 @@ def has_fused_kernel() -> bool:
 def rate_times_coefficient(
     rate: Tensor | float, coefficient: Tensor | float, dtype: torch.dtype
 ) -> float:
-    """The learning rate times the coefficient, rounded as the gradient's dtype is."""
+    """The learning rate times the coefficient, rounded to the gradient's dtype."""
     if isinstance(rate, float) and isinstance(coefficient, float):  # the usual case
         if dtype is torch.float64:
             return rate * coefficient
-        # The product of two float32 is exact in float64. (NumPy would warn where it overflows.)
+        # The product of two float32 is exact in float64. (NumPy would warn of an overflow.)
         return c_float(c_float(rate).value * c_float(coefficient).value).value
     step = torch.as_tensor(rate, dtype=dtype) * torch.as_tensor(coefficient, dtype=dtype)
     return float(step)
 
 
 def update_foreach(batch: Batch) -> None:
-    """Rules 3.1 and 1.1 to 1.3 in place."""
+    """Apply rules 3.1 and 1.1 to 1.3 in place."""
     _decay(batch)
     if not batch.velocities:
         torch._foreach_add_(batch.weights, batch.gradients, alpha=-batch.step)
@@ -87,11 +87,11 @@ def update_foreach(batch: Batch) -> None:
 
 
 def update_fused(batch: Batch) -> None:
-    """Rules 3.1 and 1.1 to 1.3 in place, by the fused kernel."""
+    """Apply rules 3.1 and 1.1 to 1.3 in place, by the fused kernel."""
     if not batch.velocities:
         _decay_and_subtract_gradient(batch)
     elif batch.nesterov:
-        # The decay comes with the second pass: what is added before must outlast it.
+        # The second pass also decays what the first pass adds, so the first adds more to offset it.
         _apply_velocity(batch, ahead=batch.momentum / (1 - batch.decay))
         _decay_and_subtract_gradient(batch)
     else:
@@ -114,7 +114,7 @@ def _decay_and_subtract_gradient(batch: Batch) -> None:
 def _apply_velocity(batch: Batch, ahead: float) -> None:
     """velocity <- momentum * velocity - step * g; w <- w + ahead * velocity."""
     # The kernel: velocity <- momentum * velocity + (1 - dampening) * g; w <- w - lr * velocity.
-    # Its own nesterov has another scale of velocity.
+    # The kernel's own Nesterov rule scales the velocity differently.
     _call_fused(
         batch, batch.velocities, lr=-ahead, momentum=batch.momentum, dampening=1 + batch.step
     )
@@ -155,7 +155,7 @@ def norms(tensors: Tensors) -> list[torch.Tensor]:
 
 
 def square_of_all(tensors: Tensors) -> torch.Tensor:
-    """The sum of squares of all tensors together."""
+    """The sum of squares over all tensors."""
     is_small = sum(map(torch.Tensor.numel, tensors)) <= LARGE
     if is_small and len(set(map(DTYPE, tensors))) == 1:
         return square_of_small(tensors)
@@ -170,7 +170,7 @@ def square_of_small(tensors: Tensors) -> torch.Tensor:
 
 
 def squares(tensors: Tensors) -> torch.Tensor:
-    """A vector with the sum of squares of each tensor; float64 if one of them is."""
+    """A vector with the sum of squares of each tensor; float64 if any tensor is."""
     found = norms(tensors)
     if len(set(map(DTYPE, found))) > 1:
         found = [norm.double() for norm in found]
@@ -178,7 +178,7 @@ def squares(tensors: Tensors) -> torch.Tensor:
 
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:
-    # PyTorch's own norm adds up the squares in one float32: of 16 million equal ones it loses 2 %.
+    # PyTorch's own norm sums the squares in one float32, which loses 2 % for 16 million equal ones.
     flat = tensor.reshape(-1)
     if flat.numel() <= LONGEST_SUM:
         return torch.dot(flat, flat).sqrt_()
@@ -187,11 +187,11 @@ def _norm(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
-    """average <- momentum * average + (1 - momentum) * w in place; all of one dtype."""
+    """average <- momentum * average + (1 - momentum) * w in place; all have the same dtype."""
     small_averages, small_weights = [], []
     for a, w in zip(averages, weights, strict=True):
         if _is_large(a) and a.is_contiguous() and w.is_contiguous():
-            # The outer product with (1): of PyTorch's operations the one that scales both terms.
+            # The outer product with (1) is PyTorch's only operation that scales both terms.
             one = w.new_ones(1)
             a.view(1, -1).addr_(one, w.view(-1), beta=momentum, alpha=1 - momentum)
         else:
@@ -202,13 +202,13 @@ def average(averages: Tensors, weights: Tensors, momentum: float) -> None:
 
 
 def average_small(averages: Tensors, weights: Tensors, momentum: float) -> None:
-    """`average()` for tensors that are best taken all at once."""
-    # Not by lerp, whose difference of two infinite numbers is NaN.
-    # PyTorch takes four times as long by a number, or by a tensor of another dtype.
+    """`average()` for small tensors, for which one call for all is fastest."""
+    # Not by lerp, because its difference of two infinities is NaN. With a number, or a tensor of
+    # another dtype, PyTorch takes four times as long.
     torch._foreach_mul_(averages, torch.tensor(momentum, dtype=averages[0].dtype))
     torch._foreach_add_(averages, weights, alpha=1 - momentum)
 
 
 def _is_large(tensor: torch.Tensor) -> bool:
-    """Whether the tensor is best taken by itself; on a GPU, all at once is best."""
+    """Whether the tensor is faster by itself; on a GPU, one call for all is faster."""
     return bool(tensor.numel() >= LARGE and tensor.is_cpu)

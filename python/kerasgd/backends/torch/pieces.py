@@ -1,8 +1,8 @@
-"""Large PyTorch variables are updated piece by piece.
+"""Updates large PyTorch variables piece by piece.
 
-What takes several passes over memory takes them over one piece after the other, each of which stays
-in the cache of the processor from its first pass to its last. On two cores of an AMD EPYC decay,
-rule, average and norm of 25 million parameters take 0.9 of the time so.
+An update of several passes finishes one piece before the next, so that the piece stays in the
+processor's cache from the first pass to the last. On two cores of an AMD EPYC, this reduces the
+time for decay, rule, average and norm of 25 million parameters by 10 %.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 
 from kerasgd.state import Update, Updates
 
-# What of a parameter an update reads and writes.
+# The variables of a parameter that an update reads and writes.
 ROLES = ("variable", "velocity", "average")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some elements of a variable, to be read and written as a variable is."""
+    """Some elements of a variable, with the interface of a variable."""
 
     _value: torch.Tensor
 
@@ -32,7 +32,7 @@ class Piece:
 
 
 def of(updates: Updates, largest: int) -> Iterator[Updates]:
-    """The updates, large ones cut, in groups of up to `largest` elements."""
+    """The updates in groups of up to `largest` elements; larger updates are cut."""
     group: list[Update] = []
     room = largest
     for update in updates:
@@ -48,7 +48,7 @@ def of(updates: Updates, largest: int) -> Iterator[Updates]:
 
 
 def _side_by_side(group: Sequence[Update], updates: Updates) -> Updates:
-    """Parts of the updates as `Updates` again, with one coefficient where there was one."""
+    """Parts of the updates as `Updates`, with a shared coefficient if `updates` share one."""
     parameters, gradients, coefficients, _ = zip(*group, strict=True)
     coefficient = updates.coefficient if updates.shares_coefficient() else list(coefficients)
     return Updates(parameters, gradients, coefficient)
@@ -58,7 +58,7 @@ def _cut(update: Update, largest: int) -> Sequence[Update]:
     parameter, gradient = update.parameter, update.gradient
     kept = [role for role in ROLES if getattr(parameter, role) is not None]
     tensors = [gradient, *(getattr(parameter, role)._value for role in kept)]
-    # Between dtypes updates are made one by one, for which a variable must be one.
+    # With mixed dtypes, variables are updated one by one, and must not be cut for that.
     if len({tensor.dtype for tensor in tensors}) > 1 or not all(map(_can_be_cut, tensors)):
         return [update]
     parts = zip(*(tensor.view(-1).split(largest) for tensor in tensors), strict=True)

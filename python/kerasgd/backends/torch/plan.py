@@ -1,9 +1,10 @@
-"""A step that is like the one before, on PyTorch: checked at once, and done in few calls.
+"""Repeats a step on PyTorch with a cached plan, in few calls.
 
-For small models the calls of Python take longer than the arithmetic. Most steps have the settings,
-variables, shapes and devices of the step before. A plan caches what these determine, and checks at
-each step that they have not changed. It calls the kernels that the usual way calls, in the order
-of `update.py`, so that the weights are the same bit for bit. Anything unusual takes the usual way.
+For small models the Python calls take longer than the arithmetic. Most steps have the same
+settings, variables, shapes and devices as the step before. A plan caches everything that these
+determine, and checks at each step that they have not changed. It calls the same kernels as an
+ordinary step, in the order of `update.py`, so that the weights are the same bit for bit. A step
+that differs in any way is an ordinary one.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ IS_ON_CPU = attrgetter("is_cpu")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Weights that one call updates: of one group, and of one pass over memory.
+    """Weights that one call updates: those of one group in one pass over memory.
 
     Attributes:
         settings: the settings of the group.
-        places: the places of their gradients in the list of all (see `Plan.cut()`).
-        weights: tensors of which PyTorch does not track gradients.
-        velocities: tensors; none without momentum.
+        places: the indices of their gradients in the list of all gradients (see `Plan._cut()`).
+        weights: the weights as tensors, for which PyTorch does not track gradients.
+        velocities: the velocities as tensors; empty without momentum.
     """
 
     settings: GroupSettings
@@ -69,13 +70,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Weights that are updated, and then averaged, while they are in the cache.
+    """Weights that are updated and then averaged while they are in the cache.
 
     Attributes:
         parts: the weights by group.
-        weights: all of them.
-        averages: tensors; none without EMA.
-        is_small: whether all averages are best taken at once.
+        weights: all these weights.
+        averages: the averages as tensors; empty without EMA.
+        is_small: whether one call for all averages is fastest.
     """
 
     parts: list[Part]
@@ -91,24 +92,24 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the steps of an optimizer have in common.
+    """The cached data that all steps of an optimizer share.
 
     Attributes:
-        settings: what the arguments say.
-        variables: the variables of `build()`, in its order.
-        held: the tensors that the variables hold, of which PyTorch tracks gradients.
-        places: where the elements of the weights are in memory.
+        settings: the settings of the optimizer.
+        variables: the variables of `build()`, in that order.
+        held: the tensors that the variables hold, for which PyTorch tracks gradients.
+        places: the memory addresses of the weights.
         own_places: the same as a set.
         shapes: the shapes of the weights, and so of their gradients.
         elements: the number of elements of all weights.
-        order: the place of each gradient as the passes take them, and whether it is cut; None
-            where they take them as they come.
+        order: the index of each gradient in the order of the passes, and whether it is cut; None
+            if the passes keep the order of the gradients and cut none.
         passes: the weights by passes over memory (see `pieces.py`).
         kept: the optimizer's own variables that a step reads or writes.
-        kept_tensors: the tensors that these hold.
-        averaging: whether the averages hold weights already; None without EMA.
-        skipped_in_a_row: the number of updates that were just skipped; None without skipping.
-        iterations: the counter of steps.
+        kept_tensors: the tensors that these variables hold.
+        averaging: whether the averages have been started; None without EMA.
+        skipped_in_a_row: the number of updates just skipped; None without skipping.
+        iterations: the step counter.
         one: 1 as a tensor, which PyTorch adds three times as fast as a number.
     """
 
@@ -129,7 +130,7 @@ class Plan:
     one: torch.Tensor
 
     def fits(self, gradients: Any, variables: Any) -> bool:
-        """Whether a step with these arguments is one that is planned, if the plan holds."""
+        """Whether a step with these arguments fits the plan, if the plan is still valid."""
         return (
             type(gradients) is list
             and (variables is None or self._has(variables))
@@ -152,18 +153,18 @@ class Plan:
         )
 
     def _are_apart_from_weights(self, gradients: list[torch.Tensor]) -> bool:
-        """Whether no gradient is a weight: it would have to be read before that changes."""
+        """Whether no gradient is a weight, which must be read before the weight changes."""
         try:
             return self.own_places.isdisjoint(map(PLACE, gradients))
-        except RuntimeError:  # only a strided tensor has a place in memory
+        except RuntimeError:  # only a strided tensor has a memory address
             return False
 
     def is_unchanged(self) -> bool:
-        """Whether the plan holds: the variables have the tensors that they had, as they were."""
+        """Whether the plan is still valid: the variables hold the same, unchanged tensors."""
         held = self.held
         return (
             all(map(is_, map(HELD, self.variables), held))
-            # `tensor.data = ...` leaves no trace. (Another dtype takes other memory.)
+            # Detects `tensor.data = ...`. (Another dtype would use other memory.)
             and list(map(PLACE, held)) == self.places
             and list(map(SHAPE, held)) == self.shapes
             and all(map(IS_CONTIGUOUS, held))
@@ -178,7 +179,7 @@ class Plan:
         return every is not None and bool((self.iterations.item() + 1) % every == 0)
 
     def run(self, gradients: list[torch.Tensor], rates_of_this_step: Callable[[], Rates]) -> bool:
-        """Do the step; False, with nothing done, where the usual way has a careful one for it."""
+        """Run the step; False, with nothing changed, if only an ordinary step can do it."""
         coefficient = self._clipped_coefficient(gradients)
         if coefficient is None:
             return False
@@ -200,7 +201,7 @@ class Plan:
         return True
 
     def _cut(self, gradients: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The gradients as the passes take them: in their order, and large ones cut."""
+        """The gradients in the order of the passes, with large ones cut."""
         if self.order is None:
             return gradients
         cut: list[torch.Tensor] = []
@@ -212,7 +213,7 @@ class Plan:
         return cut
 
     def _clipped_coefficient(self, gradients: list[torch.Tensor]) -> float | None:
-        """The coefficient of the gradients; None where they may not be finite, or need units."""
+        """The coefficient of the gradients; None if they may not be finite, or need units."""
         settings = self.settings
         coefficient = loss_scale.unscaling(settings.loss_scale_factor)
         if settings.global_clipnorm is None and not settings.skip_nonfinite:
@@ -229,9 +230,9 @@ class Plan:
 
 
 def of(state: State, settings: Settings) -> Plan | None:
-    """The plan for the steps of an optimizer; None where there is none.
+    """The plan for the steps of an optimizer; None if its steps cannot be planned.
 
-    It is made once for these settings, after a step of the usual way, and kept in the state.
+    It is created once for these settings, after an ordinary step, and kept in the state.
     """
     kept = state.memo.get("plan")
     if kept is None or kept[0] is not settings:
@@ -243,7 +244,7 @@ def of(state: State, settings: Settings) -> Plan | None:
 
 
 def forget(state: State) -> None:
-    """Make the plan anew at the next step."""
+    """Discard the plan; the next step creates a new one."""
     del state.memo["plan"]
 
 
@@ -284,7 +285,7 @@ def _made(state: State, settings: Settings) -> Plan | None:
 def _passes(
     parameters: Sequence[ParameterState], settings: Settings
 ) -> tuple[list[tuple[int, bool]] | None, list[Pass]]:
-    """`Plan.order` and `Plan.passes`: the pieces of the usual way, cut once."""
+    """`Plan.order` and `Plan.passes`: the pieces of an ordinary step, cut once."""
     # Only shapes matter here, and gradients have the shapes of their weights.
     weights = [parameter.variable._value.detach() for parameter in parameters]
     updates = Updates(parameters, weights, 1.0)
@@ -327,7 +328,7 @@ def _part(updates: Updates, its: GroupSettings, place_of: Mapping[int, int]) -> 
 
 
 def _has_usual_stages(state: State, settings: Settings) -> bool:
-    """Whether a step is an update, by the clip of the global norm, decay, rule and EMA alone."""
+    """Whether every step is an update with only global clip, decay, rule and EMA."""
     return (
         settings.own_rule is None
         and settings.window == 1

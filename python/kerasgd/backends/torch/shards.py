@@ -1,8 +1,8 @@
 """PyTorch's DTensors: each process updates its shards of the variables.
 
-Such are the weights of a module after `fully_shard()`, which `keras.layers.TorchModuleWrapper`
-makes variables of. All that a step does to a variable it does element by element, so that shards
-are updated like variables; only norms, and whether all is finite, take all processes together.
+After `fully_shard()` the weights of a module are DTensors, which `keras.layers.TorchModuleWrapper`
+turns into variables. A step changes variables elementwise, so shards are updated like variables.
+Only norms, and the test of whether all elements are finite, need all processes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from kerasgd.errors import StateError
 from kerasgd.state import ParameterState, Proceed, State, Tensor, Updates, Variable
 from kerasgd.variables import path_of
 
-# What of a parameter is laid out as the variable is.
+# The variables of a parameter that have the same layout.
 ROLES = ("variable", "velocity", "average", "accumulator")
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """This process's elements of a variable, to be read and written as a variable is."""
+    """This process's elements of a variable, with the interface of a variable."""
 
     _value: torch.Tensor
     whole: DTensor
@@ -42,17 +42,17 @@ class Shard:
         return self._value
 
     def assign(self, value: torch.Tensor) -> None:
-        """Set them."""
+        """Set the elements."""
         self._value.copy_(value)
 
 
 def are_among(tensors: Iterable[Any]) -> bool:
-    """Whether one of them is a DTensor."""
+    """Whether any of the tensors is a DTensor."""
     return DTensor in set(map(type, tensors))
 
 
 def held(variable: Variable) -> DTensor | None:
-    """The DTensor that a variable holds."""
+    """The DTensor that a variable holds, or None."""
     value = getattr(variable, "_value", None)
     return value.data if isinstance(value, DTensor) else None
 
@@ -63,10 +63,10 @@ def held(variable: Variable) -> DTensor | None:
 def aligned(
     gradients: Sequence[Tensor | None], parameters: Sequence[ParameterState]
 ) -> list[Tensor | None]:
-    """The gradients, sharded as their variables are.
+    """The gradients, sharded like their variables.
 
     Raises:
-        StateError: a variable is sharded and its gradient is not, or the other way round.
+        StateError: a variable is sharded but its gradient is not, or the reverse.
     """
     return [
         gradient if gradient is None else _aligned(gradient, parameter.variable)
@@ -82,19 +82,19 @@ def _aligned(gradient: Tensor, variable: Variable) -> Tensor:
         return gradient
     if not isinstance(gradient, DTensor):
         raise StateError(
-            f"`{path_of(variable)}` is a DTensor and its gradient is not. Pass the gradient that "
+            f"`{path_of(variable)}` is a DTensor but its gradient is not. Pass the gradient that "
             "`backward()` has left in `variable.value.grad`."
         )
     return gradient.redistribute(whole.device_mesh, whole.placements)
 
 
 def old_weights(path: str) -> str:
-    """The message about a variable that `fully_shard()` has left behind."""
+    """The message about a variable whose tensor `fully_shard()` has replaced in its layer."""
     return (
-        f"`{path}` is not what the model trains: `fully_shard()` has put DTensors in the place of "
-        "its layers' parameters, and Keras' variables still hold the old ones, which no process "
-        "shares with another. Shard a PyTorch module, and make a layer of it with "
-        "`keras.layers.TorchModuleWrapper` then; or use DistributedDataParallel."
+        f"`{path}` is not what the model trains: `fully_shard()` has replaced the parameters of "
+        "its layers by DTensors, but Keras' variables still hold the old parameters, which are not "
+        "shared between processes. Shard a PyTorch module first, and then wrap it in "
+        "`keras.layers.TorchModuleWrapper`; or use DistributedDataParallel."
     )
 
 
@@ -119,10 +119,10 @@ def _check_is_possible(state: State) -> None:
 
 
 def refused(what: str) -> str:
-    """The message about what needs whole variables."""
+    """The message about a feature that needs whole variables."""
     return (
-        f"{what} does not work where variables are DTensors: it would see this process's shards "
-        "alone. Leave it out, or use DistributedDataParallel."
+        f"{what} does not work with DTensors: it would see only this process's shards of the "
+        "variables. Leave it out, or use DistributedDataParallel."
     )
 
 
@@ -139,10 +139,10 @@ def _with_shards(parameter: ParameterState) -> ParameterState:
 
 
 def summed_over_shards(squares: torch.Tensor, updates: Updates) -> torch.Tensor:
-    """Sums of squares of whole gradients, from those of this process's shards.
+    """The sums of squares of whole gradients, from those of this process's shards.
 
-    The sums go over the dimensions of the mesh that divide a variable, not over those that hold
-    copies of it. One call moves the sums of all variables that are sharded alike.
+    The sums are reduced over the dimensions of the mesh that shard a variable, not over those that
+    replicate it. One call reduces the sums of all variables with the same sharding.
     """
     alike: dict[Any, list[int]] = {}
     for i, parameter in enumerate(updates.parameters):
@@ -158,7 +158,8 @@ def summed_over_shards(squares: torch.Tensor, updates: Updates) -> torch.Tensor:
 
 
 def _sharded_dimensions(whole: DTensor) -> tuple[int, ...]:
-    # Not by `is_shard()`: it is False for what `fully_shard()` makes of tensor parallelism.
+    # Not `is_shard()`, which is False for the placements of `fully_shard()` after tensor
+    # parallelism.
     return tuple(i for i, p in enumerate(whole.placements) if not p.is_replicate())
 
 
@@ -173,7 +174,7 @@ def on_all(condition: torch.Tensor) -> torch.Tensor:
 
 
 def zeros_like(whole: DTensor) -> Callable[..., torch.nn.Parameter]:
-    """An initializer of zeros that are sharded as the DTensor is."""
+    """An initializer of zeros that are sharded like the DTensor."""
 
     def initializer(shape: Any, dtype: str) -> torch.nn.Parameter:
         zeros = torch.zeros_like(whole.detach(), dtype=_torch_dtype(dtype))
@@ -183,7 +184,7 @@ def zeros_like(whole: DTensor) -> Callable[..., torch.nn.Parameter]:
 
 
 def copy_of(whole: DTensor) -> Callable[..., torch.nn.Parameter]:
-    """An initializer with the values of the DTensor, sharded as it is."""
+    """An initializer with the values of the DTensor, sharded like it."""
 
     def initializer(shape: Any, dtype: str) -> torch.nn.Parameter:
         copy = whole.detach().clone().to(_torch_dtype(dtype))
@@ -193,7 +194,7 @@ def copy_of(whole: DTensor) -> Callable[..., torch.nn.Parameter]:
 
 
 def assign(whole: DTensor, array: np.ndarray[Any, Any]) -> None:
-    """Set each process's shards to those of the array."""
+    """Set each process's shards from the array."""
     values = keras.ops.convert_to_tensor(array, keras.backend.standardize_dtype(whole.dtype))
     with torch.no_grad():
         whole.copy_(distribute_tensor(values, whole.device_mesh, whole.placements))
@@ -205,17 +206,17 @@ def _torch_dtype(dtype: str) -> torch.dtype:
 
 
 def are_ruled_out(state: State) -> bool:
-    """Whether `check_without_shards()` has found none."""
+    """Whether `check_without_shards()` has found no shards."""
     return "is without shards" in state.memo
 
 
 def check_without_shards(state: State) -> None:
-    """Refuse a step with whole gradients where variables are sharded, or should be.
+    """Refuse a step with ordinary gradients if variables are sharded, or should be.
 
-    This is looked at once for an optimizer.
+    This is checked once for an optimizer.
 
     Raises:
-        StateError: a variable is a DTensor, or `fully_shard()` has left it behind.
+        StateError: a variable is a DTensor, or `fully_shard()` has replaced its tensor.
     """
     if are_ruled_out(state):
         return
@@ -223,7 +224,7 @@ def check_without_shards(state: State) -> None:
     for variable in variables:
         if held(variable) is not None:
             raise StateError(
-                f"`{path_of(variable)}` is a DTensor, which this step does not work with: pass "
+                f"`{path_of(variable)}` is a DTensor, which this step does not support: pass "
                 "`apply()` DTensors as gradients, outside of `torch.compile()` and of stateless "
                 "functions."
             )
@@ -232,10 +233,9 @@ def check_without_shards(state: State) -> None:
 
 
 def _check_not_left_behind(variables: Sequence[Variable]) -> None:
-    """Refuse variables that hold what `fully_shard()` has taken out of their layers.
+    """Refuse variables that hold tensors which `fully_shard()` has replaced in their layers.
 
-    Nothing leads from a variable to its layer: so all layers are looked at, where some module is
-    sharded.
+    A variable does not know its layer, so all layers are checked if any module is sharded.
     """
     fsdp = sys.modules.get("torch.distributed.fsdp")
     if fsdp is None or not torch.distributed.is_initialized():
@@ -246,13 +246,13 @@ def _check_not_left_behind(variables: Sequence[Variable]) -> None:
     ours = set(map(id, variables))
     for layer in everything:
         if issubclass(type(layer), keras.layers.Layer):
-            for variable in getattr(layer, "trainable_variables", ()):  # it may be half made
+            for variable in getattr(layer, "trainable_variables", ()):  # it may be half constructed
                 if id(variable) in ours and _has_left_behind(layer, variable):
                     raise StateError(old_weights(path_of(variable)))
 
 
 def _has_left_behind(layer: Any, variable: Variable) -> bool:
-    """Whether the layer has DTensors as parameters, and not what the variable holds."""
+    """Whether the layer's parameters are DTensors, and the variable holds none of them."""
     parameters = list(layer.parameters())
     is_sharded = are_among(parameter.data for parameter in parameters)
     return is_sharded and all(parameter is not variable.value for parameter in parameters)

@@ -445,7 +445,7 @@ def test_a_weight_that_was_reshaped_is_refused(shape, steps):  # contract 1.6
         training.step()
     tensor = training.variables[0]._value
     tensor.data = tensor.data.reshape(shape)
-    with pytest.raises(kerasgd.StateError, match=r"shape \(4, 4\) and holds"):
+    with pytest.raises(kerasgd.StateError, match=r"shape \(4, 4\) but holds"):
         training.step()
     with pytest.raises(kerasgd.ArgumentValueError, match="of shape"):
         training.step([torch.ones(shape), *training.gradients()[1:]])

@@ -28,13 +28,13 @@ def test_shards_follow_the_reference(trained):  # contract 10.2, 10.3
 def test_steps_that_cannot_be_right_are_refused(trained):  # contract 10.2
     left_behind = "is not what the model trains: `fully_shard()`"
     expected = {
-        "measured": "`track_statistics()` does not work where variables are DTensors",
-        "plain gradients": "is a DTensor, which this step does not work with",
+        "measured": "`track_statistics()` does not work with DTensors",
+        "plain gradients": "is a DTensor, which this step does not support",
         "sharded gradients": left_behind,
         "left behind": left_behind,
         "wrapped too early": left_behind,
-        "constraint": "A constraint does not work where variables are DTensors",
-        "own rule": "An `update_step()` of a subclass does not work where variables are DTensors",
+        "constraint": "A constraint does not work with DTensors",
+        "own rule": "An `update_step()` of a subclass does not work with DTensors",
     }
     for _, _, said in trained[0]:
         assert len(said) == 3 * len(expected)
