@@ -15,7 +15,7 @@ given_arguments <- function(call = rlang::caller_env()) {
   known <- setdiff(signature, "...")
   check_argument_names(typed_names(call), known, call = call)
 
-  is_given <- function(name) !eval(bquote(missing(.(as.name(name)))), call)
+  is_given <- function(name) !eval(as.call(list(quote(missing), as.name(name))), call)
   given <- Filter(is_given, known)
   extra <- with_users_call(eval(quote(list(...)), call), call)
   check_all_named(extra, after = signature[match("...", signature) - 1], call = call)

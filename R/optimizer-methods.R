@@ -487,19 +487,15 @@ set_on_optimizer <- function(x, name, value) {
     call("<-", call("$", quote(optimizer), as.name(name)), substitute(value))
   )
   check_live(x)
-  setattr <- reticulate::import_builtins()$setattr
   if (name == "learning_rate") {
-    call_python_function(
-      setattr, list(x, name, as_python(value)),
-      received = list(learning_rate = value)
-    )
+    set_attribute(x, name, value, received = list(learning_rate = value))
     return(invisible(x))
   }
   check_attribute(x, name)
   frame <- environment()
   # If that fails, set it again through the bridge, which gives a condition of this package
   tryCatch(NextMethod(), error = function(error) {
-    call_python_function(setattr, list(x, name, as_python(value)), list(), call = frame)
+    set_attribute(x, name, value, received = list(), call = frame)
     x
   })
 }

@@ -13,9 +13,19 @@ session <- new.env(parent = emptyenv())
 #' @noRd
 call_python <- function(name, arguments, received = arguments, call = rlang::caller_env()) {
   force(arguments) # R's own checks run before Python starts
-  kerasgd <- python_package(call = call)
-  fn <- Reduce(reticulate::py_get_attr, strsplit(name, ".", fixed = TRUE)[[1]], kerasgd)
+  fn <- python_function(name, call = call)
   call_python_function(fn, lapply(arguments, as_python), received, call = call)
+}
+
+#' A function of the Python package kerasgd, looked up once because that takes long
+#' @noRd
+python_function <- function(name, call = rlang::caller_env()) {
+  kerasgd <- python_package(call = call)
+  if (is.null(session$functions[[name]])) {
+    path <- strsplit(name, ".", fixed = TRUE)[[1]]
+    session$functions[[name]] <- Reduce(reticulate::py_get_attr, path, kerasgd)
+  }
+  session$functions[[name]]
 }
 
 #' Call any Python function or method, with arguments as reticulate converts them
@@ -24,9 +34,24 @@ call_python <- function(name, arguments, received = arguments, call = rlang::cal
 #' @noRd
 call_python_function <- function(fn, arguments, received = arguments, call = rlang::caller_env()) {
   python_package(call = call) # before `arguments` are evaluated: `as_python()` needs it
-  named <- nzchar(rlang::names2(arguments))
-  keywords <- reticulate::py_dict(names(arguments)[named], unname(arguments[named]))
-  outcome <- session$bridge_call(fn, unname(arguments[!named]), keywords)
+  outcome <- do.call(session$bridge_call, c(list(fn), arguments), quote = TRUE)
+  value_of_outcome(outcome, received, call = call)
+}
+
+#' Set an attribute of a Python object
+#' @noRd
+set_attribute <- function(x, name, value, received, call = rlang::caller_env()) {
+  python_package(call = call)
+  outcome <- session$bridge_set(x, name, as_python(value))
+  value_of_outcome(outcome, received, call = call)
+}
+
+#' The value of a call of `kerasgd.r.bridge`, after its warnings; its error is signalled
+#' @noRd
+value_of_outcome <- function(outcome, received, call = rlang::caller_env()) {
+  if (!inherits(outcome, "kerasgd.r.bridge.Outcome")) {
+    return(outcome)
+  }
   for (warning in outcome$warnings) {
     warn_kerasgd(warning, call = call)
   }
@@ -42,7 +67,9 @@ python_package <- function(call = rlang::caller_env()) {
   if (is.null(session$kerasgd)) {
     start_python(call = call)
     session$kerasgd <- import_package(call = call)
+    session$functions <- list()
     session$bridge_call <- session$kerasgd$r$bridge$call # looked up once: it takes a while
+    session$bridge_set <- session$kerasgd$r$bridge$set_attribute
   }
   session$kerasgd
 }

@@ -194,16 +194,19 @@ def from_r(file: dict[str, Any]) -> Iterator[str]:
     about = file["about"]
     yield "## From R"
     yield ""
-    yield "*Python* is the same call without R: the constructor, or the step with a number as rate;"
-    yield f"on TensorFlow ({about['machine']}; {about['versions']}; load average {about['load']})."
+    yield "*Without* is the same call without the addition: the constructor in Python, an optimizer of"
+    yield "Keras whose rate is set from R, or the step with a number as rate; on TensorFlow"
+    yield f"({about['machine']}; {about['versions']}; load average {about['load']})."
     yield ""
-    yield "| what | ms | Python, ms |"
-    yield "|---|---|---|"
+    yield "| what | ms | without, ms | times as long |"
+    yield "|---|---|---|---|"
     for row in file["rows"]:
-        python = "" if row["python"] is None else _number(row["python"])
+        without = row["python"]
         yield (
             f"| `{row['what']}` | {_number(row['ms'])} "
-            f"[{_number(row['lowest'])}, {_number(row['highest'])}] | {python} |"
+            f"[{_number(row['lowest'])}, {_number(row['highest'])}] "
+            f"| {'' if without is None else _number(without)} "
+            f"| {'' if without is None else format(row['ms'] / without, '.2f')} |"
         )
 
 

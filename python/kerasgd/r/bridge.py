@@ -1,14 +1,15 @@
 """Calls a Python function for R, and returns its value, error and warnings as data.
 
 An exception that passes through reticulate loses its fields and, in old versions, its class; a
-warning reaches only the console. So nothing is raised here: an `Outcome` holds all three.
+warning reaches only the console. So nothing is raised here: an `Outcome` holds all three. A call
+without error and warning returns its bare value, because R takes long to read attributes.
 """
 
 from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kerasgd.errors import (
@@ -27,7 +28,7 @@ FOR_DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, 
 
 @dataclass
 class Outcome:
-    """The outcome of a call.
+    """The outcome of a call with an error or a warning.
 
     Attributes:
         value: the returned value; None after an error.
@@ -42,24 +43,29 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
-def call(
-    function: Callable[..., object],
-    args: Sequence[object] = (),
-    kwargs: Mapping[str, object] | None = None,
-) -> Outcome:
-    """Run ``function(*args, **kwargs)``, and return its outcome."""
-    outcome = Outcome()
+def call(function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
+    """Run ``function(*args, **kwargs)``: its value, or an `Outcome` if it failed or warned."""
+    error = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for category in FOR_DEVELOPERS:
-            warnings.simplefilter("ignore", category)
         try:
-            outcome.value = function(*args, **(kwargs or {}))
+            value = function(*args, **kwargs)
         except Exception as exception:
-            outcome.exception = exception
-            outcome.error = fields_of(exception)
-    outcome.warnings = list(dict.fromkeys(str(warning.message) for warning in caught))
-    return outcome
+            error, value = exception, None
+    if error is None and not caught:
+        return value
+    messages = [str(w.message) for w in caught if not issubclass(w.category, FOR_DEVELOPERS)]
+    return Outcome(
+        value,
+        error=None if error is None else fields_of(error),
+        exception=error,
+        warnings=list(dict.fromkeys(messages)),
+    )
+
+
+def set_attribute(x: object, name: str, value: object) -> object:
+    """Set an attribute, with one argument fewer for R to convert than ``call(setattr, ...)``."""
+    return call(setattr, x, name, value)
 
 
 def fields_of(exception: BaseException) -> dict[str, str | None]:

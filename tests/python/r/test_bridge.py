@@ -9,13 +9,14 @@ from kerasgd.r import bridge
 
 
 def test_bridge_brings_back_the_value():
-    outcome = bridge.call(kerasgd.SGD, (), {"momentum": 0.9})
-    assert outcome.value.momentum == 0.9
-    assert (outcome.error, outcome.warnings) == (None, [])
+    assert bridge.call(kerasgd.SGD, momentum=0.9).momentum == 0.9
+    assert bridge.call(divmod, 7, 2) == (3, 1)
+    # No name of an argument is taken.
+    assert bridge.call(dict, function=1) == {"function": 1}
 
 
 def test_bridge_brings_back_the_error_as_data():
-    outcome = bridge.call(kerasgd.SGD, (), {"clipnorm": Described("`NA`")})
+    outcome = bridge.call(kerasgd.SGD, clipnorm=Described("`NA`"))
     assert outcome.value is None
     assert outcome.error["kind"] == "argument"
     assert outcome.error["argument"] == "clipnorm"
@@ -23,12 +24,12 @@ def test_bridge_brings_back_the_error_as_data():
     assert outcome.error["received"] == "`NA`"
     assert isinstance(outcome.exception, kerasgd.ArgumentTypeError)
 
-    outcome = bridge.call(kerasgd.SGD, (), {"lr": 1})
+    outcome = bridge.call(kerasgd.SGD, lr=1)
     assert (outcome.error["kind"], outcome.error["suggestion"]) == (
         "unknown_argument",
         "learning_rate",
     )
-    assert bridge.call(math.sqrt, (-1,)).error["kind"] == "other"
+    assert bridge.call(math.sqrt, -1).error["kind"] == "other"
     assert bridge.call(kerasgd.SGD().state).error["kind"] == "state"
 
 
@@ -53,6 +54,8 @@ def test_bridge_brings_back_where_gradients_were_not_finite():
 def test_bridge_brings_back_each_warning_once():
     outcome = bridge.call(lambda: [kerasgd.SGD(momentum=2) for _ in range(3)])
     assert outcome.warnings == ["`momentum` is 2. Above 1 the velocity grows without bound."]
+    assert [optimizer.momentum for optimizer in outcome.value] == [2.0] * 3
+    assert (outcome.error, outcome.exception) == (None, None)
 
 
 def test_bridge_leaves_out_deprecation_warnings():
@@ -61,3 +64,12 @@ def test_bridge_leaves_out_deprecation_warnings():
         warnings.warn("for you", UserWarning, stacklevel=1)
 
     assert bridge.call(deprecated).warnings == ["for you"]
+
+
+def test_bridge_sets_an_attribute():
+    optimizer = kerasgd.SGD()
+    assert bridge.set_attribute(optimizer, "learning_rate", 0.5) is None
+    assert float(optimizer.learning_rate) == 0.5
+    outcome = bridge.set_attribute(optimizer, "learning_rate", -1.0)
+    assert outcome.error["argument"] == "learning_rate"
+    assert float(optimizer.learning_rate) == 0.5
