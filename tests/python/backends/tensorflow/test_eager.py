@@ -1,4 +1,4 @@
-"""Eager steps on TensorFlow run as one compiled function, with the results of eager code."""
+"""Eager steps on TensorFlow become one compiled function, with the results of eager code."""
 
 import keras
 import numpy as np
@@ -13,6 +13,11 @@ if BACKEND != "tensorflow":
 import tensorflow as tf
 
 from kerasgd.backends.tensorflow import eager
+
+
+@pytest.fixture(autouse=True)
+def compiled_from_the_first_step_on(monkeypatch):
+    monkeypatch.setattr(eager, "PLAIN_STEPS", 0)
 
 
 def compiled_steps(optimizer):
@@ -31,6 +36,47 @@ def test_steps_share_one_function():
     assert numbers(w) == [-0.5]
     (compiled,) = compiled_steps(optimizer)
     assert compiled.function.experimental_get_tracing_count() == 1
+
+
+def test_the_first_steps_are_plain(monkeypatch):
+    monkeypatch.setattr(eager, "PLAIN_STEPS", 2)
+    w = keras.Variable([1.0])
+    optimizer = kerasgd.SGD(0.5)
+    counts = []
+    for _ in range(4):
+        optimizer.apply([tf.ones(1)], [w])
+        (compiled,) = compiled_steps(optimizer)
+        counts.append(compiled.function.experimental_get_tracing_count())
+    assert counts == [0, 0, 1, 1]
+    assert numbers(w) == [-1.0]
+
+
+def trained(steps, restarts):
+    """Weights after so many steps, begun anew from the saved state at some of them."""
+    generator = np.random.default_rng(1)
+    # Large enough for a cluster, which rounds otherwise than plain operations.
+    gradients = generator.standard_normal((steps, 2**16), dtype="float32")
+    w = keras.Variable(generator.standard_normal(2**16, dtype="float32"))
+    arguments = {"momentum": 0.9, "weight_decay": 0.1, "global_clipnorm": 1, "use_ema": True}
+    optimizer = kerasgd.SGD(0.1, **arguments)
+    for step in range(steps):
+        if step in restarts:
+            store = {}
+            optimizer.save_own_variables(store)
+            optimizer = kerasgd.SGD(0.1, **arguments)
+            optimizer.build([w])
+            optimizer.load_own_variables(store)
+        optimizer.apply([tf.constant(gradients[step])], [w])
+    return keras.ops.convert_to_numpy(w)
+
+
+def test_a_training_that_is_continued_compiles_at_the_same_step(monkeypatch):  # contract 9.1
+    monkeypatch.setattr(eager, "PLAIN_STEPS", 3)
+    uninterrupted = trained(6, restarts=[])
+    np.testing.assert_array_equal(trained(6, restarts=[1, 2, 5]), uninterrupted)
+    monkeypatch.setattr(eager, "PLAIN_STEPS", 6)
+    # Or the bits would say nothing about which steps were compiled.
+    assert np.any(trained(6, restarts=[]) != uninterrupted)
 
 
 @pytest.mark.filterwarnings("ignore:`loss_scale_factor = ")
