@@ -11,7 +11,7 @@ import keras
 import kerasgd
 from benchmarks.comparison import compare
 from benchmarks.configurations import CONFIGURATIONS, EVERYTHING, RATE
-from benchmarks.contenders import BACKEND, MODES, optimizer_step
+from benchmarks.contenders import BACKEND, MODES, optimizer_step, settle
 from benchmarks.fit import BATCH, STEPS, compiled, data, mlp
 from benchmarks.options import Options
 from benchmarks.results import Row
@@ -66,6 +66,7 @@ def _of_update(
             add(optimizer, variables)
         own = optimizer_step(optimizer, variables, workload, mode).step
         own()
+        settle(own, mode)
         return own
 
     steps = {WITHOUT: step(None), AGAIN: step(None), WITH: step(addition)}

@@ -70,6 +70,15 @@ class Comparison:
         }
 
 
+def quantiles(times: Sequence[float]) -> Row:
+    """The times, in milliseconds, that a tenth and nine tenths of the rounds take at most.
+
+    Stalls of threads, which a median hides, show in the latter.
+    """
+    tenths = statistics.quantiles(times, n=10, method="inclusive")
+    return {"ms of a tenth": 1000 * tenths[0], "ms of nine tenths": 1000 * tenths[-1]}
+
+
 def compare(
     times: Mapping[str, Sequence[float]], baseline: str = BASELINE, again: str = AGAIN
 ) -> dict[str, Comparison]:

@@ -87,6 +87,15 @@ def optimizer_step(
     )
 
 
+def settle(step: Callable[[], Any], mode: str) -> None:
+    """Do the first steps of ours on TensorFlow's eager code, which are not compiled yet."""
+    if (BACKEND, mode) == ("tensorflow", "eager"):
+        from kerasgd.backends.tensorflow.eager import PLAIN_STEPS
+
+        for _ in range(PLAIN_STEPS):
+            step()
+
+
 def _in_mode(mode: str, apply: Callable[[], Any]) -> Callable[[], Any]:
     def update() -> None:
         apply()

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterator
 
 from benchmarks.cases import cases
-from benchmarks.comparison import compare
+from benchmarks.comparison import OURS, compare, quantiles
 from benchmarks.configurations import CONFIGURATIONS, Configuration
-from benchmarks.contenders import BACKEND, CONTENDERS, MODES, Contender, Maker
+from benchmarks.contenders import BACKEND, CONTENDERS, MODES, Contender, Maker, settle
 from benchmarks.floor import FLOOR, Unavailable, floor_step
 from benchmarks.numerics import check_equal
 from benchmarks.options import Options
@@ -38,6 +38,7 @@ def measured(
     workload: Workload, configuration: Configuration, mode: str, effort: Effort
 ) -> list[Row]:
     contenders, first_calls = started(CONTENDERS, workload, configuration, mode)
+    settle(contenders[OURS].step, mode)
     times = interleaved(
         {name: c.step for name, c in contenders.items()} | floor(workload, configuration), effort
     )
@@ -47,6 +48,7 @@ def measured(
         row: Row = {
             "contender": name,
             **comparison.row(),
+            **quantiles(times[name]),
             "first call s": first_calls[name],
             "rounds": len(times[name]),
         }

@@ -44,8 +44,10 @@ INTRODUCTION = """# kerasgd compared with Keras and others
 as the median of interleaved rounds with its 95 % interval. Keras is timed twice; *no difference*
 means that the interval overlaps that of Keras against itself, or contains 1. *Of floor*: the time
 of one in-place C loop (on one or two threads, whichever is faster) as a fraction of this time; 1 is
-the memory-bandwidth limit. All values are float32, and all contenders were checked to compute the
-same weights before they were timed."""
+the memory-bandwidth limit. *Of best peer*: the time of the fastest other library as a fraction of
+this time; above 1 is faster. *90 %*: the 90 % quantile of the rounds, which shows stalls. All
+values are float32, and all contenders were checked to compute the same weights before they were
+timed."""
 
 
 def _about(found: dict[str, Files]) -> Iterator[str]:
@@ -69,7 +71,9 @@ def one_update(files: Files) -> Iterator[str]:
     columns: Columns = {
         **_names("mode", "workload", "configuration"),
         **AGAINST_KERAS,
+        "90 %, ms": lambda case: _of_nine_tenths(case.rows[OURS]),
         "of floor": lambda case: _of_floor(case.rows[OURS]),
+        "of best peer": lambda case: _of_best_peer(case.rows),
         "first call: Keras, s": lambda case: _number(_first_call_of_keras(case.rows)),
         "first call: kerasgd, s": lambda case: _number(case.rows[OURS]["first call s"]),
         "best peer": lambda case: _best_peer(case.rows),
@@ -96,6 +100,8 @@ def every_contender(files: Files) -> Iterator[str]:
         **_names("mode", "workload", "configuration"),
         "contender": lambda case: case.row["contender"],
         "ms": lambda case: _number(case.row["ms"]),
+        "10 %, ms": lambda case: _of_tenth(case.row),
+        "90 %, ms": lambda case: _of_nine_tenths(case.row),
         "times as fast": lambda case: _ratio(case.row),
         "verdict": lambda case: case.row["verdict"],
         "of floor": lambda case: _of_floor(case.row),
@@ -226,16 +232,32 @@ def _first_call_of_keras(rows: dict[str, Row]) -> float:
     return min(rows[BASELINE]["first call s"], rows[AGAIN]["first call s"])
 
 
-def _best_peer(rows: dict[str, Row]) -> str:
+def _fastest_peer(rows: dict[str, Row]) -> Row | None:
     peers = [row for name, row in rows.items() if name not in (BASELINE, AGAIN, OURS)]
-    if not peers:
-        return ""
-    best = max(peers, key=lambda row: row["ratio"])
-    return f"{best['contender']} {_ratio(best)}"
+    return max(peers, key=lambda row: row["ratio"], default=None)
+
+
+def _best_peer(rows: dict[str, Row]) -> str:
+    best = _fastest_peer(rows)
+    return "" if best is None else f"{best['contender']} {_ratio(best)}"
+
+
+def _of_best_peer(rows: dict[str, Row]) -> str:
+    """Both were timed in the same rounds as Keras."""
+    best = _fastest_peer(rows)
+    return "" if best is None else f"{rows[OURS]['ratio'] / best['ratio']:.2f}"
 
 
 def _ratio(row: Row) -> str:
     return f"{row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def _of_tenth(row: Row) -> str:
+    return _number(row["ms of a tenth"]) if "ms of a tenth" in row else ""
+
+
+def _of_nine_tenths(row: Row) -> str:
+    return _number(row["ms of nine tenths"]) if "ms of nine tenths" in row else ""
 
 
 def _of_floor(row: Row) -> str:

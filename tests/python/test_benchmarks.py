@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from benchmarks import floor, lines, memory, report
 from benchmarks.additions import ADDITIONS
-from benchmarks.comparison import AGAIN, BASELINE, OURS, Interval, compare, verdict
+from benchmarks.comparison import (
+    AGAIN,
+    BASELINE,
+    OURS,
+    Interval,
+    compare,
+    quantiles,
+    verdict,
+)
 from benchmarks.configurations import CONFIGURATIONS, RATE
 from benchmarks.contenders import CONTENDERS, MODES, keras_like, optimizer_step
 from benchmarks.measure import started
@@ -70,6 +78,14 @@ def test_compare_takes_rounds_one_by_one():
     assert compared[OURS].verdict == "faster"
     assert compared[OURS].milliseconds == 1
     assert compared[AGAIN].verdict == ""
+
+
+def test_quantiles_show_stalls_that_the_median_hides():
+    found = quantiles([1e-3] * 8 + [5e-3] * 2)
+    assert found == pytest.approx({"ms of a tenth": 1, "ms of nine tenths": 5})
+    assert quantiles([i / 1000 for i in range(11)]) == pytest.approx(
+        {"ms of a tenth": 1, "ms of nine tenths": 9}
+    )
 
 
 def test_equals_that_differ_from_one_by_chance_make_no_slower_one():
@@ -185,6 +201,7 @@ def test_report_shows_the_verdict_and_the_best_peer(tmp_path):
         [
             row(case, name, ms=4 / ratio, ratio=ratio, low=ratio - 0.1, high=ratio + 0.1)
             | {"verdict": "no difference", "first call s": 3 / ratio, "rounds": 7, "load": 0.5}
+            | {"ms of a tenth": 3 / ratio, "ms of nine tenths": 8 / ratio}
             for name, ratio in ratios.items()
         ]
     )
@@ -194,7 +211,8 @@ def test_report_shows_the_verdict_and_the_best_peer(tmp_path):
     cells = [cell.strip() for cell in summary.strip("|").split("|")]
     ours = ["4", "3.96", "1.01 [0.91, 1.11]", "1.02 [0.92, 1.12]", "no difference"]
     first_calls = ["2.94", "2.97"]
-    assert cells == ["jax", *case, *ours, "", *first_calls, "other 2.50 [2.40, 2.60]"]
+    parts = ["7.92", "", "0.40"]  # of nine tenths, of the floor, of the best peer: 1.01 / 2.5
+    assert cells == ["jax", *case, *ours, *parts, *first_calls, "other 2.50 [2.40, 2.60]"]
 
 
 def test_report_shows_what_r_adds(tmp_path):
