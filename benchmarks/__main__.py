@@ -58,7 +58,7 @@ def _parsed() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=31, help="the maximum number of rounds (31)")
     parser.add_argument(
-        "--seconds", type=float, default=8, help="fewer rounds if a case takes longer (8)"
+        "--seconds", type=float, default=5, help="fewer rounds if a case takes longer (5)"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="the size of the workloads (1)")
     return parser.parse_args()
