@@ -200,8 +200,8 @@ def from_r(file: dict[str, Any]) -> Iterator[str]:
     about = file["about"]
     yield "## From R"
     yield ""
-    yield "*Without* is the same call without the addition: the constructor in Python, an optimizer of"
-    yield "Keras whose rate is set from R, or the step with a number as rate; on TensorFlow"
+    yield "*Without* is the same call without the addition: the constructor in Python, an optimizer"
+    yield "of Keras whose rate is set from R, or the step with a number as rate; on TensorFlow"
     yield f"({about['machine']}; {about['versions']}; load average {about['load']})."
     yield ""
     yield "| what | ms | without, ms | times as long |"
