@@ -76,7 +76,7 @@ class CompiledStep:
         rates = Rates(rate, tuple(map(_as_tensor, rates.factors)))
         dtypes = [rate.dtype, *[factor.dtype for factor in rates.factors]]
         pattern = (*dtypes, *[_kind(gradient) for gradient in gradients])
-        with tf.init_scope():  # A tape would want the gradient of the step.
+        with tf.init_scope():  # hides the step from gradient tapes
             if self._is_plain(pattern):
                 self.step(gradients, rates)
                 return
