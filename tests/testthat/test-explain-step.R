@@ -185,6 +185,7 @@ test_that("it validates its inputs", {
     sep = "\n"
   ), local = TRUE)$Own()
   own$compile(optimizer = optimizer_sgd(), loss = "mse")
+  batches <- reticulate::py_eval("iter([([[1.0]], [1.0])])", convert = FALSE)
   expect_snapshot(error = TRUE, {
     explain_step()
     explain_step(model)
@@ -194,6 +195,7 @@ test_that("it validates its inputs", {
     explain_step(own, 1, 1)
     explain_step(model, NULL, 1)
     explain_step(model, mtcars, 1)
+    explain_step(model, batches)
     explain_step(model, 1, factor("a"))
     explain_step(model, 1, 1, check = NA)
     explain_step(model, 1, 1, check = 1)

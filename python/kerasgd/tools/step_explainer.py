@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,8 @@ def explain_step(
         step. With `check` there are also `largest_difference`, `bound` and `holds`.
 
     Raises:
-        ArgumentTypeError: `model` is not a compiled model, or `check` is not True or False.
+        ArgumentTypeError: `model` is not a compiled model, `x` is a dataset or a generator, or
+            `check` is not True or False.
         StateError: the optimizer is another one, or the model overrides `train_step()`.
 
     Example:
@@ -84,6 +85,7 @@ def explain_step(
         True
     """
     _check(model)
+    _check_batch(x)
     arguments.check("check", check, arguments.flag())
     optimizer = model.optimizer
     gradients = _gradients(model, x, y, sample_weight)
@@ -115,6 +117,15 @@ def _check(model: Any) -> None:
         raise StateError(
             f"The optimizer is {type(inner).__name__}: only steps of SGD can be explained."
         )
+
+
+def _check_batch(x: Any) -> None:
+    """Refuse datasets and generators, which hold several batches."""
+    for part in keras.tree.flatten(x):
+        has_batches = isinstance(part, Iterable | keras.utils.PyDataset)
+        if has_batches and not hasattr(part, "shape"):
+            hint = "It can hold several batches: give one of them."
+            raise ArgumentTypeError("x", "the inputs of one batch", x, hint)
 
 
 class _GradientRecorder(keras.optimizers.SGD):  # type: ignore[misc]

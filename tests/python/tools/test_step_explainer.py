@@ -187,3 +187,18 @@ def test_what_cannot_be_explained_is_refused():  # contract 18.1
         explain_step(own, ONE, ONE)
     with pytest.raises(kerasgd.StateError, match="Adam: only steps of SGD can be explained"):
         explain_step(one_weight(keras.optimizers.Adam()), ONE, ONE)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return ONE, ONE
+
+
+@pytest.mark.parametrize("batches", [Batches(), iter([(ONE, ONE)])], ids=["dataset", "iterator"])
+def test_one_batch_is_wanted(batches):  # contract 18.1
+    with pytest.raises(kerasgd.ArgumentTypeError, match="`x` must be the inputs of one batch") as e:
+        explain_step(one_weight(kerasgd.SGD()), batches)
+    assert "give one of them" in str(e.value)
