@@ -78,19 +78,18 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             `SwapEMAWeights(swap_on_epoch=True)` before an `EarlyStopping` that restores the best
             weights, and before `ModelCheckpoint`.
         ema_momentum: a number from 0 to 1.
-        ema_overwrite_frequency: a whole number >= 1 or None: after every so many updates, the
-            averages overwrite the weights. With None they do so only when `fit()` ends, or when
+        ema_overwrite_frequency: a whole number f >= 1 or None: the averages overwrite the weights
+            after every f-th update. With None they do so only when `fit()` ends, or when
             `finalize_variable_values()` is called.
         name: a non-empty string without "/".
         loss_scale_factor: a number > 0 or None: `scale_loss()` multiplies the loss by it, and each
             step divides the gradients by it.
-        gradient_accumulation_steps: a whole number >= 1 or None: weights change only at every such
-            step, by the mean of the gradients since the last one. Schedules count steps, EMA counts
-            updates.
+        gradient_accumulation_steps: a whole number n >= 1 or None: weights change only at every
+            n-th step, by the mean of the n gradients. Schedules count steps, EMA counts updates.
         **kwargs: further arguments of the installed `keras.optimizers.SGD`.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: an argument is none of the above; the error names it.
+        ArgumentTypeError, ArgumentValueError: an argument is invalid; the error names it.
         UnknownArgumentError: there is no argument of this name; the error suggests the closest one.
 
     Source: the documentation of `keras.optimizers.SGD`, https://keras.io/api/optimizers/sgd/.
@@ -455,7 +454,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
         Raises:
             StateError: the optimizer is already built.
-            ArgumentError: an argument is something else.
+            ArgumentError: an argument is invalid.
         """
         self._check_not_built("exclude_from_weight_decay()")
         rank: Any = arguments.check("rank_below", rank_below, arguments.RANK_BELOW)
@@ -482,7 +481,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
         Raises:
             StateError: the optimizer is already built.
-            ArgumentError: an argument is something else, or not a setting of a group. Later, in
+            ArgumentError: an argument is invalid, or not a setting of a group. Later, in
                 `build()`: the group has no variables.
 
         Example:
@@ -514,7 +513,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
                 learning-rate schedule, unless a compiled step would ignore it.
 
         Raises:
-            ArgumentError: there is no such group, or the factor is something else.
+            ArgumentError: there is no such group, or the factor is invalid.
             StateError: the new factor would have no effect.
         """
         groups_of_variables.find(self.groups, group).set_factor(factor, "factor")
@@ -536,7 +535,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
         Raises:
             StateError: the optimizer is already built.
-            ArgumentError: an argument is something else.
+            ArgumentError: an argument is invalid.
 
         Example:
             >>> import keras, kerasgd

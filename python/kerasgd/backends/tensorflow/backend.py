@@ -25,7 +25,7 @@ class TensorFlowBackend(Backend):
     """Variables are written by operations, in graphs and in eager code alike.
 
     Attributes:
-        mode: the mode of execution, by which `choice.py` chooses implementations.
+        mode: the mode of execution; `choice.py` chooses implementations by it.
     """
 
     def __init__(self, mode: Mode = Mode.EAGER) -> None:

@@ -31,7 +31,7 @@ class TorchBackend(Backend):
     """Tensors are written in place, by functions that take all variables at once.
 
     Attributes:
-        mode: the way in which tensors may be written, by which `choice.py` chooses.
+        mode: the way in which tensors may be written; `choice.py` chooses implementations by it.
     """
 
     def __init__(self, mode: Mode = Mode.IN_PLACE) -> None:
