@@ -237,7 +237,7 @@ test_that("a compiled fit() on JAX names the callback that replaces a function",
   # contract 2.3
   skip_if_no_keras()
   rate <- optimizer_sgd(learning_rate = function() 0.1)
-  skip_if(loaded_backend() != "jax", "JAX alone cannot call a function")
+  skip_if(loaded_backend() != "jax", "only JAX cannot call a function")
   expect_error(
     fit_once(named_model(rate)),
     paste(
@@ -252,7 +252,7 @@ test_that("fit() reports that an optimizer belongs to another model", {
   # contract 9.4
   skip_if_no_keras()
   optimizer_sgd()
-  skip_if(loaded_backend() == "jax", "JAX hands over values, which have no names")
+  skip_if(loaded_backend() == "jax", "JAX passes values, which have no names")
   expect_snapshot(said_by_fit(function(run_eagerly) {
     optimizer <- optimizer_sgd(momentum = 0.5)
     fit_once(named_model(optimizer, run_eagerly = run_eagerly))

@@ -97,7 +97,7 @@ test_that("missing Python and missing Keras are classed errors at the first use"
   venv <- withr::local_tempdir()
   system2(python, c("-m", "venv", "--without-pip", shQuote(venv)))
   empty <- file.path(venv, "bin", "python")
-  skip_if_not(file.exists(empty), "python3 makes no environments")
+  skip_if_not(file.exists(empty), "python3 cannot create environments")
   missing_keras <- eval(bquote(run_r(.(catch), c(RETICULATE_PYTHON = empty))))
   expect_equal(trimws(missing_keras[1:2]), c("kerasgd_environment_error", "optimizer_sgd()"))
   expect_match(missing_keras[[3]], "(Keras is not installed|Python must be)")
@@ -106,7 +106,7 @@ test_that("missing Python and missing Keras are classed errors at the first use"
 
 test_that("the oldest versions are those of the Python package", {
   pyproject <- testthat::test_path("..", "..", "pyproject.toml")
-  skip_if_not(file.exists(pyproject), "the sources are not here")
+  skip_if_not(file.exists(pyproject), "the package sources are not available")
   lines <- readLines(pyproject)
   expect_match(lines, sprintf("\"%s\"", keras_requirement), fixed = TRUE, all = FALSE)
   python <- sprintf("requires-python = \">=%s\"", oldest$python)

@@ -13,7 +13,7 @@ test_that("reticulate knows our environment, whichever package is loaded first",
   venvs <- withr::local_tempdir()
   ours <- file.path(venvs, "r-kerasgd")
   system2(python, c("-m", "venv", "--without-pip", shQuote(ours)))
-  skip_if_not(dir.exists(ours), "python3 makes no environments")
+  skip_if_not(dir.exists(ours), "python3 cannot create environments")
 
   env <- c(WORKON_HOME = venvs, RETICULATE_PYTHON = NA, RETICULATE_PYTHON_ENV = NA)
   # the Python that reticulate starts without kerasgd
@@ -29,7 +29,7 @@ test_that("reticulate knows our environment, whichever package is loaded first",
 
 test_that("requirements are declared to reticulate only before Python starts", {
   skip_if(is_loaded_from_source(), "pkgload loads all imports")
-  skip_if(packageVersion("reticulate") < "1.41", "this reticulate makes no environments")
+  skip_if(packageVersion("reticulate") < "1.41", "this version of reticulate does not create environments")
   packages <- quote({
     loadNamespace("reticulate")
     cat(getExportedValue("reticulate", "py_require")()$packages)
@@ -109,7 +109,7 @@ test_that("formulas are readable as plain text", {
 
 test_that("the demo writes nothing unless asked", {
   skip_if_no_keras()
-  skip_if(is_loaded_from_source(), "demo() is for an installed package")
+  skip_if(is_loaded_from_source(), "demo() needs an installed package")
   folder <- withr::local_tempdir()
   output <- eval(bquote(run_r({
     setwd(.(folder))
@@ -206,7 +206,7 @@ test_that("loading kerasgd and keras3 in either order overwrites no method", {
 test_that("JAX arrays have methods under all class names unless keras3 is installed", {
   served <- function(class) !is.null(utils::getS3method("as.double", class, optional = TRUE))
   expect_true(served("jax.jaxlib._jax.Array"))
-  skip_if(nzchar(system.file(package = "keras3")), "keras3 serves them")
+  skip_if(nzchar(system.file(package = "keras3")), "keras3 registers these methods")
   expect_true(served("jax.Array"))
   expect_true(served("jaxlib._jax.ArrayImpl"))
 })

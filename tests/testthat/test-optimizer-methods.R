@@ -461,7 +461,7 @@ test_that("a rate that a compiled step could not follow is refused", {
   # contract 2.7
   skip_if_no_keras()
   optimizer_sgd()
-  skip_if(loaded_backend() == "torch", "nothing is compiled, so that it acts")
+  skip_if(loaded_backend() == "torch", "nothing is compiled, so it takes effect")
   model <- one_weight_model(optimizer_sgd(0.125))
   model$fit(matrix(1), matrix(1), verbose = 0L)
   optimizer <- model$optimizer

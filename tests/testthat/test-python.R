@@ -103,7 +103,7 @@ test_that("a Python error is an R error with the user's call", {
 })
 
 test_that("reticulate before 1.38 with NumPy 2 is refused before Python starts", {
-  skip_if(packageVersion("reticulate") >= "1.38", "this reticulate works with NumPy 2")
+  skip_if(packageVersion("reticulate") >= "1.38", "this version of reticulate works with NumPy 2")
   python <- numpy_2_python()
   skip_if_not(file.exists(python), "no Python with NumPy 2: KERASGD_NUMPY_2_PYTHON can name one")
   output <- run_r(
@@ -157,7 +157,7 @@ test_that("the installed backend is used, also if Keras is imported before our f
   python <- numpy_2_python()
   skip_if_not(file.exists(python), "no Python with NumPy 2: KERASGD_NUMPY_2_PYTHON can name one")
   installed <- intersect(names(backends), names(ask_python(python)))
-  skip_if("tensorflow" %in% installed, "TensorFlow is what Keras uses anyway")
+  skip_if("tensorflow" %in% installed, "Keras uses TensorFlow by default")
   output <- run_r(
     cat("\n", reticulate::import("keras")$backend$backend(), sep = ""),
     c(RETICULATE_PYTHON = python, KERAS_BACKEND = NA, KERAS_HOME = tempdir())

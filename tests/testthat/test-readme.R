@@ -1,7 +1,7 @@
 # README.md of the sources; it is not in an installed package or where `R CMD check` runs
 readme <- function() {
   path <- test_path("..", "..", "README.md")
-  skip_if_not(file.exists(path), "README.md is not here")
+  skip_if_not(file.exists(path), "README.md is not available")
   readLines(path, encoding = "UTF-8")
 }
 

@@ -103,7 +103,7 @@ test_that("an NVIDIA device is found by the driver's program or among the PCI de
 
 test_that("the supported versions are those of the Python project", {
   pyproject <- test_path("..", "..", "pyproject.toml")
-  skip_if_not(file.exists(pyproject), "the package is tested away from its sources")
+  skip_if_not(file.exists(pyproject), "the package sources are not available")
   lines <- readLines(pyproject)
   expect_true(any(grepl(sprintf("\"%s\"", keras_requirement), lines, fixed = TRUE)))
   expect_true(any(grepl(sprintf("requires-python = \">=%s\"", oldest$python), lines, fixed = TRUE)))
@@ -156,7 +156,7 @@ test_that("a Python without pip is refused if reticulate requires pip", {
   bare <- withr::local_tempdir()
   system2(python, c("-m", "venv", "--without-pip", shQuote(bare)))
   starter <- file.path(bare, "bin", "python")
-  skip_if_not(file.exists(starter), "python3 makes no environments")
+  skip_if_not(file.exists(starter), "python3 cannot create environments")
   expect_equal(ask_python(starter)$pip, "FALSE")
   error <- tryCatch(
     reticulate::virtualenv_create(withr::local_tempfile(), python = starter, packages = FALSE),
@@ -176,7 +176,7 @@ test_that("a failure of reticulate is shown in the message", {
   skip_on_cran()
   python <- Sys.which("python3")
   skip_if(python == "", "there is no python3")
-  skip_if(length(starter_problems(python)) > 0, "python3 makes no environments")
+  skip_if(length(starter_problems(python)) > 0, "python3 cannot create environments")
   file <- withr::local_tempfile(lines = "no folder")
   envname <- file.path(file, "r-test")
   suppressMessages(capture.output(
@@ -192,7 +192,7 @@ test_that("a failure of pip is an error that refers to its output", {
   skip_on_cran() # reticulate installs nothing while R checks packages
   python <- Sys.which("python3")
   skip_if(python == "", "there is no python3")
-  skip_if(length(starter_problems(python)) > 0, "python3 makes no environments")
+  skip_if(length(starter_problems(python)) > 0, "python3 cannot create environments")
   # pip finds no packages, and does not use the network
   output <- run_r(
     {

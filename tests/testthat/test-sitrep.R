@@ -75,7 +75,7 @@ test_that("the reported environment is the one that starts", {
   for (name in c("r-keras", "r-kerasgd")) {
     system2(python, c("-m", "venv", "--without-pip", shQuote(file.path(venvs, name))))
   }
-  skip_if_not(dir.exists(file.path(venvs, "r-keras")), "python3 makes no environments")
+  skip_if_not(dir.exists(file.path(venvs, "r-keras")), "python3 cannot create environments")
   output <- run_r(
     {
       # in the same way as keras3 requests its own
