@@ -148,7 +148,7 @@ reticulate_makes_environments <- function() {
   "py_require" %in% getNamespaceExports("reticulate")
 }
 
-#' Is a Python named, or does our environment exist? (This starts no search.)
+#' Did the user select a Python, or does our environment exist? (This starts no search.)
 #' @noRd
 is_environment_named <- function() {
   named <- Sys.getenv(c("RETICULATE_PYTHON", "RETICULATE_PYTHON_ENV", "VIRTUAL_ENV"))
@@ -344,7 +344,7 @@ vector_as_python <- function(x) {
   if (length(plain) == 1) plain else reticulate::r_to_py(as.list(plain))
 }
 
-#' `NaN` is not `NA` here: Python has it too
+#' Does `x` contain `NA`? `NaN` does not count, because Python has it too
 #' @noRd
 is_any_na <- function(x) any(is.na(x) & !is.nan(x))
 
@@ -361,9 +361,9 @@ list_as_python <- function(x) {
 
 #' Convert a function, with its required arguments and a description of its last result
 #'
-#' Every R function looks like `(*args, **kwargs)` to Python. Its results are converted by
-#' `as_python()` as well, so that `NA` does not arrive as a number. Python would return a wrapper,
-#' so the session returns the function itself (see `revealed_function()`).
+#' To Python, every R function looks like `(*args, **kwargs)`. Results of the function are converted
+#' by `as_python()` too, so that `NA` does not arrive as a number. Python can return only a wrapper
+#' of the function, so the session returns the function itself (see `revealed_function()`).
 #' @noRd
 foreign_function <- function(fn) {
   result <- NULL
