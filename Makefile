@@ -55,7 +55,7 @@ test-r: needs-test install ## run the R tests on the installed package
 test-keras3: needs-test install .venv-jax .venv-torch ## run scripts of the R package keras3, where it is installed
 	@Rscript tools/test-keras3.R $(ARGS)
 
-bench: needs-test install .venv-jax .venv-torch ## time an update against Keras and its peers: half an hour
+bench: needs-test install .venv-jax .venv-torch ## time an update beside Keras and other optimizers: about 25 minutes
 	@tools/bench.sh $(ARGS)
 
 check: needs-check ## lint, compare man/ with its sources, and run R CMD check --as-cran and test-dist
