@@ -48,7 +48,7 @@ ADDITIONS: dict[str, Addition] = {
 
 def rows(options: Options) -> Iterator[list[Row]]:
     for mode, workload in itertools.product(MODES, ("resnet", "few")):
-        # XLA takes three optimizers half a minute to compile, for each addition.
+        # XLA takes half a minute to compile the three optimizers of each addition.
         if (mode, workload) != ("xla", "resnet"):
             for name, addition in ADDITIONS.items():
                 if options.wants(mode=mode, workload=workload, configuration=CONFIGURATION):

@@ -71,7 +71,7 @@ class Comparison:
 
 
 def quantiles(times: Sequence[float]) -> Row:
-    """The times, in milliseconds, that a tenth and nine tenths of the rounds take at most.
+    """The 10 % and 90 % quantiles of the times, in milliseconds.
 
     Stalls of threads, which a median hides, show in the latter.
     """

@@ -88,7 +88,7 @@ def optimizer_step(
 
 
 def settle(step: Callable[[], Any], mode: str) -> None:
-    """Do the first steps of ours on TensorFlow's eager code, which are not compiled yet."""
+    """Run our first eager steps on TensorFlow, which are not compiled yet."""
     if (BACKEND, mode) == ("tensorflow", "eager"):
         from kerasgd.backends.tensorflow.eager import PLAIN_STEPS
 

@@ -15,8 +15,8 @@ HERE = pathlib.Path(__file__).parent
 # The PYTHONPATH for child processes, which need the modules of the tests.
 PATH_OF_TESTS = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 
-# Tests that say the same with any version of Keras, by the beginning of their names. They have the
-# mark `any_keras`, by which `make test-versions` leaves them out.
+# The beginnings of the names of tests whose results do not depend on the version of Keras. They get
+# the mark `any_keras`, by which `make test-versions` leaves them out.
 ANY_KERAS = (
     # the kernels of each backend, which take tensors and variables
     "backends/test_base.py",

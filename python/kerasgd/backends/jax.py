@@ -73,8 +73,8 @@ class JaxBackend(Backend):
         statistics = list(vars(state.statistics).values())
         self.cond(condition, measured, statistics)
         # XLA would also copy what the conditional reads and the update writes, unless the update
-        # certainly comes second. This number, which is never negative, makes it depend on the
-        # conditional.
+        # certainly comes second. This number, which is never negative, makes the update depend on
+        # the conditional.
         never = state.statistics.measured.value < 0
         for variable in state.variables():
             if all(variable is not kept for kept in statistics):

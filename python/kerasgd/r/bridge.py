@@ -2,7 +2,7 @@
 
 An exception that passes through reticulate loses its fields and, in old versions, its class; a
 warning reaches only the console. So nothing is raised here: an `Outcome` holds all three. A call
-without error and warning returns its bare value, because R takes long to read attributes.
+without error and warning returns its bare value, because R reads attributes slowly.
 """
 
 from __future__ import annotations

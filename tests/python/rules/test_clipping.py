@@ -30,7 +30,7 @@ MODES = {
 
 
 def moved(cases, dtype, mode):
-    """For each pair of gradients and arguments, how far a step of rate 1 moves the variables.
+    """The movement of the variables in a step of rate 1, for each pair of gradients and arguments.
 
     The steps of all pairs are compiled together, since XLA takes long to start.
     """

@@ -17,7 +17,7 @@ from kerasgd.state import DynamicScale, Rates, State, Step, Tensor, Variable
 # Calls a compiled function without checking each argument, which takes ten times as long as the
 # call. This method of TensorFlow is private; without it the public call is used.
 PRIVATE_CALL = "_call_flat"
-# So many compiled steps save the time that compiling takes: measured on two cores of an Intel Xeon,
+# This many compiled steps save the time of compiling, as measured on two cores of an Intel Xeon
 # with 161 variables, momentum, weight decay, clip and averages.
 PLAIN_STEPS = 30
 # Cap the cache: changing sets of missing gradients would recompile every step.

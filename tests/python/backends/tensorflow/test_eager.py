@@ -52,9 +52,9 @@ def test_the_first_steps_are_plain(monkeypatch):
 
 
 def trained(steps, restarts):
-    """Weights after so many steps, begun anew from the saved state at some of them."""
+    """The weights after `steps` steps, restarted from saved state before those in `restarts`."""
     generator = np.random.default_rng(1)
-    # Large enough for a cluster, which rounds otherwise than plain operations.
+    # Large enough for a cluster, which rounds differently from plain operations.
     gradients = generator.standard_normal((steps, 2**16), dtype="float32")
     w = keras.Variable(generator.standard_normal(2**16, dtype="float32"))
     arguments = {"momentum": 0.9, "weight_decay": 0.1, "global_clipnorm": 1, "use_ema": True}
@@ -75,7 +75,7 @@ def test_a_training_that_is_continued_compiles_at_the_same_step(monkeypatch):  #
     uninterrupted = trained(6, restarts=[])
     np.testing.assert_array_equal(trained(6, restarts=[1, 2, 5]), uninterrupted)
     monkeypatch.setattr(eager, "PLAIN_STEPS", 6)
-    # Or the bits would say nothing about which steps were compiled.
+    # Otherwise the bits would not show which steps were compiled.
     assert np.any(trained(6, restarts=[]) != uninterrupted)
 
 

@@ -51,7 +51,7 @@ def lines_of(*arguments):
 
 @pytest.fixture(scope="module", params=["two replicas", "one replica", "one worker"])
 def on_strategy(request):
-    """How far each configuration is off on a strategy, for each way to train."""
+    """The error of each configuration on a strategy, for each way to train."""
     script = Path(__file__).with_name("replicas.py")
     return json.loads(lines_of(script, request.param)[-1])
 
