@@ -1,7 +1,7 @@
 """Fixtures and helpers for all tests."""
 
 import contextlib
-import functools
+import gc
 import os
 import pathlib
 import threading
@@ -92,6 +92,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker("any_keras")
 
 
+def pytest_collection_finish():
+    # What imports have made lives until the end: the garbage collector need not look at it again.
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def fresh_names():
     """Make paths of variables independent of earlier tests."""
@@ -138,41 +143,6 @@ def halving(calls):
         return 0.5 ** len(calls)
 
     return rate
-
-
-def step_eagerly(optimizer, variables, gradients):
-    optimizer.apply(gradients, variables)
-
-
-def step_in_graph(optimizer, variables, gradients, jit_compile):
-    import tensorflow as tf
-
-    tf.function(lambda gs: optimizer.apply(gs, variables), jit_compile=jit_compile)(gradients)
-
-
-def step_statelessly(optimizer, variables, gradients):
-    apply = optimizer.stateless_apply
-    if BACKEND == "jax":
-        import jax
-
-        apply = jax.jit(apply)
-    kept = [*variables, *optimizer.variables]
-    state = [v.value for v in optimizer.variables]
-    weights, state = apply(state, gradients, [v.value for v in variables])
-    for variable, value in zip(kept, [*weights, *state], strict=True):
-        variable.assign(value)
-
-
-# Functions that take one step, given a built optimizer, its variables and their gradients.
-WAYS_TO_STEP = {
-    "tensorflow": {
-        "eager": step_eagerly,
-        "graph": functools.partial(step_in_graph, jit_compile=False),
-        "xla": functools.partial(step_in_graph, jit_compile=True),
-    },
-    "jax": {"eager": step_eagerly, "jit": step_statelessly},
-    "torch": {"eager": step_eagerly, "stateless": step_statelessly},
-}[BACKEND]
 
 
 def numbers(variable):

@@ -12,7 +12,8 @@ import re
 import keras
 import numpy as np
 import pytest
-from conftest import BACKEND, WAYS_TO_COMPILE, WAYS_TO_STEP, numbers
+from conftest import BACKEND, WAYS_TO_COMPILE, numbers
+from watched import WAYS, step_of
 
 import kerasgd
 from kerasgd import groups
@@ -143,14 +144,14 @@ def test_groups_are_set_before_the_optimizer_is_built():
 # -- effects (14.3 to 14.5) ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS_TO_STEP)
+@pytest.mark.parametrize("way", WAYS)
 def test_a_group_has_rate_momentum_and_decay_of_its_own(way):
     base, head = trained = variables("base", "head")
     optimizer = kerasgd.SGD(0.5, momentum=0.25, weight_decay=0.5)
     optimizer.set_group("base", learning_rate_factor=0.5, momentum=0.5, weight_decay=1)
-    optimizer.build(trained)
+    step = step_of(way, optimizer, trained)
     for _ in range(2):
-        WAYS_TO_STEP[way](optimizer, trained, ones(2))
+        step(ones(2))
     # base: rate 0.25. 1 - 0.25 - 0.25 = 0.5; 0.5 - 0.125 + (0.5 * -0.25 - 0.25)
     np.testing.assert_allclose(numbers(base)[0], 0.0, atol=1e-7)
     # head: rate 0.5. 1 - 0.25 - 0.5 = 0.25; 0.25 - 0.0625 + (0.25 * -0.5 - 0.5)
@@ -173,39 +174,37 @@ def test_each_setting_comes_from_the_last_group_that_names_it():  # contract 14.
     assert [numbers(v)[0] for v in trained] == expected
 
 
-@pytest.mark.parametrize("way", WAYS_TO_STEP)
+@pytest.mark.parametrize("way", WAYS)
 def test_a_global_clip_is_over_all_groups(way):  # contract 14.5
     a, b = trained = [keras.Variable([0.0], name=name) for name in "ab"]
     optimizer = kerasgd.SGD(1.0, global_clipnorm=1.0).set_group("a", learning_rate_factor=0)
-    optimizer.build(trained)
     gradients = [keras.ops.convert_to_tensor([g]) for g in (4.0, 3.0)]
-    WAYS_TO_STEP[way](optimizer, trained, gradients)
+    step_of(way, optimizer, trained)(gradients)
     assert numbers(a) == [0.0]  # but its gradient counts in the norm
     np.testing.assert_allclose(numbers(b), [-0.6], rtol=1e-6)
 
 
-@pytest.mark.parametrize("way", WAYS_TO_STEP)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("window", [None, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_a_factor_of_0_leaves_all_alone_bit_for_bit(way, window, dtype):
     # contract 14.3: decay, rule, constraint, overwriting, finalizing
     trained = [keras.Variable([1.0, 1 / 3], dtype=dtype, name=name) for name in "ab"]
+    trained[0].constraint = keras.constraints.NonNeg()
     arguments = {"momentum": 0.5, "weight_decay": 0.1, "use_ema": True, "ema_momentum": 0.5}
     optimizer = kerasgd.SGD(
         0.1, **arguments, ema_overwrite_frequency=2, gradient_accumulation_steps=window
     )
     optimizer.set_group("a", learning_rate_factor=1)
-    optimizer.build(trained)
+    step = step_of(way, optimizer, trained)
 
     def update():
         for _ in range(window or 1):
-            gradients = [keras.ops.ones(2, dtype), keras.ops.ones(2, dtype)]
-            WAYS_TO_STEP[way](optimizer, trained, gradients)
+            step([keras.ops.ones(2, dtype), keras.ops.ones(2, dtype)])
 
     update()
     (a, velocity), (b, _) = [(p.variable, p.velocity) for p in optimizer.state().parameters]
     a.assign([-1.0, -0.0])  # violates the constraint
-    a.constraint = keras.constraints.NonNeg()
     optimizer.set_learning_rate_factor("a", 0)
     before, other = (in_bytes(a), in_bytes(velocity)), in_bytes(b)
     for _ in range(2):  # the weights are overwritten at one of them
@@ -238,17 +237,17 @@ def test_a_rate_of_0_is_no_factor_of_0():  # contract 14.3
     assert numbers(w)[0] == 1 - 0.25 - 0.125  # the velocity still acts
 
 
-@pytest.mark.parametrize("way", WAYS_TO_STEP)
+@pytest.mark.parametrize("way", WAYS)
 def test_a_frozen_variable_counts_as_one_without_average_changes(way):
     # contract 14.3, 5.1: averages still follow frozen weights
     (w,) = trained = variables("w")
     optimizer = kerasgd.SGD(0.5, use_ema=True, ema_momentum=0.5)
     optimizer.set_group("w", learning_rate_factor=1)
-    optimizer.build(trained)
-    WAYS_TO_STEP[way](optimizer, trained, ones(1))
-    WAYS_TO_STEP[way](optimizer, trained, ones(1))
+    step = step_of(way, optimizer, trained)
+    step(ones(1))
+    step(ones(1))
     optimizer.set_learning_rate_factor(0, 0)
-    WAYS_TO_STEP[way](optimizer, trained, ones(1))
+    step(ones(1))
     # weights 0.5, 0, 0: averages 0.5, 0.25, 0.125
     assert numbers(optimizer.state().parameters[0].average)[0] == 0.125
     assert numbers(w)[0] == 0.0
@@ -356,7 +355,7 @@ def test_a_function_of_rates_acts_on_all_groups(options):  # contract 14.3, 2.3
     assert fit(model_of_two(optimizer, **options), 3) == [-0.875, -1.75]
 
 
-@pytest.mark.parametrize("way", WAYS_TO_STEP)
+@pytest.mark.parametrize("way", WAYS)
 def test_an_update_step_of_a_subclass_gets_rate_and_momentum_of_the_group(way):  # contract 13.3
     class Recorded(kerasgd.SGD):
         def build(self, variables):
@@ -372,22 +371,22 @@ def test_an_update_step_of_a_subclass_gets_rate_and_momentum_of_the_group(way): 
     optimizer = Recorded(0.5, momentum=0.5)
     optimizer.set_group("a", learning_rate_factor=0.5, momentum=0.25)
     optimizer.set_group("c", learning_rate_factor=0)
-    optimizer.build(trained)
+    step = step_of(way, optimizer, trained)
     for _ in range(2):
-        WAYS_TO_STEP[way](optimizer, trained, ones(3))
+        step(ones(3))
     assert list(map(numbers, optimizer.rates)) == [0.25, 0.5, 0.0]  # c: never called
     # a: 1 - 0.25 - (0.0625 + 0.25); b: 1 - 0.5 - (0.25 + 0.5)
     assert [numbers(v)[0] for v in trained] == [0.4375, -0.25, 1.0]
 
 
-@pytest.mark.parametrize("way", WAYS_TO_STEP)
+@pytest.mark.parametrize("way", WAYS)
 def test_groups_act_below_a_dynamic_loss_scale(way):  # contract 6.3, 14.3
     trained = variables("a", "b")
     optimizer = kerasgd.LossScaleOptimizer(kerasgd.SGD(0.5), 4.0, 2)
     assert optimizer.set_group("a", learning_rate_factor=0.5) is optimizer
-    optimizer.build(trained)
+    step = step_of(way, optimizer, trained)
     for gradient in (4.0, np.inf, 2.0):
-        WAYS_TO_STEP[way](optimizer, trained, [gradient * g for g in ones(2)])
+        step([gradient * g for g in ones(2)])
     assert [numbers(v)[0] for v in trained] == [0.5, 0.0]
     optimizer.set_learning_rate_factor("a", 0)
     assert optimizer.groups[0].learning_rate_factor == 0.0
@@ -395,7 +394,7 @@ def test_groups_act_below_a_dynamic_loss_scale(way):  # contract 6.3, 14.3
 
 
 @pytest.mark.parametrize("clip", [{"clipnorm": 1.0}, {"global_clipnorm": 1.0}, {"clipvalue": 0.5}])
-@pytest.mark.parametrize("way", WAYS_TO_STEP)
+@pytest.mark.parametrize("way", WAYS)
 def test_all_at_once_follows_the_reference(way, clip):  # contract 0, 14
     arguments = {
         "momentum": 0.9,
@@ -414,7 +413,7 @@ def test_all_at_once_follows_the_reference(way, clip):  # contract 0, 14
     optimizer = kerasgd.SGD(0.1, **arguments)
     optimizer.set_group("a|b", learning_rate_factor=0.5, momentum=0.5)
     optimizer.set_group("b|c", weight_decay=0.3).set_group("d", learning_rate_factor=0)
-    optimizer.build(trained)
+    step = step_of(way, optimizer, trained)
     reference = ReferenceSGD(0.1, **arguments).build(
         first,
         groups=[
@@ -430,7 +429,7 @@ def test_all_at_once_follows_the_reference(way, clip):  # contract 0, 14
             reference.set_learning_rate_factor(2, 2.0)
             reference.set_learning_rate_factor(0, 0.25)
         gradients = [generator.normal(size=(2, 3)).astype("float32") for _ in range(4)]
-        WAYS_TO_STEP[way](optimizer, trained, list(map(keras.ops.convert_to_tensor, gradients)))
+        step(list(map(keras.ops.convert_to_tensor, gradients)))
         reference.step(gradients)
     for variable, expected in zip(trained, reference.weights, strict=True):
         error = np.max(np.abs(keras.ops.convert_to_numpy(variable) - expected))

@@ -1,12 +1,13 @@
 """The statistics of an update are those of the reference (contract 15.1 to 15.3)."""
 
+import itertools
 from collections import Counter
 
 import keras
 import numpy as np
 import pytest
 from conftest import BACKEND, floatx
-from watched import WAYS, assert_statistics, single, step_of, tensor
+from watched import WAYS, assert_statistics, single, step_of, steps_together, tensor
 
 import kerasgd
 from kerasgd.reference import ReferenceGroup, ReferenceLossScale, ReferenceSGD, SparseRows
@@ -80,50 +81,65 @@ def test_statistics_are_those_of_the_reference(case, way):  # contract 15.1, 15.
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("spoilt", [np.nan, np.inf, -np.inf])
-def test_gradients_that_are_not_finite_are_counted(spoilt, way):  # contract 15.2
-    variables, optimizer, reference = pair({"clipnorm": 1.0}, 1)
-    given = gradients(np.random.default_rng(1))
-    given[1][0] = given[2][1, 1] = given[2][0, 3] = spoilt
-    step_of(way, optimizer, variables)([tensor(g) for g in given])
-    reference.step(given)
-    counts = [of_one["nonfinite"] for of_one in optimizer.statistics["variables"]]
-    assert counts == [0, 1, 2, 0, 0]
-    assert all(type(count) is int for count in counts)
-    assert optimizer.statistics["nonfinite"] == 3
-    expected = reference.statistics
-    for name in ("gradient_norm", "clip_coefficient"):
-        assert str(optimizer.statistics[name]) == str(expected[name])  # NaN and infinity alike
+def test_gradients_that_are_not_finite_are_counted(way):  # contract 15.2
+    optimizers, references, given = {}, {}, {}
+    for spoilt in (np.nan, np.inf, -np.inf):
+        variables, optimizer, references[spoilt] = pair({"clipnorm": 1.0}, 1)
+        optimizers[spoilt] = optimizer, variables
+        given[spoilt] = gradients(np.random.default_rng(1))
+        given[spoilt][1][0] = given[spoilt][2][1, 1] = given[spoilt][2][0, 3] = spoilt
+    step_all(way, optimizers, given)
+    for spoilt, reference in references.items():
+        reference.step(given[spoilt])
+        found, expected = optimizers[spoilt][0].statistics, reference.statistics
+        counts = [of_one["nonfinite"] for of_one in found["variables"]]
+        assert counts == [0, 1, 2, 0, 0], spoilt
+        assert all(type(count) is int for count in counts)
+        assert found["nonfinite"] == 3, spoilt
+        for name in ("gradient_norm", "clip_coefficient"):
+            assert str(found[name]) == str(expected[name]), spoilt  # NaN and infinity alike
+
+
+def step_all(way, optimizers, given):
+    """One step of each pair of an optimizer and its variables, with the gradients of its key."""
+    step = steps_together(way, optimizers.values())
+    step([[tensor(g) for g in given[case]] for case in optimizers])
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("clip", [{}, {"global_clipnorm": 2.0}, {"clipnorm": 2.0}])
-@pytest.mark.parametrize("size", [1e20, 1e-30])
-def test_norms_are_safe_for_any_finite_gradient(size, clip, way):  # contract 15.2, 4.3
-    arguments = {"loss_scale_factor": 0.5, **clip}
-    weights, given = [[1.0, 2.0], [3.0]], [single([3 * size, 4 * size]), single([12 * size])]
-    variables = [keras.Variable(w, dtype="float32") for w in weights]
-    optimizer = kerasgd.SGD(0.1, **arguments).track_statistics(per_variable=True)
-    reference = ReferenceSGD(0.1, **arguments).build(weights, statistics_every=1)
-    step_of(way, optimizer, variables)([tensor(g) for g in given])
-    reference.step(given)
-    assert optimizer.statistics["gradient_norm"] == pytest.approx(26 * size, rel=1e-6)
-    assert_statistics(optimizer.statistics, reference)
+def test_norms_are_safe_for_any_finite_gradient(way):  # contract 15.2, 4.3
+    optimizers, references, given = {}, {}, {}
+    for case in itertools.product([1e20, 1e-30], [None, "global_clipnorm", "clipnorm"]):
+        size, clip = case
+        arguments = {"loss_scale_factor": 0.5} | ({clip: 2.0} if clip else {})
+        weights = [[1.0, 2.0], [3.0]]
+        given[case] = [single([3 * size, 4 * size]), single([12 * size])]
+        variables = [keras.Variable(w, dtype="float32") for w in weights]
+        optimizer = kerasgd.SGD(0.1, **arguments).track_statistics(per_variable=True)
+        optimizers[case] = optimizer, variables
+        references[case] = ReferenceSGD(0.1, **arguments).build(weights, statistics_every=1)
+    step_all(way, optimizers, given)
+    for case, reference in references.items():
+        reference.step(given[case])
+        found = optimizers[case][0].statistics
+        assert found["gradient_norm"] == pytest.approx(26 * case[0], rel=1e-6), case
+        assert_statistics(found, reference)
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("clip", ["clipnorm", "clipvalue", "global_clipnorm"])
-def test_the_coefficient_is_1_where_nothing_is_clipped(clip, way):  # contract 15.2, 4.4
-    generator = np.random.default_rng(0)
-    for size in (1, 7, 100_001):
-        variables = [
-            keras.Variable(np.zeros(size, "float32")),
-            keras.Variable(np.zeros((3, 5), "float32")),
-        ]
-        optimizer = kerasgd.SGD(0.1, loss_scale_factor=3.0, **{clip: 1e4}).track_statistics()
-        step = step_of(way, optimizer, variables)
-        step([tensor(generator.normal(size=v.shape)) for v in variables])
-        assert optimizer.statistics["clip_coefficient"] == 1
+def test_the_coefficient_is_1_where_nothing_is_clipped(way):  # contract 15.2, 4.4
+    optimizers, given = {}, {}
+    for clip in ("clipnorm", "clipvalue", "global_clipnorm"):
+        generator = np.random.default_rng(0)
+        for size in (1, 7, 100_001):
+            shapes = [(size,), (3, 5)]
+            optimizer = kerasgd.SGD(0.1, loss_scale_factor=3.0, **{clip: 1e4}).track_statistics()
+            variables = [keras.Variable(np.zeros(shape, "float32")) for shape in shapes]
+            optimizers[clip, size] = optimizer, variables
+            given[clip, size] = [generator.normal(size=shape) for shape in shapes]
+    step_all(way, optimizers, given)
+    for case, (optimizer, _) in optimizers.items():
+        assert optimizer.statistics["clip_coefficient"] == 1, case
 
 
 def test_the_coefficient_of_no_gradient_is_1():  # contract 15.2

@@ -18,7 +18,8 @@ EPSILON = 2.0**-23
 
 
 def step_of(way, optimizer, variables):
-    """A function that takes a step with given gradients."""
+    """A function that takes a step with given gradients, compiled once. It builds the optimizer."""
+    optimizer.build(variables)
     if way == "eager":
         return lambda gradients: optimizer.apply(gradients, variables)
     if way in ("graph", "xla"):
@@ -26,6 +27,24 @@ def step_of(way, optimizer, variables):
 
         return tf.function(lambda gs: optimizer.apply(gs, variables), jit_compile=way == "xla")
     return statelessly(optimizer, variables)
+
+
+def steps_together(way, pairs):
+    """A function that takes a step of each optimizer, with the gradients for each.
+
+    TensorFlow compiles them together, since XLA takes long to start.
+    """
+    steps = [step_of("eager" if way in ("graph", "xla") else way, *pair) for pair in pairs]
+
+    def step(gradients):
+        for one, given in zip(steps, gradients, strict=True):
+            one(given)
+
+    if way in ("graph", "xla"):
+        import tensorflow as tf
+
+        return tf.function(step, jit_compile=way == "xla")
+    return step
 
 
 def statelessly(optimizer, variables):
@@ -36,8 +55,6 @@ def statelessly(optimizer, variables):
         apply = jax.jit(apply)
 
     def step(gradients):
-        if not optimizer.built:
-            optimizer.build(variables)
         held = [*variables, *optimizer.variables]
         new, state = apply(
             [v.value for v in optimizer.variables], gradients, [v.value for v in variables]
