@@ -29,7 +29,7 @@ test_that("reticulate knows our environment, whichever package is loaded first",
 
 test_that("requirements are declared to reticulate only before Python starts", {
   skip_if(is_loaded_from_source(), "pkgload loads all imports")
-  skip_if(packageVersion("reticulate") < "1.41", "this version of reticulate does not create environments")
+  skip_if(packageVersion("reticulate") < "1.41", "this reticulate does not create environments")
   packages <- quote({
     loadNamespace("reticulate")
     cat(getExportedValue("reticulate", "py_require")()$packages)
