@@ -20,8 +20,8 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .PHONY: help demo test bench check docs figures site dist lint install clean distclean \
   test-tensorflow test-jax test-torch test-r test-keras3 test-versions test-long test-dist \
-  check-package check-docs needs-run needs-test needs-dist needs-check needs-site .venv .venv-jax .venv-torch \
-  .venv-oldest .venv-newest .venv-dist
+  test-site check-package check-docs needs-run needs-test needs-dist needs-check needs-site \
+  needs-browser .venv .venv-jax .venv-torch .venv-oldest .venv-newest .venv-dist .venv-site
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ lint: needs-check .venv ## run ruff, mypy --strict, import-linter, lintr and she
 site: needs-site install ## build the website of the R package in build/site
 	@Rscript tools/site.R
 
+test-site: needs-browser site .venv-site ## build the website and test each page in a browser
+	@tools/test-site.sh
+
 figures: install ## draw the figure of README.md
 	@Rscript tools/figures.R
 
@@ -117,7 +120,11 @@ oldest := --constraint tools/oldest-versions.txt
 .venv-dist: needs-run
 	@tools/environment.sh .venv-dist 'build>=1' 'setuptools>=77'
 
-needs-run needs-test needs-dist needs-check needs-site: needs-%:
+# selenium, which drives the browser
+.venv-site: needs-run
+	@tools/environment.sh .venv-site 'pytest>=8' 'selenium>=4'
+
+needs-run needs-test needs-dist needs-check needs-site needs-browser: needs-%:
 	@tools/require.sh $*
 
 clean: ## remove build/ and caches
@@ -125,4 +132,4 @@ clean: ## remove build/ and caches
 	@find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the Python environments too
-	@rm -rf .venv .venv-jax .venv-torch .venv-oldest .venv-newest .venv-dist
+	@rm -rf .venv .venv-jax .venv-torch .venv-oldest .venv-newest .venv-dist .venv-site

@@ -2,8 +2,8 @@
 # Installs the system packages that the targets need: R, R packages, Python and the checking tools,
 # as Debian packages. As root, it installs missing packages; otherwise it prints the command to run
 # as root.
-# Usage: tools/require.sh run|test|dist|check|site (test includes run, dist includes test; check and
-# site include dist)
+# Usage: tools/require.sh run|test|dist|check|site|browser (test includes run, dist includes test;
+# check and site include dist)
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -27,7 +27,8 @@ case $1 in
     r_packages+=(pkgdown)
     programs+=(pandoc:pandoc)
     ;;
-  *) die "the argument of tools/require.sh must be run, test, dist, check or site, not '$1'" ;;
+  browser) programs+=(chromium:chromium chromedriver:chromium-driver) ;;
+  *) die "the argument of tools/require.sh must be run, test, dist, check, site or browser, not '$1'" ;;
 esac
 mapfile -t -O "${#r_packages[@]}" r_packages < <(tools/r-dependencies.sh "${fields[@]}")
 

@@ -47,14 +47,5 @@ for (page in list.files("vignettes", "[.]Rmd$", recursive = TRUE)) {
   edit(home, sprintf("\"vignettes/%s\"", page), sprintf("\"%s\"", article))
 }
 
-# Debian's pkgdown makes the pages load MathJax from the disk of the machine that builds them.
-# Replace this by the address that pkgdown itself uses.
-for (page in list.files(site, "[.]html$", recursive = TRUE, full.names = TRUE)) {
-  edit(
-    page, "file:///usr/share/javascript/mathjax/",
-    "https://cdnjs.cloudflare.com/ajax/libs/mathjax/2.7.5/"
-  )
-  if (any(grepl("(src|href)=\"file:", readLines(page, encoding = "UTF-8")))) {
-    stop(page, " refers to a file on this machine.", call. = FALSE)
-  }
-}
+source("tools/site/offline.R")
+work_offline(site)
