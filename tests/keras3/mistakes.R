@@ -19,7 +19,7 @@ expect_message <- function(code, ...) {
 # In compile()
 expect_message(
   model |> compile(optimizer = optimizer_sgd, loss = "mse"),
-  "`optimizer_sgd` is a function: call it, `optimizer_sgd()`."
+  "`optimizer_sgd` is a function", "called: `optimizer_sgd()`"
 )
 expect_message(
   model |> compile(optimizer = optimizer_sgd(lr = 0.1), loss = "mse"),
@@ -27,14 +27,14 @@ expect_message(
 )
 expect_message(
   optimizer_sgd(learning_rate_schedule_cosine_decay),
-  "Call it: `learning_rate_schedule_cosine_decay(initial_learning_rate, decay_steps)`."
+  "`learning_rate_schedule_cosine_decay(initial_learning_rate, decay_steps)`"
 )
 expect_message(optimizer_loss_scale(keras3::optimizer_adam()), "keras3::optimizer_loss_scale()")
 
 # In fit()
 model |> compile(optimizer = optimizer_sgd(), loss = "mse")
 train <- function(...) fit(model, x, y, verbose = 0, ...)
-expect_message(train(callbacks = callback_statistics), "call it, `callback_statistics()`.")
+expect_message(train(callbacks = callback_statistics), "called: `callback_statistics()`")
 expect_message(train(callbacks = callback_statistics()), "Call `track_statistics(optimizer)`")
 expect_message(
   train(callbacks = callback_stop_on_nonfinite()), "Call `skip_nonfinite(optimizer)`"
