@@ -39,12 +39,26 @@ def settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
     }
 
 
+def default_settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
+    """The defaults of the settings; a subclass may have its own, or hide them behind `**kwargs`."""
+    if isinstance(optimizer, Wrapper):
+        base, defaults = Wrapper, {"name": "loss_scale_optimizer"}
+    else:
+        base, defaults = SGD, {}
+    return _defaults(base) | _defaults(type(optimizer)) | defaults
+
+
+def _defaults(constructor: type) -> dict[str, Any]:
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+
+
 def changed_settings(optimizer: SGD | Wrapper) -> dict[str, Any]:
     """The settings that differ from the defaults, without the inner optimizer."""
-    parameters = inspect.signature(type(optimizer)).parameters
-    defaults = {name: parameter.default for name, parameter in parameters.items()}
-    if isinstance(optimizer, Wrapper):
-        defaults["name"] = "loss_scale_optimizer"
+    defaults = default_settings(optimizer)
     return {
         name: value
         for name, value in settings(optimizer).items()

@@ -34,6 +34,25 @@ def test_changed_settings_are_those_given():
     assert inspection.changed_settings(scaled) == {"initial_scale": 2.0}
 
 
+def test_a_subclass_has_its_own_defaults_and_those_it_does_not_name():
+    # contract 13.3
+    class Hidden(kerasgd.SGD):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+
+    class Faster(kerasgd.SGD):
+        def __init__(self, momentum, learning_rate=0.5, **kwargs):
+            super().__init__(learning_rate, momentum, **kwargs)
+
+    assert inspection.changed_settings(Hidden(momentum=0.5)) == {"momentum": 0.5}
+    assert inspection.changed_settings(Faster(0.0)) == {}
+    assert inspection.default_settings(Faster(0.0))["learning_rate"] == 0.5
+    assert inspection.changed_settings(Faster(0.9, 0.01)) == {
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+    }
+
+
 def test_the_description_counts_steps_updates_and_bytes():
     # contract 7.2
     described = inspection.description(
