@@ -78,3 +78,5 @@ prepare_reticulate <- function() {
 }
 
 `%||%` <- function(x, y) if (is.null(x)) y else x
+
+utils::globalVariables(".data") # of ggplot2

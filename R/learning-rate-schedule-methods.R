@@ -16,32 +16,27 @@
 #'
 #' @section Methods:
 #' * `print(schedule)` and `format(schedule)` show the formula and the arguments.
+#' * `as.character(schedule)` returns one line, such as `cosine_decay(0.1, decay_steps 100)`: the
+#'   first argument, and the others that have no default or differ from it. `str()`, tibbles and
+#'   titles of plots show this line.
 #' * `as.list(schedule)` returns the arguments by name.
 #' * `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if both have the same class and
 #'   equal arguments; otherwise it describes the differences.
 #' * `as.data.frame(schedule, steps = )` has one row for each of `steps`, with the columns `step`
-#'   and `learning_rate`.
+#'   and `learning_rate`. Without `steps`, it covers the whole schedule with at most 1001 rows.
 #' * `update(schedule, alpha = 0.1, ...)` returns a schedule of the same class with other arguments.
-#' * `plot(schedule, steps, ...)` plots the rates. `plot(schedule, other, ...)` plots several
-#'   schedules with a legend. The legend shows the argument names (`plot(a, "with warm-up" = b)`),
-#'   or otherwise the names of the variables. Further arguments are passed to [graphics::matplot()].
-#' * `lines(schedule, ...)` adds a schedule to a plot; further arguments are passed to
-#'   [graphics::lines()].
-#' * With the package ggplot2, `ggplot2::autoplot(schedule, ..., steps = )` plots one or several
-#'   schedules.
-#'
-#' Without `steps`, plots show the whole schedule with at most 1001 steps; `lines()` uses the range
-#' of the existing plot.
+#' * `plot()`, `lines()` and `ggplot2::autoplot()` plot one or several schedules: see
+#'   [plot_schedules].
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if `steps` are not whole numbers >= 0, if an argument of `update()` is
-#' invalid, or for `schedule$alpha <- `; `kerasgd_state_error` for a schedule from `readRDS()` or
-#' `load()`, which cannot restore a Python object: recreate it. (Only `print()` and `str()` still
-#' work for it, and say so in one line.)
+#' `kerasgd_argument_error` if `steps` are not whole numbers >= 0, if an argument of `update()` or
+#' `as.data.frame()` is invalid, or for `schedule$alpha <- `; `kerasgd_state_error` for a schedule
+#' from `readRDS()` or `load()`, which cannot restore a Python object: recreate it. (Only `print()`,
+#' `str()` and `as.character()` still work for it, and say so in one line.)
 #'
-#' @return `format()` returns a character vector, `as.list()` a named list, `as.data.frame()` a data
-#'   frame, `update()` a schedule, `autoplot()` a ggplot2 plot, and `all.equal()` either `TRUE` or a
-#'   character vector. `plot()` and `lines()` return the schedule, invisibly.
+#' @return `format()` returns a character vector, `as.character()` a string, `as.list()` a named
+#'   list, `as.data.frame()` a data frame, `update()` a schedule, and `all.equal()` either `TRUE` or
+#'   a character vector.
 #'
 #' @family learning-rate schedules
 #' @examplesIf kerasgd_available()
@@ -50,6 +45,7 @@
 #' schedule(c(0, 50, 100))
 #' as.data.frame(schedule, steps = c(0, 50, 100))
 #' plot(schedule, steps = 0:200)
+#' as.character(schedule)
 #' all.equal(schedule, learning_rate_schedule_cosine_decay(0.5, decay_steps = 100))
 #'
 #' higher_end <- update(schedule, alpha = 0.2)
@@ -63,18 +59,14 @@ NULL
 #' @rawNamespace
 #' S3method(format, kerasgd.schedules.Schedule, format_schedule)
 #' S3method(print, kerasgd.schedules.Schedule, print_schedule)
-#' S3method(str, kerasgd.schedules.Schedule, str_schedule)
+#' S3method(str, kerasgd.schedules.Schedule, str_object)
 #' S3method(as.list, kerasgd.schedules.Schedule, list_arguments)
 #' S3method(all.equal, kerasgd.schedules.Schedule, compare_schedules)
-#' S3method(as.data.frame, kerasgd.schedules.Schedule, tabulate_schedule)
-#' S3method(plot, kerasgd.schedules.Schedule, plot_schedule)
-#' S3method(ggplot2::autoplot, kerasgd.schedules.Schedule, autoplot_schedule)
 #' S3method(stats::update, kerasgd.schedules.Schedule, update_schedule)
 #' S3method("$", kerasgd.schedules.Schedule, get_from_schedule)
 #' S3method("[[", kerasgd.schedules.Schedule, get_from_schedule)
 #' S3method("$<-", kerasgd.schedules.Schedule, refuse_to_change)
 #' S3method("[[<-", kerasgd.schedules.Schedule, refuse_to_change)
-#' S3method(graphics::lines, kerasgd.schedules.Schedule, lines_of_schedule)
 #' S3method(reticulate::r_to_py, kerasgd.schedules.Schedule, refuse_empty)
 #' S3method(waldo::compare_proxy, kerasgd.schedules.Schedule, proxy_of_schedule)
 NULL
@@ -92,7 +84,7 @@ format_schedule <- function(x, ...) {
 }
 
 format_argument <- function(name, value) {
-  if (inherits(value, "kerasgd.schedules.Schedule")) {
+  if (is_our_schedule(value)) {
     lines <- format(value)
     return(c(sprintf("  %s = %s", name, lines[[1]]), paste0("  ", lines[-1])))
   }
@@ -108,11 +100,6 @@ format_argument <- function(name, value) {
 print_schedule <- function(x, ...) {
   cat(if (is_live_python_object(x)) format(x) else line_for_empty(x), sep = "\n")
   invisible(x)
-}
-
-str_schedule <- function(object, ...) {
-  print_schedule(object)
-  invisible()
 }
 
 list_arguments <- function(x, ...) {
@@ -138,7 +125,7 @@ compare_schedules <- function(target, current, ..., tolerance = sqrt(.Machine$do
 }
 
 compare_argument <- function(one, other, tolerance, call = rlang::caller_env()) {
-  is_ours <- inherits(one, "kerasgd.schedules.Schedule")
+  is_ours <- is_our_schedule(one)
   # Schedules from Keras and from users: R would compare two functions
   if (!is_ours && is_python_object(one) && is_python_object(other)) {
     pair <- list(one = one, other = other, tolerance = tolerance)
@@ -156,7 +143,7 @@ proxy_of_schedule <- function(x, path = "x") {
 }
 
 values_of_schedule <- function(x, call = rlang::caller_env()) {
-  is_ours <- inherits(x, "kerasgd.schedules.Schedule")
+  is_ours <- is_our_schedule(x)
   arguments <- if (is_ours) {
     lapply(as.list(x), plain_value, call = call)
   } else {
@@ -198,126 +185,21 @@ refuse_to_change <- function(x, name, value) {
   )
 }
 
-tabulate_schedule <- function(x, row.names = NULL, # nolint: object_name_linter. The generic's.
-                              optional = FALSE, ..., steps = NULL) {
-  if (is.null(steps) && !is.null(row.names)) {
-    abort_argument(
-      row.names, "given together with `steps`",
-      hint = "The second argument is `row.names`: write `steps = `."
-    )
-  }
-  data.frame(rates_to_see(x, steps), row.names = row.names)
-}
-
 rates_to_see <- function(x, steps, call = rlang::caller_env()) {
   check_live(x, call = call)
   steps <- steps %||% steps_to_see(x)
-  data.frame(step = steps, learning_rate = rates_at(x, steps, call = call))
+  rates <- rates_at(x, steps, call = call)
+  data.frame(step = as.vector(unlist(steps)), learning_rate = rates)
 }
 
 #' Steps that cover the whole schedule and a little more
 #' @noRd
 steps_to_see <- function(x) {
   # Keras' own schedules do not have a length
-  span <- if (inherits(x, "kerasgd.schedules.Schedule")) py_get(x, "span") else 1000
+  span <- if (is_our_schedule(x)) py_get(x, "span") else 1000
   steps_between(0, ceiling(1.1 * span))
 }
 
 steps_between <- function(first, last) {
   unique(round(seq(first, last, length.out = min(last - first + 1, 1001))))
 }
-
-plot_schedule <- function(x, y = NULL, ..., steps = NULL) {
-  check_live(x)
-  given <- list(x, y, ...)
-  schedules <- schedules_among(given, as.list(substitute(list(x, y, ...)))[-1])
-  steps <- steps %||% if (!is_schedule(y)) y
-  rates <- rates_of_several(schedules, steps)
-  settings <- utils::modifyList(
-    list(
-      type = "l", lty = 1, lwd = 2, col = colours(length(schedules)), ylim = c(0, max(rates[-1])),
-      xlab = "Step", ylab = "Learning rate", main = if (length(schedules) == 1) short_name(x)
-    ),
-    Filter(Negate(is_schedule), list(...))
-  )
-  do.call(graphics::matplot, c(list(rates$step, as.matrix(rates[-1])), settings))
-  if (length(schedules) > 1) {
-    lines <- settings[c("lty", "lwd", "col")]
-    do.call(graphics::legend, c(list("topright", names(schedules), bty = "n"), lines))
-  }
-  invisible(x)
-}
-
-lines_of_schedule <- function(x, ..., steps = NULL) {
-  check_live(x)
-  if (is.null(steps)) {
-    shown <- graphics::par("usr")[1:2]
-    steps <- steps_between(max(0, ceiling(shown[[1]])), max(0, floor(shown[[2]])))
-  }
-  rates <- rates_to_see(x, steps)
-  settings <- utils::modifyList(list(lwd = 2), list(...))
-  do.call(graphics::lines, c(list(rates$step, rates$learning_rate), settings))
-  invisible(x)
-}
-
-autoplot_schedule <- function(object, ..., steps = NULL) {
-  check_live(object)
-  schedules <- schedules_among(list(object, ...), as.list(substitute(list(object, ...)))[-1])
-  rates <- rates_of_several(schedules, steps)
-  rows <- data.frame(
-    step = rates$step,
-    learning_rate = unlist(rates[-1], use.names = FALSE),
-    schedule = rep(factor(names(schedules), names(schedules)), each = nrow(rates))
-  )
-  several <- length(schedules) > 1
-  by_schedule <- if (several) ggplot2::aes(colour = .data$schedule) else ggplot2::aes()
-  ggplot2::ggplot(rows, ggplot2::aes(.data$step, .data$learning_rate)) +
-    ggplot2::geom_line(by_schedule) +
-    ggplot2::expand_limits(y = 0) +
-    ggplot2::labs(
-      x = "Step", y = "Learning rate", colour = NULL, title = if (!several) short_name(object)
-    )
-}
-
-#' The schedules among the arguments of a call, named for a legend: by the user's name, the variable
-#' or the class
-#' @noRd
-schedules_among <- function(arguments, expressions) {
-  are_schedules <- vapply(arguments, is_schedule, NA)
-  name <- function(given, expression, schedule) {
-    if (nzchar(given)) {
-      given
-    } else if (is.symbol(expression)) {
-      as.character(expression)
-    } else {
-      short_name(schedule)
-    }
-  }
-  names <- mapply(
-    name, rlang::names2(arguments)[are_schedules], expressions[are_schedules],
-    arguments[are_schedules]
-  )
-  stats::setNames(arguments[are_schedules], make.unique(as.character(names), sep = " "))
-}
-
-#' The rates of several schedules at the same steps; the first column contains the steps
-#' @noRd
-rates_of_several <- function(schedules, steps, call = rlang::caller_env()) {
-  for (schedule in schedules) {
-    check_live(schedule, call = call)
-  }
-  if (is.null(steps)) {
-    of_each <- lapply(schedules, steps_to_see)
-    steps <- of_each[[which.max(vapply(of_each, max, 0))]]
-  }
-  rates <- lapply(schedules, rates_at, steps = steps, call = call)
-  data.frame(step = steps, rates, check.names = FALSE)
-}
-
-#' Colours that are safe for colour-blind readers
-#' @noRd
-colours <- function(n) grDevices::palette.colors(n, recycle = TRUE)
-
-utils::globalVariables(".data")
-
-short_name <- function(x) sub("^.*[.]", "", class(x)[[1]])

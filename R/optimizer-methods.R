@@ -13,8 +13,11 @@
 #'   optimizer state, averages, exclusions from weight decay, the groups of [set_group()], and the
 #'   scale of [optimizer_loss_scale()] with the number of finite steps until it doubles. It returns
 #'   them as a list.
+#' * `as.character(optimizer)` returns one line, such as `SGD(0.01, momentum 0.9)`: the learning
+#'   rate, and the other settings that differ from the defaults. `str()` and tibbles show this line.
 #' * `as.list(optimizer)` returns the settings under the argument names of [optimizer_sgd()]. A
 #'   learning-rate schedule is returned as an object.
+#' * `as.data.frame(optimizer)` has one row for each setting; see below.
 #' * `optimizer$` followed by the Tab key completes the names of settings and methods.
 #'
 #' None of these calls a learning-rate function. `optimizer$learning_rate` calls it before the first
@@ -24,7 +27,19 @@
 #' `model$optimizer` is that wrapper. These methods work with it too; `update()` turns it into an
 #' [optimizer_loss_scale()].
 #'
-#' After `readRDS()` or `load()`, `print()` and `str()` describe in one line what the object was.
+#' After `readRDS()` or `load()`, `print()`, `str()` and `as.character()` describe in one line what
+#' the object was.
+#'
+#' @section Settings as a data frame:
+#' `as.data.frame(optimizer)` has the columns
+#' * `argument`: the name of the argument, as `update()` takes it;
+#' * `value`: its value as `print()` shows it, but strings without quotation marks;
+#' * `number`: the value if it is a number, otherwise `NA`;
+#' * `default`: the default, in the form of `value`.
+#'
+#' `subset(as.data.frame(optimizer), value != default)` returns the settings that were changed. For
+#' [optimizer_loss_scale()], the rows of the inner optimizer follow its own, without a row for the
+#' name of the inner optimizer.
 #'
 #' @section Comparison:
 #' `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if class, settings, groups and state
@@ -65,19 +80,25 @@
 #' warnings are conditions of this package.
 #'
 #' @section Errors:
-#' * `kerasgd_argument_error`: an argument of `update()`, or a learning rate, is invalid; see
-#'   [optimizer_sgd()].
+#' * `kerasgd_argument_error`: an argument of `update()` or `as.data.frame()`, or a learning rate,
+#'   is invalid; see [optimizer_sgd()].
 #' * `kerasgd_state_error`: any other use of an optimizer from `readRDS()` or `load()`, which cannot
 #'   restore a Python object. Use [save_optimizer()] instead.
 #'
-#' @return `format()` returns a character vector, `as.list()` a named list, `summary()` a list of
-#'   class `kerasgd_optimizer_summary` with `class`, `name`, `settings` and `state`, `all.equal()`
-#'   `TRUE` or a character vector, `update()` an optimizer, and `as.double()` a numeric vector.
+#' @return `format()` returns a character vector, `as.character()` one string, `as.list()` a named
+#'   list, `as.data.frame()` a data frame, `summary()` a list of class `kerasgd_optimizer_summary`
+#'   with `class`, `name`, `settings` and `state`, `all.equal()` `TRUE` or a character vector,
+#'   `update()` an optimizer, and `as.double()` a numeric vector.
 #'
 #' @examplesIf kerasgd_available()
 #' optimizer <- optimizer_sgd(learning_rate = 0.05, momentum = 0.9)
 #' optimizer
 #' summary(optimizer)
+#' as.data.frame(optimizer)
+#'
+#' # In a table
+#' optimizers <- list(optimizer, optimizer_sgd(0.05), optimizer_sgd(0.05, nesterov = TRUE))
+#' data.frame(optimizer = sapply(optimizers, as.character), loss = c(0.31, 0.42, 0.38))
 #'
 #' faster <- update(optimizer, learning_rate = 0.5)
 #' all.equal(optimizer, faster)
@@ -99,8 +120,8 @@ NULL
 #' S3method(format, kerasgd.LossScaleOptimizer, format_optimizer)
 #' S3method(print, kerasgd.SGD, print_optimizer)
 #' S3method(print, kerasgd.LossScaleOptimizer, print_optimizer)
-#' S3method(str, kerasgd.SGD, str_optimizer)
-#' S3method(str, kerasgd.LossScaleOptimizer, str_optimizer)
+#' S3method(str, kerasgd.SGD, str_object)
+#' S3method(str, kerasgd.LossScaleOptimizer, str_object)
 #' S3method(summary, kerasgd.SGD, summarise_optimizer)
 #' S3method(summary, kerasgd.LossScaleOptimizer, summarise_optimizer)
 #' S3method(as.list, kerasgd.SGD, list_settings)
@@ -146,27 +167,41 @@ print_optimizer <- function(x, ...) {
   invisible(x)
 }
 
-str_optimizer <- function(object, ...) {
-  print_optimizer(object)
+#' One line, which fits into the structure of a list, as in " $ optimizer: SGD(0.01)"
+#' @noRd
+str_object <- function(object, ...) {
+  cat("", if (is_live_python_object(object)) label_of(object) else line_for_empty(object))
+  cat("\n")
   invisible()
 }
 
 format_settings <- function(settings) {
   settings <- settings[names(settings) != "name"]
+  if (length(settings) > 0) sprintf("  %s = %s", names(settings), shown_settings(settings))
+}
+
+#' Each setting in R's words; a rate with the digits that it has
+#' @noRd
+shown_settings <- function(settings) {
   shown <- vapply(settings, format_setting, "")
   if (is.numeric(settings$learning_rate)) {
     shown[["learning_rate"]] <- format_rate(settings$learning_rate)
   }
-  if (length(settings) > 0) sprintf("  %s = %s", names(settings), shown)
+  shown
 }
 
 format_setting <- function(x) {
-  if (is.numeric(x)) {
+  if (is.numeric(x) && length(x) > 1) {
+    first <- vapply(signif(utils::head(x, 3), 7), format_setting, "")
+    sprintf("c(%s)", toString(c(first, if (length(x) > 3) "...")))
+  } else if (is.numeric(x)) {
     format(x, digits = 15, scientific = NA)
+  } else if (is_labelled(x)) {
+    label_of(x)
   } else if (is_python_object(x) && !is_live_python_object(x)) {
     sprintf("<%s>, empty after `readRDS()`", short_name(x))
   } else if (is_schedule(x)) {
-    sprintf("<%s>", reticulate::py_get_attr(x, "__class__")$`__name__`)
+    sprintf("<%s>", short_name(x))
   } else if (is_python_object(x) || is.function(x)) {
     "<function>"
   } else {
@@ -194,6 +229,10 @@ as_float32 <- function(x) {
 is_schedule <- function(x) {
   any(grepl("LearningRateSchedule$", class(x)))
 }
+
+is_our_schedule <- function(x) inherits(x, "kerasgd.schedules.Schedule")
+
+is_labelled <- function(x) is_optimizer(x) || is_our_schedule(x)
 
 format_progress <- function(described) {
   c(
@@ -395,14 +434,17 @@ is_same_function <- function(one, other) {
 #' Describe how two settings differ
 #' @noRd
 tell_apart <- function(one, other, tolerance) {
+  if (is_our_schedule(one) && identical(class(one), class(other))) {
+    arguments <- all.equal(one, other, tolerance = tolerance)
+    if (is.character(arguments)) {
+      return(arguments)
+    }
+  }
   formatted <- c(format_setting(one), format_setting(other))
   if (formatted[[1]] != formatted[[2]]) {
     return(sprintf("%s is not %s", formatted[[1]], formatted[[2]]))
   }
-  arguments <- if (inherits(one, "kerasgd.schedules.Schedule")) {
-    all.equal(one, other, tolerance = tolerance)
-  }
-  if (is.character(arguments)) arguments else sprintf("two different %s", formatted[[1]])
+  sprintf("two different %s", formatted[[1]])
 }
 
 compare_state <- function(target, current, tolerance, call = rlang::caller_env()) {
@@ -652,12 +694,13 @@ register_for_keras_wrapper <- function() {
   methods <- list(
     format = format_optimizer, print = print_optimizer, summary = summarise_optimizer,
     as.list = list_settings, all.equal = compare_optimizers,
+    as.character = label_as_character, as.data.frame = tabulate_settings,
     `$<-` = set_on_optimizer, `[[<-` = set_on_optimizer
   )
   for (generic in names(methods)) {
     register_method(generic, keras_wrapper, for_keras_wrapper(methods[[generic]]))
   }
-  register_method("str", keras_wrapper, for_keras_wrapper(str_optimizer), "utils")
+  register_method("str", keras_wrapper, for_keras_wrapper(str_object), "utils")
   register_method("update", keras_wrapper, for_keras_wrapper(update_optimizer), "stats")
 }
 

@@ -21,8 +21,6 @@ test_that("steps are checked", {
     schedule(1.5)
     schedule("1")
     schedule(NULL)
-    as.data.frame(schedule, steps = -1)
-    plot(schedule, steps = 0.5)
   })
 })
 
@@ -44,7 +42,6 @@ test_that("it prints its formula and its arguments", {
   })
   schedule <- learning_rate_schedule_linear_warmup(0.1, 5)
   expect_identical(format(schedule), capture.output(print(schedule)))
-  expect_identical(format(schedule), capture.output(str(schedule)))
 })
 
 test_that("its arguments are a list", {
@@ -138,77 +135,11 @@ test_that("it cannot be changed", {
   expect_identical(as.list(schedule)$alpha, 0)
 })
 
-test_that("its rates are a data frame", {
-  skip_if_no_keras()
-  schedule <- learning_rate_schedule_exponential_decay(0.5, 1, 0.5)
-  expect_identical(
-    as.data.frame(schedule, steps = 0:2),
-    data.frame(step = 0:2, learning_rate = c(0.5, 0.25, 0.125))
-  )
-  long <- as.data.frame(learning_rate_schedule_cosine_decay(0.1, 1e6))
-  expect_lte(nrow(long), 1001)
-  expect_identical(range(long$step), c(0, 1.1e6))
-  expect_identical(as.data.frame(learning_rate_schedule_cosine_decay(0.1, 10))$step, 0:11 + 0)
-  expect_identical(row.names(as.data.frame(schedule, c("a", "b"), steps = 0:1)), c("a", "b"))
-  expect_snapshot(as.data.frame(schedule, 0:2), error = TRUE)
-})
-
-test_that("it can be plotted", {
-  skip_if_no_keras()
-  schedule <- learning_rate_schedule_exponential_decay(0.5, 1, 0.5)
-  withr::local_pdf(NULL)
-  grDevices::dev.control("enable")
-  expect_identical(plot(schedule, steps = 0:10, log = "", main = "a"), schedule)
-  expect_equal(graphics::par("usr")[1:2], c(-0.4, 10.4))
-  plot(schedule, 0:5)
-  expect_equal(graphics::par("usr")[1:2], c(-0.2, 5.2))
-})
-
-test_that("several schedules are plotted together", {
-  skip_if_no_keras()
-  exponential <- learning_rate_schedule_exponential_decay(0.5, 1, 0.5)
-  cosine <- learning_rate_schedule_cosine_decay(2, 10)
-  withr::local_pdf(NULL)
-  grDevices::dev.control("enable")
-  expect_identical(plot(exponential, cosine, steps = 0:10), exponential)
-  expect_equal(graphics::par("usr"), c(-0.4, 10.4, -0.08, 2.08))
-  # the steps of the longest schedule
-  plot(exponential, cosine, col = c("red", "blue"))
-  expect_equal(graphics::par("usr")[1:2], c(-0.44, 11.44))
-  expect_identical(lines(cosine, col = "red"), cosine)
-  expect_snapshot(error = TRUE, {
-    plot(exponential, cosine, steps = -1)
-    lines(cosine, steps = 0.5)
-  })
-
-  third <- cosine
-  named <- schedules_among(
-    list(exponential, cosine, slow = third, third, cosine, "main"),
-    expression(exponential, f(cosine), third, third, third, "main")
-  )
-  expect_named(named, c("exponential", "CosineDecay", "slow", "third", "third 1"))
-})
-
-test_that("ggplot2 plots it too", {
-  skip_if_no_keras()
-  skip_if_not_installed("ggplot2")
-  drawn <- ggplot2::autoplot(learning_rate_schedule_exponential_decay(0.5, 1, 0.5), steps = 0:2)
-  layer <- ggplot2::layer_data(drawn)
-  expect_equal(layer$x, 0:2)
-  expect_equal(layer$y, c(0.5, 0.25, 0.125))
-
-  exponential <- learning_rate_schedule_exponential_decay(0.5, 1, 0.5)
-  constant <- update(exponential, decay_rate = 1)
-  together <- ggplot2::layer_data(ggplot2::autoplot(exponential, constant, steps = 0:1))
-  expect_equal(together$y, c(0.5, 0.25, 0.5, 0.5))
-  expect_length(unique(together$colour), 2)
-})
-
 # contract 9.5
 test_that("after readRDS() any use reports what happened", {
   skip_if_no_keras()
   schedule <- restored_by_r(learning_rate_schedule_cosine_decay(0.1, 10))
-  for (use in list(format, as.list, as.data.frame, plot, lines, update, function(x) x(1))) {
+  for (use in list(format, as.list, update, function(x) x(1))) {
     expect_error(
       use(schedule), "is empty: `saveRDS()` and",
       fixed = TRUE, class = "kerasgd_state_error"

@@ -19,7 +19,6 @@ test_that("print() shows the settings that differ from the defaults, and the pro
     optimizer_sgd(learning_rate = rate, nesterov = TRUE)
   })
   expect_identical(capture.output(optimizer), format(optimizer))
-  expect_identical(capture.output(str(optimizer)), format(optimizer))
 })
 
 test_that("print() counts steps, updates and the rate of a schedule", {
@@ -364,7 +363,11 @@ test_that("Keras' wrapper of our optimizer has the same methods", {
     wrapper
     summary(wrapper)
   })
-  expect_identical(capture.output(str(wrapper)), format(wrapper))
+  expect_identical(as.character(wrapper), "loss_scale(SGD(0.1, momentum 0.5))")
+  expect_identical(capture.output(str(wrapper)), " loss_scale(SGD(0.1, momentum 0.5))")
+  expect_identical(
+    as.data.frame(wrapper)[c(1, 5), "value"], c("32768", "0.5")
+  )
   expect_named(
     as.list(wrapper), c("inner_optimizer", "initial_scale", "dynamic_growth_steps", "name")
   )
@@ -387,6 +390,8 @@ test_that("Keras' wrapper of our optimizer has the same methods", {
   # wrappers of other optimizers go to the next method
   of_adam <- one_weight_model(keras$optimizers$Adam(0.1))$optimizer
   expect_match(capture.output(print(of_adam)), "object at 0x")
+  expect_match(as.character(of_adam), "object at 0x")
+  expect_error(as.data.frame(of_adam), "cannot coerce class")
   of_adam$learning_rate <- 0.25
   expect_identical(as.double(of_adam$learning_rate), 0.25)
 })
