@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,7 +16,12 @@ from kerasgd.backends import grouped_norms
 from kerasgd.backends.base import Backend
 from kerasgd.errors import LearningRateError
 from kerasgd.keras_internals import get_stateless_scope
-from kerasgd.state import ParameterState, State, Tensor, Variable
+from kerasgd.rules import clipping
+from kerasgd.rules.precision import scalar
+from kerasgd.state import ParameterState, State, Tensor, Updates, Variable
+
+# Conditionals with more gradients than this take long to compile.
+MANY = 256
 
 
 class JaxBackend(Backend):
@@ -130,6 +136,47 @@ class JaxBackend(Backend):
             # Joining sharded gradients in one array would gather them on each device.
             return super().squared_norms(gradients, units)
         return grouped_norms.squared_norms(gradients, units)
+
+    def clip_each_norm(self, updates: Updates, limit: float) -> Updates:
+        """Clip each norm as a scalar of its own in compiled steps.
+
+        XLA compiles equal kernels once. Slices of a vector of norms make each update a kernel of
+        its own.
+        """
+        if self.is_eager():
+            return super().clip_each_norm(updates, limit)
+        gradients = updates.gradients
+        squares = [jnp.sum(jnp.square(gradient)) for gradient in gradients]
+        pairs = zip(updates.each_coefficient(), squares, strict=True)
+        unclipped = [scalar(coefficient, square.dtype) for coefficient, square in pairs]
+
+        def as_usual(i: int) -> clipping.NormClip:
+            coefficient = clipping.clip_norm(squares[i], unclipped[i], limit)
+            return clipping.NormClip(jnp.ones_like(coefficient), coefficient)
+
+        def in_units(i: int) -> clipping.NormClip:
+            unit = clipping.units_for(squares[i])
+            measured = jnp.sum(jnp.square(gradients[i] * (1 / unit)))
+            return clipping.clip_norm_in_units(measured, unit, unclipped[i], limit)
+
+        # Among many gradients, small ones are measured twice: that takes less time than to compile
+        # both branches of the conditional.
+        has_many = len(gradients) > MANY
+        is_small = [has_many and gradient.size <= grouped_norms.SMALL for gradient in gradients]
+        clips = {i: in_units(i) for i, its in enumerate(is_small) if its}
+        others = [i for i, its in enumerate(is_small) if not its]
+        if others:
+            either = jax.lax.cond(
+                clipping.needs_units(jnp.stack([squares[i] for i in others])),
+                lambda: [in_units(i) for i in others],
+                lambda: [as_usual(i) for i in others],
+            )
+            clips |= dict(zip(others, either, strict=True))
+        return replace(
+            updates,
+            gradients=[gradient * clips[i].scale for i, gradient in enumerate(gradients)],
+            coefficient=[clips[i].coefficient for i in range(len(gradients))],
+        )
 
     def rescale(
         self, condition: Tensor, gradients: Sequence[Tensor], factors: Sequence[Tensor]

@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kerasgd.limits import LARGEST_NORMAL, SMALLEST_NORMAL
-from kerasgd.rules.precision import scalar
 from kerasgd.state import Tensor
 
 # Below this sum of squares, the squares of elements may underflow: normal float32 end at 1.2e-38.
@@ -78,19 +76,19 @@ def needs_units(squares: Tensor) -> Tensor:
 def units_for(squares: Tensor) -> Tensor:
     """The unit for each norm, in which no square overflows and no relevant one underflows."""
     ops = keras.ops
-    large = scalar(LARGE_UNIT[keras.backend.standardize_dtype(squares.dtype)], squares.dtype)
-    units = ops.where(squares < TINY, 1 / large, ops.ones_like(squares))
-    return ops.where(ops.isfinite(squares), units, large)
+    large = LARGE_UNIT[keras.backend.standardize_dtype(squares.dtype)]
+    units = ops.where(squares < math.inf, ops.ones_like(squares), large)
+    return ops.where(squares < TINY, 1 / large, units)
 
 
 def clip_norm_in_units(squares: Tensor, units: Tensor, unclipped: Tensor, limit: float) -> NormClip:
     """Like `clip_norm()`, with sums of squares of gradients that were measured in `units`."""
     ops = keras.ops
-    norms_in_units = ops.sqrt(squares)
-    norms = ops.clip(norms_in_units * units, SMALLEST_NORMAL, LARGEST_NORMAL)
-    remainders = norms_in_units * (units / norms)  # 1, except for norms beyond the bounds
-    clipped = unclipped * remainders > limit / norms
-    coefficients = ops.where(clipped, limit / remainders, unclipped)
-    # 4.5: a clip never hides non-finite values.
-    coefficients = ops.where(ops.isfinite(norms_in_units), coefficients, float("nan"))
-    return NormClip(ops.where(clipped, 1 / norms, ops.ones_like(norms)), coefficients)
+    norms = ops.sqrt(squares)
+    inverse = 1 / units
+    keep = unclipped * norms <= limit * inverse
+    # 4.5: a clip never hides non-finite values. An infinite norm minus itself is NaN.
+    clipped = limit / norms + (norms - norms)
+    return NormClip(
+        ops.where(keep, ops.ones_like(inverse), inverse), ops.where(keep, unclipped, clipped)
+    )

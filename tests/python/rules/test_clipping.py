@@ -159,3 +159,24 @@ def test_a_nonfinite_gradient_makes_nan_of_all_that_share_its_norm(mode):  # con
     for each, together in zip(found[::2], found[1::2], strict=True):
         assert [bool(np.isnan(x).all()) for x in each] == [i == 3 for i in range(len(SHAPES))]
         assert all(np.isnan(x).all() for x in together)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX measures small gradients twice")
+def test_each_norm_is_clipped_among_many_gradients(monkeypatch):  # contract 4.3 to 4.5
+    from kerasgd.backends import jax
+
+    monkeypatch.setattr(jax, "MANY", 0)
+    magnitudes = MAGNITUDES["float32"]
+    gradients = [[m * direction for direction in directions()] for m in magnitudes]
+    bad = directions()
+    bad[3] = np.array([1.0, np.inf, 1.0])
+    cases = [(g, {"clipnorm": m / 2}) for g, m in zip(gradients, magnitudes, strict=True)]
+    cases += [(g, {"clipnorm": 10 * m}) for g, m in zip(gradients, magnitudes, strict=True)]
+    cases += [(g, {}) for g in gradients] + [(bad, {"clipnorm": 1.0})]
+    *found, spoilt = moved(cases, "float32", "jit")
+    for i, m in enumerate(magnitudes):
+        clipped, kept, plain = found[i :: len(magnitudes)]
+        for x, y, z, direction in zip(clipped, kept, plain, directions(), strict=True):
+            np.testing.assert_allclose(x / m, direction / 2, 1e-5)
+            np.testing.assert_array_equal(y, z)
+    assert [bool(np.isnan(x).all()) for x in spoilt] == [i == 3 for i in range(len(SHAPES))]
