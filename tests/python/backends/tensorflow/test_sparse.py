@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import BACKEND, assert_close
+from watched import steps_together
 
 import kerasgd
 from kerasgd.reference import ReferenceSGD
@@ -93,28 +94,38 @@ def test_rows_follow_the_reference(mode, arguments):  # contract 11.1
         assert_close([optimizer.state().parameters[0].average], reference.averages, "float32")
 
 
+CLIPS = ["clipvalue", "clipnorm", "global_clipnorm"]
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("momentum", [0, 0.9])
-@pytest.mark.parametrize("clip", ["clipvalue", "clipnorm", "global_clipnorm"])
-def test_rows_below_the_clip_keep_every_bit(mode, momentum, clip):  # contract 4.4
+def test_rows_below_the_clip_keep_every_bit(mode, momentum):  # contract 4.4
     plain = run(mode, range(1, 5), momentum=momentum)[1]
-    clipped = run(mode, range(1, 5), momentum=momentum, **{clip: 1e6})[1]
-    np.testing.assert_array_equal(plain, clipped)
+    pairs = [new_pair(momentum=momentum, **{clip: 1e6}) for clip in CLIPS]
+    step = steps_together(mode, pairs)
+    for seed in range(1, 5):
+        step([[sparse(*draws(seed))]] * len(pairs))
+    for clip, (_, [clipped]) in zip(CLIPS, pairs, strict=True):
+        np.testing.assert_array_equal(plain, clipped, clip)
+
+
+def new_pair(**arguments):
+    """An optimizer and its variable."""
+    return kerasgd.SGD(0.1, **arguments), [keras.Variable(start())]
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("momentum", [0, 0.9])
-@pytest.mark.parametrize("clip", ["clipvalue", "clipnorm", "global_clipnorm"])
-def test_rows_may_be_constants(mode, momentum, clip):  # contract 11.1
+def test_rows_may_be_constants(mode, momentum):  # contract 11.1
     values, indices = np.full((3, COLUMNS), 1.0, "float32"), [1, 1, 2]
     gradient = sparse(values, indices)
-    variable = keras.Variable(start())
-    optimizer = kerasgd.SGD(0.1, momentum=momentum, **{clip: 0.5})
-    optimizer.build([variable])
-    MODES[mode](lambda: optimizer.apply([gradient]))()
-    reference = ReferenceSGD(0.1, momentum=momentum, **{clip: 0.5}).build([start()])
-    reference.step([dense(values, indices)])
-    assert_close([variable], reference.weights, "float32")
+    pairs = [new_pair(momentum=momentum, **{clip: 0.5}) for clip in CLIPS]
+    step = steps_together("eager", pairs)
+    MODES[mode](lambda: step([[gradient]] * len(pairs)))()
+    for clip, (_, variables) in zip(CLIPS, pairs, strict=True):
+        reference = ReferenceSGD(0.1, momentum=momentum, **{clip: 0.5}).build([start()])
+        reference.step([dense(values, indices)])
+        assert_close(variables, reference.weights, "float32")
 
 
 @pytest.mark.parametrize("mode", MODES)
