@@ -28,6 +28,9 @@
 #' If the optimizer does not measure its updates, `fit()` stops at once with an error that names
 #' `track_statistics()`.
 #'
+#' Pass the callback in a list: `callbacks = list(callback)`. On JAX and PyTorch, Keras runs a
+#' callback that is not in a list beside the training steps; `fit()` then stops with an error.
+#'
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
 #'
 #' @seealso [track_statistics()] for the definition of each statistic, [plot.kerasgd_statistics()]

@@ -20,6 +20,9 @@
 #' `kerasgd_argument_error` if `max_in_a_row` is anything else. If the optimizer does not skip
 #' updates, `fit()` stops at once with an error that names `skip_nonfinite()`.
 #'
+#' Pass the callback in a list: `callbacks = list(callback)`. On JAX and PyTorch, Keras runs a
+#' callback that is not in a list beside the training steps; `fit()` then stops with an error.
+#'
 #' The error that stops training passes through `fit()`, so reticulate reports it as text.
 #'
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).

@@ -353,6 +353,7 @@ r_words <- list(
   "{function_schedule}" = "`learning_rate_schedule_function()`", "{ceiling}" = "`ceiling()`",
   "{statistics_callback}" = "`callback_statistics()`",
   "{stop_callback}" = "`callback_stop_on_nonfinite()`",
+  "{list_of_callbacks}" = "`callbacks = list(callback)`",
   "{track_statistics}" = "`track_statistics(optimizer)`",
   "{skip_nonfinite}" = "`skip_nonfinite(optimizer)`",
   "{first}" = "1"

@@ -14,7 +14,7 @@ from kerasgd.errors import NonfiniteGradientError, StateError, in_words
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer, without_wrapper
 from kerasgd.rules import learning_rate as rate_rule
 from kerasgd.sgd import SGD
-from kerasgd.trainer import Batches, LossTotal, bring_state_back
+from kerasgd.trainer import Batches, LossTotal, TrainingThread, bring_state_back
 
 __all__ = ["Backup", "LearningRateFunction", "Statistics", "StopOnNonfinite"]
 
@@ -92,7 +92,8 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
             fields of `SGD.statistics`.
 
     Raises:
-        StateError: at the start of training, if the optimizer does not measure its updates.
+        StateError: at the start of training, if the optimizer does not measure its updates; on JAX
+            and PyTorch at the first batch, if the callback was passed to `fit()` without a list.
 
     Example:
         >>> import keras, kerasgd
@@ -120,6 +121,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Check that the optimizer measures its updates."""
+        self._thread = TrainingThread()
         optimizer = without_wrapper(self.model.optimizer)
         if not (isinstance(optimizer, SGD) and optimizer._statistics_every):
             raise StateError(
@@ -143,7 +145,12 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self._batches.begin(batch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keep a row if there has been a measured update since the last batch."""
+        """Keep a row if there has been a measured update since the last batch.
+
+        Raises:
+            StateError: the callback was passed alone, and Keras runs it in another thread.
+        """
+        self._thread.check()
         optimizer = self._optimizer  # `self.model` would copy JAX's state back
         before = self._steps
         last_batch = self._batches.last
@@ -199,7 +206,8 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
     Raises:
         ArgumentError: `max_in_a_row` is invalid.
         StateError: at the start of training, if the optimizer does not skip such updates or has a
-            dynamic loss scale.
+            dynamic loss scale; on JAX and PyTorch at the first batch, if the callback was passed to
+            `fit()` without a list.
         NonfiniteGradientError: during training, after that many skipped updates in a row.
 
     Example:
@@ -229,6 +237,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Check that the optimizer skips updates with nonfinite gradients."""
+        self._thread = TrainingThread()
         optimizer = self.model.optimizer
         if optimizer is not without_wrapper(optimizer):
             raise StateError(
@@ -263,7 +272,9 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
 
         Raises:
             NonfiniteGradientError: that many were skipped.
+            StateError: the callback was passed alone, and Keras runs it in another thread.
         """
+        self._thread.check()
         bring_state_back(self.model)
         optimizer = self.model.optimizer
         first = self._batches.last + 1

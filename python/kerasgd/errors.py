@@ -21,6 +21,7 @@ _words = {
     "{from_keras}": "`kerasgd.from_keras()`",
     "{statistics_callback}": "`kerasgd.callbacks.Statistics`",
     "{stop_callback}": "`kerasgd.callbacks.StopOnNonfinite`",
+    "{list_of_callbacks}": "`callbacks=[callback]`",
     "{track_statistics}": "`optimizer.track_statistics()`",
     "{skip_nonfinite}": "`optimizer.skip_nonfinite()`",
     "{rate_callback}": "`kerasgd.callbacks.LearningRateFunction`",

@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any, NamedTuple
 
 import keras
+
+from kerasgd.errors import StateError, in_words
 
 
 def bring_state_back(model: Any) -> None:
     """Copy the values that JAX's trainer holds during `fit()` back into the variables."""
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
+
+
+class TrainingThread:
+    """The thread that trains, which must also run a callback that reads the state of training.
+
+    Keras inspects only callbacks in a list. One that is passed alone runs in another thread on JAX
+    and PyTorch, beside the next steps.
+    """
+
+    def __init__(self) -> None:
+        self._ident = threading.get_ident()
+
+    def check(self) -> None:
+        """Refuse another thread.
+
+        Raises:
+            StateError: this is another thread.
+        """
+        if threading.get_ident() != self._ident:
+            raise StateError(
+                in_words(
+                    "Keras runs a callback beside the training steps if it is passed alone, so "
+                    "that it cannot read their state. Pass it in a list: {list_of_callbacks}."
+                )
+            )
 
 
 class LossTotal(NamedTuple):

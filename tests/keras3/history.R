@@ -12,7 +12,7 @@ model |> compile(optimizer = optimizer, loss = "mse", metrics = list("mae"))
 watch <- callback_statistics()
 history <- model |> fit(
   x, y,
-  epochs = 5, batch_size = 8, validation_split = 0.2, verbose = 0, callbacks = watch
+  epochs = 5, batch_size = 8, validation_split = 0.2, verbose = 0, callbacks = list(watch)
 )
 
 measured <- statistics(watch)

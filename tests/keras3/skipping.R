@@ -20,7 +20,7 @@ stopifnot(summary(model$optimizer)$state$skipping$skipped == 1)
 outcome <- try(silent = TRUE, new_model() |> fit(
   x[c(1, 3, 3), , drop = FALSE], y[1:3],
   batch_size = 1, shuffle = FALSE, verbose = 0,
-  callbacks = callback_stop_on_nonfinite(max_in_a_row = 2)
+  callbacks = list(callback_stop_on_nonfinite(max_in_a_row = 2))
 ))
 stopifnot(inherits(outcome, "try-error"))
 message <- conditionMessage(attr(outcome, "condition"))

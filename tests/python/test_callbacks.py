@@ -381,6 +381,21 @@ def test_both_callbacks_together():  # contract 15.4, 16.2
     assert column(statistics, "update_norm") == [0.5, 0]
 
 
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="runs all callbacks in the training thread")
+@pytest.mark.parametrize("callback", [Statistics(), StopOnNonfinite()])
+def test_a_callback_that_keras_runs_in_another_thread_is_refused(callback):  # contract 15.4, 16.2
+    model = model_of_one_weight(skipping().track_statistics())
+    with pytest.raises(kerasgd.StateError, match=r"in a list: `callbacks=\[callback\]`"):
+        fit(model, [1.0, 2.0], callback)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="runs such callbacks in another thread")
+def test_a_callback_without_a_list_works_on_tensorflow():  # contract 15.4
+    callback = Statistics()
+    fit(model_of_one_weight(tracking()), [1.0, 2.0], callback)
+    assert column(callback, "gradient_norm") == [1.0, 2.0]
+
+
 def test_the_error_can_be_pickled():  # contract 16.2
     error = stopped(model_of_one_weight(skipping()), [np.inf])
     again = pickle.loads(pickle.dumps(error))
