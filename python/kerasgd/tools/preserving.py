@@ -23,6 +23,9 @@ ATTRIBUTES = (
     "_initial_epoch",
     "run_eagerly",
 )
+# The parts of a model that its first batch builds. Building draws a batch more, which shifts the
+# random generators: the first `fit()` after the context has to do it again.
+BUILT_BY_FIRST_BATCH = ("_compile_metrics", "_compile_loss")
 Restore = Callable[[], None]
 
 
@@ -81,10 +84,14 @@ def _attributes(model: Any) -> Iterator[Restore]:
     for name in ATTRIBUTES:
         if hasattr(model, name):
             yield _setting(model, name, getattr(model, name))
+    for name in BUILT_BY_FIRST_BATCH:
+        part = getattr(model, name, None)
+        if part is not None:
+            yield _setting(part, "built", part.built)
 
 
-def _setting(model: Any, name: str, value: Any) -> Restore:
-    return lambda: setattr(model, name, value)
+def _setting(owner: Any, name: str, value: Any) -> Restore:
+    return lambda: setattr(owner, name, value)
 
 
 def _random_states() -> Iterator[Restore]:
