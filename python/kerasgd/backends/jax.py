@@ -132,6 +132,8 @@ class JaxBackend(Backend):
         return gathered
 
     def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
+        if units is not None:
+            gradients = list(map(_opaque, gradients))
         if isinstance(keras.distribution.distribution(), keras.distribution.ModelParallel):
             # Joining sharded gradients in one array would gather them on each device.
             return super().squared_norms(gradients, units)
@@ -156,7 +158,7 @@ class JaxBackend(Backend):
 
         def in_units(i: int) -> clipping.NormClip:
             unit = clipping.units_for(squares[i])
-            measured = jnp.sum(jnp.square(gradients[i] * (1 / unit)))
+            measured = jnp.sum(jnp.square(_opaque(gradients[i]) * (1 / unit)))
             return clipping.clip_norm_in_units(measured, unit, unclipped[i], limit)
 
         # Among many gradients, small ones are measured twice: that takes less time than to compile
@@ -196,3 +198,11 @@ def _dense(gradient: Tensor) -> Tensor:
         gradient = gradient.todense()
     gradient = jnp.asarray(gradient)
     return gradient if gradient.dtype in ("float32", "float64") else gradient.astype("float32")
+
+
+def _opaque(gradient: Tensor) -> Tensor:
+    """The gradient, hidden from XLA's rules of algebra.
+
+    XLA reorders the square of a constant times a unit: a square of 0 times infinity is NaN.
+    """
+    return jax.lax.optimization_barrier(gradient)

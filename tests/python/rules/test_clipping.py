@@ -95,6 +95,23 @@ def test_each_norm_is_clipped_at_any_magnitude(dtype, mode):  # contract 4.3
             np.testing.assert_allclose(x / magnitude, expected, 1e-5, err_msg=f"{magnitude}")
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX compiles gradients as constants")
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
+@pytest.mark.parametrize("magnitude", MAGNITUDES["float32"])
+def test_constant_gradients_are_clipped_at_any_magnitude(magnitude, clip):  # contract 4.3
+    import jax
+
+    direction = directions()[0]
+    w = keras.Variable(np.zeros(direction.shape), dtype="float32")
+    optimizer = kerasgd.SGD(1.0, **{clip: magnitude / 2})
+    optimizer.build([w])
+    state = [v.value for v in optimizer.variables]
+    constant = keras.ops.cast(magnitude * direction, "float32")
+    step = jax.jit(lambda values: optimizer.stateless_apply(state, [constant], values)[0])
+    (found,) = step([w.value])
+    np.testing.assert_allclose(np.array(found) / magnitude, -direction / 2, 1e-5)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", MAGNITUDES)
 def test_the_global_norm_is_clipped_at_any_magnitude(dtype, mode):  # contract 4.3
