@@ -114,7 +114,8 @@ blocks_of_text <- c("p", "li", "dt", "dd", "td", "th", "pre")
 
 #' Pieces of text in one line, with a space where another paragraph, entry or cell begins
 in_one_line <- function(pieces) {
-  blocks <- path_above(pieces, paste0("*[", paste0("self::", blocks_of_text, collapse = " or "), "]"))
+  is_block <- paste0("self::", blocks_of_text, collapse = " or ")
+  blocks <- path_above(pieces, paste0("*[", is_block, "]"))
   begins <- blocks != c("", blocks)[seq_along(blocks)]
   text <- paste0(ifelse(begins, " ", ""), xml2::xml_text(pieces), collapse = "")
   trimws(gsub("\\s+", " ", text))
