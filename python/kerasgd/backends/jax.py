@@ -203,6 +203,8 @@ def _dense(gradient: Tensor) -> Tensor:
 def _opaque(gradient: Tensor) -> Tensor:
     """The gradient, hidden from XLA's rules of algebra.
 
-    XLA reorders the square of a constant times a unit: a square of 0 times infinity is NaN.
+    For a constant gradient, XLA would turn ``(gradient * factor)**2`` into
+    ``gradient**2 * factor**2``: if the first square underflows to 0 and the second overflows, the
+    product is NaN.
     """
     return jax.lax.optimization_barrier(gradient)

@@ -101,7 +101,7 @@ class TensorFlowBackend(Backend):
         elements = [self.values(gradient) for gradient in gradients]
         if self.mode is Mode.XLA:
             if units is not None:
-                elements = list(clusters.opaque(elements))
+                elements = list(map(clusters.opaque, elements))
             return grouped_norms.squared_norms(elements, units)
         if units is not None:
             factors = tf.unstack(1 / units, len(elements))

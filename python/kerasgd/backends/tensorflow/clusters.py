@@ -7,7 +7,7 @@ per step and element, and compiling takes about 0.04 s per variable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -24,12 +24,14 @@ def run(function: Callable[[], None]) -> None:
     tf.function(function, autograph=False, jit_compile=True)()
 
 
-def opaque(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The tensors, hidden from XLA's rules of algebra where TensorFlow has an operation for that.
+def opaque(values: Tensor) -> Tensor:
+    """The values of a gradient, hidden from XLA's rules of algebra if TensorFlow can do that.
 
-    XLA reorders the square of a constant times a unit: a square of 0 times infinity is NaN.
+    For a constant gradient, XLA would turn ``(gradient * factor)**2`` into
+    ``gradient**2 * factor**2``: if the first square underflows to 0 and the second overflows, the
+    product is NaN. Rows whose number varies cannot be hidden; they are not constant.
     """
-    if xla_optimization_barrier is None:
-        return tensors
-    hidden: Sequence[Tensor] = xla_optimization_barrier(input=list(tensors))
+    if xla_optimization_barrier is None or not values.shape.is_fully_defined():
+        return values
+    (hidden,) = xla_optimization_barrier(input=[values])
     return hidden
