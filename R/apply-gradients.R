@@ -1,6 +1,6 @@
 #' Apply your own gradients
 #'
-#' `apply_gradients()` does one step of an optimizer with the gradients that you pass (see
+#' `apply_gradients()` takes one step with an optimizer with the gradients that you pass (see
 #' [optimizer_sgd()] for the formulas). With a gradient \eqn{g} and the learning rate \eqn{\eta},
 #' the simplest step is \eqn{w \leftarrow w - \eta g}{w <- w - eta * g}.
 #'

@@ -1,4 +1,4 @@
-#' Back up training, so that it can resume after it was killed
+#' Back up training, so that it can resume if it is killed
 #'
 #' A callback for `fit()` that backs up weights and optimizer after each epoch. If training is
 #' killed, run the script again with the same arguments: `fit()` restores the last backup and
@@ -11,10 +11,11 @@
 #' schedules depend on.
 #'
 #' This callback uses `keras$callbacks$BackupAndRestore()`, which overwrites the last backup with
-#' each new one. If Keras is killed while it writes, it leaves a file that cannot be read, or the
-#' weights of one epoch under the number of another. This callback writes each backup to a new file,
-#' and replaces the last backup once the new one is complete. It has no `save_freq`: with that
-#' argument, Keras restarts an epoch from weights that were saved in its middle.
+#' each new one. If the process is killed during a write, Keras' callback leaves a file that cannot
+#' be read, or the weights of one epoch under the number of another. This callback writes each
+#' backup to a new file, and replaces the last backup once the new one is complete. It has no
+#' `save_freq`: with that argument, Keras restarts an epoch from weights that were saved in its
+#' middle.
 #'
 #' @param backup_dir The path of a folder for the backups of this training run only. It need not
 #'   exist. Each of several processes needs its own folder.

@@ -10,6 +10,9 @@
 #' \eqn{\mu}{mu} and \eqn{\lambda}{lambda} the learning-rate factor, the momentum and the weight
 #' decay of the group. A variable \eqn{w} of the group with the gradient \eqn{g} has the learning
 #' rate \eqn{\eta_f = f \eta}{eta_f = f * eta}, and its update is
+#' \deqn{w \leftarrow w - \eta_f \lambda w,}{w <- w - eta_f * lambda * w,}
+#' \deqn{v \leftarrow \mu v - \eta_f g, \qquad w \leftarrow w + v.}{
+#' v <- mu * v - eta_f * g,  w <- w + v.}
 #'
 #' * All changes of the optimizer's learning rate act on all groups alike: a schedule, a function,
 #'   `optimizer$learning_rate <- 0.01`, and callbacks such as `ReduceLROnPlateau`.

@@ -7,7 +7,7 @@
 #' @section The scale:
 #' Let \eqn{s} be the scale, which starts at `initial_scale`.
 #'
-#' * If all gradients of a step are finite, the inner optimizer does its step with \eqn{g / s}.
+#' * If all gradients of a step are finite, the inner optimizer takes its step with \eqn{g / s}.
 #'   After `dynamic_growth_steps` consecutive steps of this kind, the scale doubles:
 #'   \eqn{s \leftarrow 2 s}{s <- 2 * s}.
 #' * Otherwise the step is skipped and not counted, and the scale is halved:

@@ -70,8 +70,8 @@
 #' Whole numbers may be given as doubles (`2` for `2L`) and numbers as integers. `NA` is never
 #' accepted. Flags must be `TRUE` or `FALSE`, not `1` or `"yes"`. Numbers must be vectors of length
 #' one. A number that float32 rounds to 0 or infinity is accepted with a warning. Argument names
-#' must be written in full. Misspelt, abbreviated and unnamed arguments are errors that do not need
-#' Python.
+#' must be written in full. Misspelt and abbreviated names, and unnamed arguments after `name`, are
+#' errors that are raised without starting Python.
 #'
 #' Only the arguments that you pass are handed to Python; the defaults above are those of the Python
 #' class.

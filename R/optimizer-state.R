@@ -2,8 +2,9 @@
 #'
 #' `save_optimizer()` writes an optimizer with its settings and complete state to a file, and
 #' `load_optimizer()` restores it, in another session, on another machine or with another backend.
-#' Resumed training equals uninterrupted training: with the same weights and data, the results are
-#' the same bit for bit, also in the middle of an accumulation window.
+#' On the same machine and backend, resumed training equals uninterrupted training: with the same
+#' weights and data, the results are the same bit for bit, also in the middle of an accumulation
+#' window.
 #'
 #' @section Keras files:
 #' `model$save()` and `model$save_weights()` (in keras3 `save_model()` and `save_model_weights()`)
