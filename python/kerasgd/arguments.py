@@ -1,4 +1,4 @@
-"""The one table of argument rules (contract 12), shared by Python and R.
+"""The rules of the arguments (contract 12), shared by Python and R.
 
 Each rule in `RULES` checks an argument and converts it to the form that the rest of the package
 uses: numbers become `float`, whole numbers `int`, flags `bool`. `check()` applies one rule,

@@ -194,7 +194,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
     The optimizer skips updates with such gradients: call its `skip_nonfinite()` before training.
     The error gives the epoch and the batch, the variables with the number of NaN and of infinite
     elements in their gradients, and the loss of that batch, unless an earlier loss in the epoch was
-    not finite. The weights are those before the first of these updates. (With `use_ema`, JAX'
+    not finite. The weights are those before the first of these updates. (With `use_ema`, JAX's
     `fit()` then overwrites them with their averages, as it does whenever it ends.)
 
     With `steps_per_execution = n` the callback checks after every n-th batch. It refuses a dynamic
@@ -236,7 +236,7 @@ class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
         self._losses = LossTotal()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Check that the optimizer skips updates with nonfinite gradients."""
+        """Check that the optimizer skips updates with non-finite gradients."""
         self._thread = TrainingThread()
         optimizer = self.model.optimizer
         if optimizer is not without_wrapper(optimizer):

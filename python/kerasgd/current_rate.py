@@ -81,7 +81,10 @@ class CurrentRate:
         return rate
 
     def of_next_step(self) -> Any:
-        """The displayed rate: that of the next step, or for a function its last value."""
+        """The displayed rate: that of the next step.
+
+        For a function it is the last value or, before the first step, the value of one call.
+        """
         if self.is_number():
             return self.variable
         if isinstance(self.setting, rule.Schedule):

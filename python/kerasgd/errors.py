@@ -40,10 +40,11 @@ def speak(words: Mapping[str, str]) -> None:
 
 
 class Described:
-    """Stands for an R value without an equivalent in Python; every argument rule refuses it.
+    """A received value in words, for messages.
 
-    Without it, R's `NA`, a complex number or a factor would silently become another value (`NA`
-    becomes `True`).
+    R also passes one for each value without an equivalent in Python; every argument rule refuses
+    it, because otherwise `NA`, a complex number or a factor would silently become a different value
+    (`NA` becomes `True`).
 
     Attributes:
         description: ends the sentence "..., not <this>".
@@ -59,11 +60,11 @@ class Described:
 
 
 class KerasgdError(Exception):
-    """Base class of all errors that kerasgd raises."""
+    """Base class of kerasgd's own errors."""
 
 
 class KerasgdWarning(UserWarning):
-    """Base class of all warnings that kerasgd issues."""
+    """The class of kerasgd's warnings, except for missing gradients: `UserWarning`, as in Keras."""
 
 
 @dataclass(frozen=True)

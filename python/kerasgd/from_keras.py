@@ -22,9 +22,9 @@ Array = np.ndarray[Any, Any]
 def from_keras(optimizer: Any) -> SGD | LossScaleOptimizer:
     """Convert Keras' SGD into a kerasgd optimizer that continues from its state.
 
-    The new optimizer has the settings, the step count, the learning rate or schedule, the momenta,
-    the averages, an open accumulation window as Keras has it, and the loss scale. The state waits
-    for `build()`; Keras' optimizer is not changed.
+    The new optimizer has the settings, the step count, the learning rate or schedule, the
+    velocities, the averages, an incomplete accumulation window as Keras has it, and the loss scale.
+    The state waits for `build()`; Keras' optimizer is not changed.
 
     Args:
         optimizer: a `keras.optimizers.SGD`, or a `keras.optimizers.LossScaleOptimizer` around one.
@@ -140,7 +140,7 @@ def _averages(optimizer: Any) -> dict[str, Array]:
 
 
 def _window(optimizer: Any) -> dict[str, Array]:
-    """The sums of an open window; 0 between two windows, where Keras may hold leftovers."""
+    """The sums of an incomplete window; 0 between two windows, where Keras may hold leftovers."""
     steps = optimizer.gradient_accumulation_steps
     if not steps:
         return {}

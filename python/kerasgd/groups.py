@@ -44,10 +44,11 @@ REASONS = {
 class Group:
     """Variables that `set_group()` selected, and the settings that it gave them.
 
-    At each step, with the optimizer's current `learning_rate`, each variable of the group has::
+    Each variable of the group is updated with its own rate, from the optimizer's current
+    `learning_rate`::
 
-        learning_rate <- learning_rate * learning_rate_factor
-        w <- w - learning_rate * weight_decay * w, and the rule of `SGD` with this momentum
+        rate = learning_rate * learning_rate_factor
+        w <- w - rate * weight_decay * w, then the rule of `SGD` with this rate and momentum
 
     If the factor is 0, neither the variable nor its velocity changes.
 
@@ -312,6 +313,7 @@ def find(groups: Sequence[Group], which: Any, first: int = 0) -> Group:
 
     Raises:
         ArgumentError: there is no such group.
+        StateError: there are no groups.
     """
     last = first + len(groups) - 1
     numbers = f"a number from {first} to {last}" if last > first else str(first)

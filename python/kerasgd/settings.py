@@ -11,7 +11,7 @@ from kerasgd.state import Tensor, Variable
 
 @dataclass(frozen=True)
 class GroupSettings:
-    """The settings that the variables of one group share.
+    """The settings that some variables share, resolved from every `Group` they are in.
 
     Attributes:
         momentum: the momentum; 0 for none.
@@ -26,12 +26,14 @@ class GroupSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments in the form that a step reads; fixed once the optimizer is built.
+    """The arguments in the form that a step reads.
 
-    Equal settings make equal steps, so they serve as the key for compiled steps.
+    An object is never modified: setting `loss_scale_factor` replaces the whole object. Equal
+    settings make equal steps, so they serve as the key for compiled steps.
 
     Attributes:
-        groups: the settings of each group of variables (see `ParameterState.group`).
+        groups: the distinct combinations of settings, to which `ParameterState.group` refers (not
+            one for each `set_group()`).
         nesterov: whether to use the Nesterov rule.
         clipnorm: the limit, or None.
         clipvalue: the limit, or None.
@@ -39,7 +41,7 @@ class Settings:
         use_ema: whether averages of the weights are kept.
         ema_momentum: the weight of the old average in an update.
         ema_overwrite_frequency: the averages overwrite the weights every so many updates; None for
-            never.
+            not during training.
         loss_scale_factor: the factor that multiplied the loss; 1 for none.
         window: the number of steps per update.
         skip_nonfinite: whether updates with non-finite gradients are skipped.

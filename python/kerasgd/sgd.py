@@ -51,11 +51,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         w <- w - learning_rate * g                              (momentum = 0)
 
         velocity <- momentum * velocity - learning_rate * g     (momentum > 0)
-        w        <- w + velocity
-        w        <- w + momentum * velocity - learning_rate * g (instead, with nesterov)
+        w        <- w + velocity                                (without nesterov)
+        w        <- w + momentum * velocity - learning_rate * g (with nesterov)
 
     `velocity` has the shape of `w` and starts at 0. A *step* is one call that passes gradients to
-    the optimizer; an *update* is a step that changes the weights.
+    the optimizer; an *update* is a step at which the weights are due to change: every step, or
+    every n-th with `gradient_accumulation_steps = n`.
 
     Args:
         learning_rate: a finite number >= 0; a `keras.optimizers.schedules.LearningRateSchedule`,
@@ -281,7 +282,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def iterations(self) -> Any:
-        """The number of updates so far, ``t // gradient_accumulation_steps`` (contract 7.2)."""
+        """The number of updates so far, including skipped ones (contract 7.2).
+
+        This is ``t // gradient_accumulation_steps``. A step that a dynamic loss scale skips does
+        not count in `t`.
+        """
         return self._iterations if self.window == 1 else self._iterations // self.window
 
     # -- the step ----------------------------------------------------------------------------
@@ -309,7 +314,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         trainable_variables: Iterable[Any] | None,
         dynamic_scale: DynamicScale | None = None,
     ) -> None:
-        """Take a step like `apply()`, for a loss that was multiplied by a dynamic scale, if any."""
+        """Like `apply()`; `dynamic_scale`, if given, is the scale that multiplied the loss."""
         if dynamic_scale is None and self._repeats(grads, trainable_variables):
             return
         grads = gradients.listed_gradients(grads, trainable_variables)
@@ -324,7 +329,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             step(self._settings, self.backend, state, aligned, self._rates_of_this_step)
 
     def _repeats(self, grads: Any, trainable_variables: Any) -> bool:
-        """Repeat the previous step with new gradients, if the backend can; whether it is done."""
+        """Repeat the previous step with new gradients if the backend can; return whether it did."""
         if self._state is None or self._settings is None or self._swapped is not None:
             return False
         # A rate function may change anything, even what the backend has already checked.
@@ -387,7 +392,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def learning_rate(self) -> Any:
-        """The rate of the next step, or the last value of a rate function (contract 2.3, 2.7).
+        """The rate of the next step (contract 2.3, 2.7).
+
+        For a function it is the last value or, before the first step, the value of one call.
 
         It can be set to a number, which acts at once, or to a schedule or a function, unless a
         compiled step would ignore it.
@@ -514,7 +521,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
         Raises:
             ArgumentError: there is no such group, or the factor is invalid.
-            StateError: the new factor would have no effect.
+            StateError: there are no groups, or the new factor would have no effect.
         """
         groups_of_variables.find(self.groups, group).set_factor(factor, "factor")
 
@@ -609,7 +616,11 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return watching.skipped_in_a_row(self)
 
     def is_frozen(self, parameter: ParameterState) -> bool:
-        """Whether the factor of the variable's rate is 0 (contract 14.3)."""
+        """Whether the variable's rate factor was 0 at the last update (contract 14.3).
+
+        Before the first update, whether it would be 0 at the first. A factor that is a number
+        counts as it is now.
+        """
         factor_index = self.settings_of(parameter).factor_index
         return groups_of_variables.factor_of_last_update(self, factor_index) == 0
 
@@ -650,7 +661,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     # -- configuration and state ---------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """All arguments, as JSON-compatible values; the inverse of `from_config()`.
+        """All settings, as JSON-compatible values; the inverse of `from_config()`.
 
         Raises:
             StateError: the learning rate is a function, and Keras is saving a model.
@@ -661,7 +672,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def from_config(
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> SGD:
-        """Create an optimizer with the arguments that `get_config()` returned."""
+        """Create an optimizer with the settings that `get_config()` returned."""
         optimizer: SGD = configuration.to_optimizer(cls, config, custom_objects)
         return optimizer
 
@@ -689,8 +700,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
         Args:
             keep_state: whether the new optimizer continues from this one's state: when it is built,
-                it takes step count, velocities, averages and an open accumulation window. State
-                that the new settings do not use is left out with a warning.
+                it takes step count, velocities, averages and an incomplete accumulation window.
+                State that the new settings do not use is left out with a warning.
             **changes: the arguments of `SGD` to change.
 
         Raises:
@@ -710,7 +721,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return new
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Write all state into `store` (see `state.py`).
+        """Write all state into `store` (see `files/saved.py`).
 
         Raises:
             StateError: weights and averages are swapped.
@@ -739,8 +750,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `variables`, in their order.
 
-        An optimizer that is not built yet takes step count and rate at once, and the rest in
-        `build()`, if it fits, as legacy `.h5` files need.
+        Before `build()`, only the step count and the rate are set at once; `build()` sets the rest
+        if it fits. Legacy `.h5` files need this.
 
         Raises:
             StateError: the number or a shape differs.

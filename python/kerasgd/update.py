@@ -1,10 +1,12 @@
 """One step, from the gradients to the new weights: the order of contract 0.
 
-    unscale the loss -> sum duplicate rows -> sum over replicas -> accumulate; and, at an update:
+    unscale the gradients -> sum duplicate rows -> sum over replicas -> accumulate; at an update:
     average -> clip -> decay weights -> update rule -> apply variable constraints -> average the
     weights (EMA) -> overwrite them if due. Last, t grows by one.
 
-Unscaling the loss, averaging over the window and the norm clips are scalings. They are combined in
+An update may be measured, and is skipped if its gradient is not finite and skipping is on.
+
+Unscaling, averaging over the window and the norm clips are scalings. They are combined in
 one scalar, the coefficient of `Updates`, which multiplies the gradient inside the update rule.
 """
 
@@ -59,7 +61,7 @@ def _on_each_device(
     devices: Sequence[tuple[Any, State, list[Tensor | None]]],
 ) -> None:
     """The rest of the step, after gradients are summed; each device runs it on its own copies."""
-    # First, and outside of compiled code, because a rate function may fail.
+    # Before any change, and outside of compiled code, because a rate function may fail.
     rates = rates_of_this_step()
     if settings.own_rule is not None:
         backend.check_own_rule()
@@ -107,7 +109,7 @@ class _StepOnDevice:
     # -- loss scale ----------------------------------------------------------------------------
 
     def unscale(self, gradients: Sequence[Tensor | None]) -> None:
-        """Unscale the loss; with a dynamic scale, skip the step if a gradient is not finite."""
+        """Unscale the gradients; with a dynamic scale, skip the step if one is not finite."""
         if self.state.dynamic_scale is None:
             self._accumulate_or_update(gradients, self.settings.loss_scale_factor)
         else:
@@ -238,7 +240,7 @@ class _StepOnDevice:
         backend.cond(finite, update_and_count, self.state.variables(), skip_and_count)
 
     def _number_of_update(self) -> Tensor:
-        """k, the number of this update among those that are done, from 1."""
+        """k: this is the k-th update, from 1, not counting skipped ones."""
         state = self.state
         attempts = self.backend.read(state.iterations) // self.settings.window + 1
         if state.skips is None:

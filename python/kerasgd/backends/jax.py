@@ -140,10 +140,10 @@ class JaxBackend(Backend):
         return grouped_norms.squared_norms(gradients, units)
 
     def clip_each_norm(self, updates: Updates, limit: float) -> Updates:
-        """Clip each norm as a scalar of its own in compiled steps.
+        """In compiled steps, clip by separate scalars, not by slices of a vector.
 
-        XLA compiles equal kernels once. Slices of a vector of norms make each update a kernel of
-        its own.
+        XLA compiles equal kernels only once; a different slice in each update would make every
+        kernel different.
         """
         if self.is_eager():
             return super().clip_each_norm(updates, limit)

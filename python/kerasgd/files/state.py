@@ -1,4 +1,4 @@
-"""Restores the state of an optimizer from a file (contract 9.4).
+"""Collects the state of an optimizer for a file, and restores it (contract 9.4).
 
 `load()` is for files that Keras loads: it restores all that fits and warns about the rest.
 `load_strictly()` restores everything or raises an error. If the optimizer is not built yet, its
@@ -24,8 +24,8 @@ from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
 from kerasgd.keras_internals import entry_around, vars_of_wrapper
 from kerasgd.variables import check_available, find_path, path_of, shape_of
 
-# Restored as soon as a file is read, whether the optimizer is built or not.
 RATE = ("learning_rate", "rate_replaced")
+# Restored as soon as a file is read, whether the optimizer is built or not.
 AT_ONCE = ("iterations", *RATE)
 
 

@@ -66,7 +66,7 @@ def set_learning_rate_factor(optimizer: Optimizer, group: Any, factor: Any) -> N
 
     Raises:
         ArgumentError: there is no such group, or the factor is refused.
-        StateError: the factor would have no effect.
+        StateError: there are no groups, or the factor would have no effect.
     """
     groups.find(optimizer.groups, group, first=1).set_factor(factor, "factor")
 

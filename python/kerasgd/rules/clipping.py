@@ -4,6 +4,9 @@ Clipping applies to the gradient of an update, ``coefficient * gradient``. The n
 only the coefficient. A gradient at or below the limit keeps its coefficient, so that the result is
 bit for bit that of the optimizer without the clip (4.4).
 
+A norm is *measured in units* if its gradients are first divided by a power of two, the unit, so
+that no square overflows and no relevant one underflows.
+
 The functions for norms take vectors with one element for each norm: one for each gradient with
 `clipnorm`, a single one with `global_clipnorm`.
 """
@@ -26,7 +29,7 @@ LARGE_UNIT = {"float32": 2.0**90, "float64": 2.0**540}
 
 
 class NormClip(NamedTuple):
-    """The two factors that clip the gradients of each norm.
+    """For each norm, the two factors that clip its gradients.
 
     Attributes:
         scale: the factor for the gradient itself, since its product with the coefficient may be too

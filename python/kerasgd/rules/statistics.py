@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasgd.state import Tensor
 
-# The fields of an update, in this order,
+# The fields of an update, in this order.
 OF_UPDATE = (
     "learning_rate",
     "gradient_norm",
@@ -25,7 +25,7 @@ OF_UPDATE = (
     "nonfinite",
     "loss_scale",
 )
-# and the fields of each of its variables.
+# The fields of each variable in an update, in this order.
 OF_VARIABLE = ("gradient_norm", "update_norm", "weight_norm", "update_ratio", "nonfinite")
 
 # The measurements of each variable: the L2 norms of the gradient before and after the clip, of the

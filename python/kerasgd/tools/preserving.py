@@ -23,7 +23,7 @@ ATTRIBUTES = (
     "_initial_epoch",
     "run_eagerly",
 )
-# The parts of a model that its first batch builds. Building draws a batch more, which shifts the
+# The parts of a model that its first batch builds. Building draws one more batch, which shifts the
 # random generators: the first `fit()` after the context has to do it again.
 BUILT_BY_FIRST_BATCH = ("_compile_metrics", "_compile_loss")
 Restore = Callable[[], None]

@@ -1,8 +1,9 @@
 """Runs TensorFlow's eager steps as one compiled function, because single operations are slow.
 
-Compiling takes as long as about 30 plain steps, so the first steps are plain. The step count
-decides which ones, so that a saved and continued training runs the same operations as an
-uninterrupted one. Everything that the function reads except its arguments is in its key.
+The first steps are plain, because compiling takes time. The step count decides which ones, so that
+a saved and continued training runs the same operations as an uninterrupted one (except for patterns
+of gradients beyond the first `MOST_PATTERNS`). Everything that the function reads except its
+arguments is in its key.
 """
 
 from __future__ import annotations

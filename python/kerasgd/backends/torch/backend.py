@@ -82,7 +82,7 @@ class TorchBackend(Backend):
     def across_replicas(
         self, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
     ) -> None:
-        """`proceed` directly: DistributedDataParallel has summed gradients in `backward()`."""
+        """`proceed` directly: DistributedDataParallel averaged the gradients in `backward()`."""
         shards.check_without_shards(state)
         with torch.no_grad():
             proceed([(contextlib.nullcontext(), state, list(gradients))])

@@ -328,7 +328,10 @@ def _part(updates: Updates, its: GroupSettings, place_of: Mapping[int, int]) -> 
 
 
 def _has_usual_stages(state: State, settings: Settings) -> bool:
-    """Whether every step is an update with only global clip, decay, rule and EMA."""
+    """Whether the stages of a step are those that a plan has.
+
+    These are global clip, decay, rule, EMA and skipping.
+    """
     return (
         settings.own_rule is None
         and settings.window == 1
