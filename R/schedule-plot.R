@@ -334,8 +334,9 @@ wrapped <- function(label, width) {
 }
 
 legend_of <- function(names, settings) {
-  is_line <- settings$type %in% c("l", "s", "S", "b", "o", "c", "h")
-  is_point <- settings$type %in% c("p", "b", "o")
+  types <- unlist(strsplit(settings$type, "")) # a string may have one for each curve
+  is_line <- any(types %in% c("l", "s", "S", "b", "o", "c", "h"))
+  is_point <- any(types %in% c("p", "b", "o"))
   arguments <- c(
     list(names, bg = "white", box.col = "grey80", inset = 0.02),
     settings["col"], if (is_line) settings[c("lty", "lwd")], if (is_point) settings["pch"]

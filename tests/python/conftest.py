@@ -21,10 +21,7 @@ ANY_KERAS = (
     # the kernels of each backend, which take tensors and variables
     "backends/test_base.py",
     "backends/tensorflow/test_choice.py",
-    "backends/tensorflow/test_clusters.py",
-    "backends/tensorflow/test_eager.py",
     "backends/tensorflow/test_sparse.py",
-    "rules/test_clipping.py",
     "test_measurement.py",
     # processes that train alike: two replicas in one process, or two devices, are not left out
     "backends/tensorflow/test_replicas.py::test_replicas_follow_the_reference[one",
@@ -101,6 +98,15 @@ def pytest_collection_finish():
 def fresh_names():
     """Make paths of variables independent of earlier tests."""
     keras.utils.clear_session(free_memory=False)
+
+
+@pytest.fixture(autouse=True)
+def compiled_eager_steps(request, monkeypatch):
+    """Compile eager steps on TensorFlow from the first one, except in conformance tests."""
+    if BACKEND == "tensorflow" and "/conformance/" not in request.node.nodeid:
+        from kerasgd.backends.tensorflow import eager
+
+        monkeypatch.setattr(eager, "PLAIN_STEPS", 0)
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ def test_the_keras_callback_is_refused_where_it_cannot_swap():  # contract 5.6
     model.compile(kerasgd.SGD(0.1, use_ema=True), loss="mse", auto_scale_loss=False)
     x = np.ones((4, 3), "float16")
     model.fit(x, x[:, :1], verbose=0)
-    with pytest.raises(kerasgd.StateError, match=r"Use `swap_ema_weights\(\)`"):
+    with pytest.raises(kerasgd.StateError, match=r"Call `swap_ema_weights\(\)`"):
         model.evaluate(x, x[:, :1], callbacks=[keras.callbacks.SwapEMAWeights()], verbose=0)
 
 

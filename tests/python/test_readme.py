@@ -149,7 +149,7 @@ def test_versions_are_those_of_the_packages():
     installation = (ROOT / "vignettes" / "installation.Rmd").read_text("utf-8")
     named = re.findall(r"kerasgd[_-](\d+\.\d+\.\d+)", TEXT + installation)
     assert named == 3 * [kerasgd.__version__]
-    assert f"For R ({re.search(r'R .>= (4[.][0-9]+)', r_package)[1]} or later)" in TEXT
+    assert f"In R ({re.search(r'R .>= (4[.][0-9]+)', r_package)[1]} or later)" in TEXT
     assert f"For Python ({PROJECT['requires-python'].removeprefix('>=')} or later)" in TEXT
 
 

@@ -219,7 +219,8 @@ class Backend:
         ops = keras.ops
         if units is not None:
             factors = ops.unstack(1 / units, len(gradients))
-            gradients = [ops.cast(g, f.dtype) * f for g, f in zip(gradients, factors, strict=True)]
+            pairs = zip(gradients, factors, strict=True)
+            gradients = [clipping.times(ops.cast(g, f.dtype), f) for g, f in pairs]
         sums = [ops.sum(ops.square(gradient)) for gradient in gradients]
         dtypes = {keras.backend.standardize_dtype(s.dtype) for s in sums}
         widest = "float64" if "float64" in dtypes else "float32"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from kerasgd.rules import clipping
 from kerasgd.state import Tensor
 
 # Up to this many elements, a copy costs less than an operation.
@@ -51,9 +52,9 @@ def _sums_of_squares(
         (index,) = group
         values = gradients[index]
         if factors is not None:
-            values = ops.cast(values, factors.dtype) * factors[index]
+            values = clipping.times(ops.cast(values, factors.dtype), factors[index])
         return ops.reshape(ops.sum(ops.square(values)), (1,))
     rows = ops.stack([ops.reshape(gradients[i], (-1,)) for i in group])
     if factors is not None:
-        rows = ops.cast(rows, factors.dtype) * ops.take(factors, group)[:, None]
+        rows = clipping.times(ops.cast(rows, factors.dtype), ops.take(factors, group)[:, None])
     return ops.sum(ops.square(rows), axis=1)

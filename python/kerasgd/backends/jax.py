@@ -132,8 +132,6 @@ class JaxBackend(Backend):
         return gathered
 
     def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
-        if units is not None:
-            gradients = list(map(_opaque, gradients))
         if isinstance(keras.distribution.distribution(), keras.distribution.ModelParallel):
             # Joining sharded gradients in one array would gather them on each device.
             return super().squared_norms(gradients, units)
@@ -158,7 +156,7 @@ class JaxBackend(Backend):
 
         def in_units(i: int) -> clipping.NormClip:
             unit = clipping.units_for(squares[i])
-            measured = jnp.sum(jnp.square(_opaque(gradients[i]) * (1 / unit)))
+            measured = jnp.sum(jnp.square(clipping.times(gradients[i], 1 / unit)))
             return clipping.clip_norm_in_units(measured, unit, unclipped[i], limit)
 
         # Among many gradients, small ones are measured twice: that takes less time than to compile
@@ -198,13 +196,3 @@ def _dense(gradient: Tensor) -> Tensor:
         gradient = gradient.todense()
     gradient = jnp.asarray(gradient)
     return gradient if gradient.dtype in ("float32", "float64") else gradient.astype("float32")
-
-
-def _opaque(gradient: Tensor) -> Tensor:
-    """The gradient, hidden from XLA's rules of algebra.
-
-    For a constant gradient, XLA would turn ``(gradient * factor)**2`` into
-    ``gradient**2 * factor**2``: if the first square underflows to 0 and the second overflows, the
-    product is NaN.
-    """
-    return jax.lax.optimization_barrier(gradient)

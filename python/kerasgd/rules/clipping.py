@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from kerasgd.limits import LARGEST_NORMAL, SMALLEST_NORMAL
 from kerasgd.state import Tensor
 
 # Below this sum of squares, the squares of elements may underflow: normal float32 end at 1.2e-38.
@@ -84,14 +85,26 @@ def units_for(squares: Tensor) -> Tensor:
     return ops.where(squares < TINY, 1 / large, units)
 
 
+def times(gradient: Tensor, factor: Tensor) -> Tensor:
+    """``gradient * factor``, to be squared, for the inverse of a unit.
+
+    For a constant gradient, XLA would turn ``(gradient * factor)**2`` into
+    ``gradient**2 * factor**2``: if the first square underflows to 0 and the second overflows, the
+    product is NaN. The maximum, which changes no finite number, keeps the two together.
+    """
+    product = gradient * factor
+    lowest = np.finfo(keras.backend.standardize_dtype(product.dtype)).min
+    return keras.ops.maximum(product, float(lowest))
+
+
 def clip_norm_in_units(squares: Tensor, units: Tensor, unclipped: Tensor, limit: float) -> NormClip:
     """Like `clip_norm()`, with sums of squares of gradients that were measured in `units`."""
     ops = keras.ops
-    norms = ops.sqrt(squares)
-    inverse = 1 / units
-    keep = unclipped * norms <= limit * inverse
-    # 4.5: a clip never hides non-finite values. An infinite norm minus itself is NaN.
-    clipped = limit / norms + (norms - norms)
-    return NormClip(
-        ops.where(keep, ops.ones_like(inverse), inverse), ops.where(keep, unclipped, clipped)
-    )
+    norms_in_units = ops.sqrt(squares)
+    norms = ops.clip(norms_in_units * units, SMALLEST_NORMAL, LARGEST_NORMAL)
+    remainders = norms_in_units * (units / norms)  # 1, except for norms beyond the bounds
+    clipped = unclipped * remainders > limit / norms
+    coefficients = ops.where(clipped, limit / remainders, unclipped)
+    # 4.5: a clip never hides non-finite values.
+    coefficients = ops.where(ops.isfinite(norms_in_units), coefficients, float("nan"))
+    return NormClip(ops.where(clipped, 1 / norms, ops.ones_like(norms)), coefficients)

@@ -88,6 +88,9 @@ def _attributes(model: Any) -> Iterator[Restore]:
         part = getattr(model, name, None)
         if part is not None:
             yield _setting(part, "built", part.built)
+    loss = getattr(model, "_compile_loss", None)
+    if loss is not None and not loss.built:
+        yield loss.metrics.clear  # to build it again would add them again
 
 
 def _setting(owner: Any, name: str, value: Any) -> Restore:

@@ -95,6 +95,23 @@ def test_each_norm_is_clipped_at_any_magnitude(dtype, mode):  # contract 4.3
             np.testing.assert_allclose(x / magnitude, expected, 1e-5, err_msg=f"{magnitude}")
 
 
+# Norm of the gradient, limit, loss scale
+FAR_APART = [(1e-15, 1e12, 1e-30), (1e-11, 1e12, 1e-30), (1e-11, 1e-20, 1.0), (1e30, 1e-20, 1.0)]
+
+
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
+@pytest.mark.parametrize("mode", MODES)
+def test_norms_are_clipped_where_limit_and_loss_scale_are_far_from_them(mode, clip):  # contract 4.3
+    cases = [
+        ([norm * directions()[0]], {clip: limit, "loss_scale_factor": scale})
+        for norm, limit, scale in FAR_APART
+    ]
+    results = moved(cases, "float32", mode)
+    for (norm, limit, scale), (found,), case in zip(FAR_APART, results, FAR_APART, strict=True):
+        expected = min(norm / scale, limit)
+        np.testing.assert_allclose(found / expected, directions()[0], 1e-5, err_msg=f"{case}")
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="nothing is compiled")
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
 def test_gradients_that_are_constants_of_a_compiled_step_are_clipped(clip):  # contract 4.3

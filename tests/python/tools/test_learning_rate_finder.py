@@ -81,6 +81,24 @@ def test_training_goes_on_as_if_there_had_been_no_search(optimizer, epochs_befor
         np.testing.assert_array_equal(without, with_search)
 
 
+def test_losses_of_several_outputs_are_reported_as_without_a_search():  # contract 17.1
+    found = []
+    for searches in (False, True):
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((4,))
+        outputs = [keras.layers.Dense(1, name=name)(inputs) for name in ("a", "b")]
+        model = keras.Model(inputs, outputs)
+        model.compile(kerasgd.SGD(0.01), loss=["mse", "mae"])
+        if searches:
+            for _ in range(2):
+                find_learning_rate(model, X, [Y, Y], batch_size=16, steps=10)
+        history = model.fit(X, [Y, Y], batch_size=16, epochs=2, verbose=0).history
+        names = [metric.name for metric in model.metrics]
+        found.append((history, names, model.evaluate(X, [Y, Y], verbose=0)))
+    assert found[0] == found[1]
+    assert min(found[0][0]["a_loss"]) > 0
+
+
 class Failing(keras.utils.PyDataset):
     """Data in which one batch fails."""
 

@@ -100,8 +100,6 @@ class TensorFlowBackend(Backend):
     def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
         elements = [self.values(gradient) for gradient in gradients]
         if self.mode is Mode.XLA:
-            if units is not None:
-                elements = list(map(clusters.opaque, elements))
             return grouped_norms.squared_norms(elements, units)
         if units is not None:
             factors = tf.unstack(1 / units, len(elements))

@@ -124,6 +124,7 @@ class Plan:
     passes: list[Pass]
     kept: list[Variable]
     kept_tensors: list[torch.Tensor]
+    kept_places: list[int]
     averaging: torch.Tensor | None
     skipped_in_a_row: torch.Tensor | None
     iterations: torch.Tensor
@@ -169,6 +170,7 @@ class Plan:
             and list(map(SHAPE, held)) == self.shapes
             and all(map(IS_CONTIGUOUS, held))
             and all(map(is_, map(HELD, self.kept), self.kept_tensors))
+            and list(map(PLACE, self.kept_tensors)) == self.kept_places
             and all(map(IS_CONTIGUOUS, self.kept_tensors))
             and (self.averaging is None or self.averaging.item() == 1)
         )
@@ -275,6 +277,7 @@ def _made(state: State, settings: Settings) -> Plan | None:
         passes,
         kept,
         list(map(HELD, kept)),
+        list(map(PLACE, map(HELD, kept))),
         None if state.averaging is None else state.averaging._value,
         None if skipped_in_a_row is None else skipped_in_a_row._value,
         state.iterations._value,

@@ -15,11 +15,6 @@ import tensorflow as tf
 from kerasgd.backends.tensorflow import eager
 
 
-@pytest.fixture(autouse=True)
-def compiled_from_the_first_step_on(monkeypatch):
-    monkeypatch.setattr(eager, "PLAIN_STEPS", 0)
-
-
 def compiled_steps(optimizer):
     """The compiled steps that the optimizer keeps."""
     return [

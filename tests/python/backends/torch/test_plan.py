@@ -316,6 +316,12 @@ def replaced_velocity(training):
     training.step()
 
 
+def moved_velocity(training):
+    for velocity in training.optimizer.momentums[:1]:
+        velocity._value.data = velocity._value.data.clone()
+    training.step()
+
+
 def replaced_counter(training):
     counter = training.optimizer._iterations
     counter._value = torch.nn.Parameter(counter._value.clone(), requires_grad=False)
@@ -413,6 +419,7 @@ CHANGES = [
     replaced_tensor,
     reordered_velocity,
     replaced_velocity,
+    moved_velocity,
     replaced_counter,
     infinite_rate,
     no_gradient,
@@ -431,8 +438,11 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-@pytest.mark.parametrize("name", ["plain", "everything"])
-def test_what_is_unusual_gives_what_the_usual_way_gives(name, change):
+@pytest.mark.parametrize(
+    ("name", "piece"), [("plain", choice.PIECE), ("everything", choice.PIECE), ("everything", 4)]
+)
+def test_what_is_unusual_gives_what_the_usual_way_gives(name, piece, change, monkeypatch):
+    monkeypatch.setattr(choice, "PIECE", piece)
     planned, usual = both(change, **CONFIGURATIONS[name])
     assert planned == usual
 
