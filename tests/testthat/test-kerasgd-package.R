@@ -220,7 +220,7 @@ test_that("optimizer_loss_scale() accepts keras3's NULL for settings of the inne
   optimizer <- do.call(optimizer_loss_scale, c(list(optimizer_sgd(), name = "mine"), nothing))
   expect_equal(optimizer$name, "mine")
   expect_error(
-    optimizer_loss_scale(optimizer_sgd(), clipnorm = 1), "Give it to the inner optimizer"
+    optimizer_loss_scale(optimizer_sgd(), clipnorm = 1), "Pass it to the inner optimizer"
   )
 })
 
