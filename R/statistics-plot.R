@@ -98,10 +98,11 @@ plot.kerasgd_variable_statistics <- function(x, ...) {
 
 healthy_ratio <- c(1e-4, 1e-2)
 large_ratio <- 0.1
-colour_of_points <- c(usual = "#0072B2", striking = "#D55E00")
+colour_of_points <- c(usual = colours[["blue"]], striking = colours[["vermilion"]])
 colour_of_nonfinite <- "#F4B6B6"
-# Okabe and Ito's, without black and yellow
-colours_of_variables <- c("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+colours_of_variables <- unname(
+  colours[c("orange", "sky", "green", "blue", "vermilion", "purple")]
+)
 
 #' @return For each panel, a list of `title`, `note`, the values `y` (`NA` for values that a
 #'   logarithmic axis cannot show), the flags `striking`, and optionally a `limit` and a `band`.

@@ -23,9 +23,6 @@ ATTRIBUTES = (
     "_initial_epoch",
     "run_eagerly",
 )
-# The parts of a model that its first batch builds. Building draws one more batch, which shifts the
-# random generators: the first `fit()` after the context has to do it again.
-BUILT_BY_FIRST_BATCH = ("_compile_metrics", "_compile_loss")
 Restore = Callable[[], None]
 
 
@@ -35,7 +32,13 @@ def preserved(model: Any) -> Iterator[None]:
 
     The model's own optimizer must not be trained: assign another one inside the context.
     """
-    restores = [_reset_metrics(model), *_variables(model), *_attributes(model), *_random_states()]
+    restores = [
+        _reset_metrics(model),
+        *_variables(model),
+        *_attributes(model),
+        *_unbuilt(model),
+        *_random_states(),
+    ]
     try:
         yield
     finally:
@@ -84,13 +87,21 @@ def _attributes(model: Any) -> Iterator[Restore]:
     for name in ATTRIBUTES:
         if hasattr(model, name):
             yield _setting(model, name, getattr(model, name))
-    for name in BUILT_BY_FIRST_BATCH:
-        part = getattr(model, name, None)
-        if part is not None:
-            yield _setting(part, "built", part.built)
+
+
+def _unbuilt(model: Any) -> Iterator[Restore]:
+    """The loss and the metrics, if the model has not seen a batch, which builds them.
+
+    Building draws one more batch, which shifts the random generators: the first `fit()` after the
+    context must do it again.
+    """
+    metrics = getattr(model, "_compile_metrics", None)
+    if metrics is not None and not metrics.built:
+        yield _setting(metrics, "built", False)
     loss = getattr(model, "_compile_loss", None)
     if loss is not None and not loss.built:
-        yield loss.metrics.clear  # to build it again would add them again
+        yield _setting(loss, "built", False)
+        yield loss.metrics.clear  # because building adds them again
 
 
 def _setting(owner: Any, name: str, value: Any) -> Restore:
