@@ -130,11 +130,11 @@ sort_arguments <- function(arguments, expressions, steps,
   )
 }
 
-#' A schedule, or a list that is to have some
+#' A schedule, or a list, whose elements are checked later
 #' @noRd
 is_plotted <- function(x) is_schedule(x) || rlang::is_bare_list(x)
 
-#' Nothing can be drawn without a step; points are drawn in order
+#' The steps in order, without repeats; there must be at least one
 #' @noRd
 checked_steps <- function(steps, call = rlang::caller_env()) {
   if (!is.null(steps) && length(steps) == 0) {
@@ -143,9 +143,9 @@ checked_steps <- function(steps, call = rlang::caller_env()) {
   if (is.numeric(steps)) sort(unique(steps), na.last = TRUE) else steps
 }
 
-#' Schedules by their names in a legend: the user's, those of variables, or labels
+#' The schedules, named for a legend by the user's names, the variables or the labels
 #'
-#' @param refuse A function of a list with something else, and of what is wrong with it.
+#' @param refuse A function that refuses a list, given the list and its fault.
 #' @noRd
 named_schedules <- function(arguments, expressions, refuse, call = rlang::caller_env()) {
   name <- function(given, expression, schedule) {
@@ -198,7 +198,7 @@ rates_of_several <- function(schedules, steps, call = rlang::caller_env()) {
   data.frame(step = as.vector(unlist(steps)), rates, check.names = FALSE)
 }
 
-#' Without what has no place on a logarithmic axis
+#' The rates without the values that a logarithmic axis cannot show
 #' @noRd
 on_log_axes <- function(rates, log = "", call = rlang::caller_env()) {
   if (!identical(log, "")) check_choice(log, c("x", "y", "xy"), call = call)
@@ -212,19 +212,17 @@ on_log_axes <- function(rates, log = "", call = rlang::caller_env()) {
 
 has_log <- function(log, axis) isTRUE(grepl(axis, log, fixed = TRUE))
 
-colours_of_schedules <- c("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-
 look_of <- function(n) {
   index <- seq_len(n) - 1
   list(
-    col = colours_of_schedules[index %% length(colours_of_schedules) + 1],
-    lty = index %/% length(colours_of_schedules) + 1
+    col = unname(colours)[index %% length(colours) + 1],
+    lty = index %/% length(colours) + 1
   )
 }
 
 # Base graphics -----------------------------------------------------------------------------------
 
-#' @param title For a plot whose `main` the user does not give.
+#' @param title The title, unless the user gives `main`.
 #' @noRd
 draw_curves <- function(rates, settings, title) {
   draw <- function(settings) {
@@ -247,7 +245,7 @@ draw_curves <- function(rates, settings, title) {
   }
 }
 
-#' The ends of both axes, where they are logarithmic, and whether the vertical one may be extended
+#' The limits of both axes, which are logarithmic, and whether the vertical one may be extended
 #' @noRd
 limits_of_curves <- function(rates, settings) {
   log <- list(x = has_log(settings$log, "x"), y = has_log(settings$log, "y"))
@@ -258,7 +256,7 @@ limits_of_curves <- function(rates, settings) {
   )
 }
 
-#' Horizontal labels as large as the margin allows, and the name of the axis beside them
+#' Draw horizontal labels, as large as the margin allows, and the name of the axis beside them
 #' @noRd
 draw_axes <- function(settings) {
   has_axis <- function(kind) !isFALSE(settings$axes) && !identical(settings[[kind]], "n")
@@ -293,9 +291,9 @@ whole_labels <- function(at, of_axis) {
   ifelse(middle - half >= edges[[1]] & middle + half <= edges[[2]], labels, "")
 }
 
-#' How large the labels of the vertical axis can be, and the line of the margin for its name
+#' The size of the labels of the vertical axis, and the line of the margin for its name
 #'
-#' In a narrow margin (of several small plots, say) the labels come first: the name is left out.
+#' A narrow margin, as in several small plots, has no room for the name: only the labels are drawn.
 #' @noRd
 room_for_labels <- function(labels, settings) {
   cex <- settings$cex.axis %||% graphics::par("cex.axis")
@@ -326,7 +324,7 @@ fitted_title <- function(title) {
   list(main = lines, cex.main = cex)
 }
 
-#' A line does not end between the name of an argument and its value
+#' Wrap a label, but never between the name of an argument and its value
 #' @noRd
 wrapped <- function(label, width) {
   kept_together <- gsub("(?<=[^,]) ", "\001", label, perl = TRUE)
@@ -347,7 +345,7 @@ legend_of <- function(names, settings) {
     drawn <- do.call(graphics::legend, c(list("topright", plot = FALSE), arguments))
     c(drawn$rect$w, drawn$rect$h)
   }
-  # As large as it may be where it takes no more of the height; else as low as it can be
+  # The largest legend that takes at most 35 %, or else 50 %, of the height; otherwise the lowest
   looks <- expand.grid(columns = seq_along(names), cex = c(0.9, 0.75, 0.6, 0.5))
   sizes <- mapply(size, looks$columns, looks$cex)
   fits <- sizes[1, ] <= 0.95
@@ -357,7 +355,7 @@ legend_of <- function(names, settings) {
   list(arguments = arguments, size = sizes[, chosen])
 }
 
-#' A legend where it covers no curve; the axis is extended if there is no such place
+#' Place the legend where it covers no curve; extend the axis if there is no such place
 #' @noRd
 place_legend <- function(legend, rates, limits) {
   places <- list(
@@ -415,7 +413,7 @@ is_under <- function(pieces, box) {
   overlap(pieces$x, pieces$to_x, box$x) & overlap(pieces$y, pieces$to_y, box$y)
 }
 
-#' The vertical axis so long that all curves end below the legend, which is at the top
+#' The limits of the vertical axis that keep all curves below the legend, which is at the top
 #' @noRd
 extended_limits <- function(pieces, box, limits) {
   below <- is_under(pieces, list(x = box$x, y = c(-Inf, Inf)))

@@ -14,8 +14,6 @@ train <- function(optimizer, search) {
   model |> compile(
     optimizer = optimizer, loss = "sparse_categorical_crossentropy", metrics = "accuracy"
   )
-  # At its first fit() Keras draws one batch more on PyTorch, so that both begin with an epoch
-  model |> fit(x, species, epochs = 1, batch_size = 16, verbose = 0)
   found <- if (search) find_learning_rate(model, x, species, batch_size = 16, steps = 100)
   model |> fit(x, species, epochs = 2, batch_size = 16, verbose = 0)
   list(found = found, weights = get_weights(model), model = model)
@@ -30,7 +28,7 @@ for (name in names(optimizers)) {
   plain <- train(optimizers[[name]](), search = FALSE)
   stopifnot(identical(searched$weights, plain$weights))
 
-  # The rate that is suggested trains
+  # The suggested rate trains the model
   rate <- searched$found$suggestion[["steepest"]]
   searched$model$optimizer$learning_rate <- rate
   searched$model |> fit(x, species, epochs = 15, batch_size = 16, verbose = 0)
@@ -39,4 +37,4 @@ for (name in names(optimizers)) {
   stopifnot(result$accuracy > 0.9)
 }
 
-cat("the search suggests a rate that trains, and leaves no trace\n")
+cat("the search suggests a rate that trains the model, and leaves no trace\n")

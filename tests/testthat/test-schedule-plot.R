@@ -1,4 +1,4 @@
-# What a plot draws, read from the page: texts with their places in points, curves by their colours
+# Reads a plot from its page: the texts with their places in points, and the curves by colour
 # (in the notation of PDF), and the box of the legend
 page_of <- function(code, width = 7, height = 5) {
   file <- withr::local_tempfile(fileext = ".pdf")
@@ -73,7 +73,7 @@ expect_readable <- function(page) {
 # Between its points a curve is straight
 expect_legend_covers_nothing <- function(page) {
   expect_type(page$legend, "list")
-  curves <- page$curves[names(page$curves) %in% vapply(colours_of_schedules, colour_in_pdf, "")]
+  curves <- page$curves[names(page$curves) %in% vapply(unname(colours), colour_in_pdf, "")]
   for (points in curves) {
     points <- points[!duplicated(points$x), ]
     x <- seq(page$legend$x[[1]], page$legend$x[[2]], length.out = 2000)
