@@ -116,11 +116,11 @@ oldest := --constraint tools/oldest-versions.txt
 	@PYTHON=$$(tools/find-newest-python.sh) MADE_ON=$$(date +%F) \
 	  tools/environment.sh .venv-newest keras-nightly jax 'pytest>=8' 'hypothesis>=6'
 
-# What builds wheels: with it, `make dist` asks the network for nothing.
+# Has the tools that build wheels, so that `make dist` needs no network.
 .venv-dist: needs-run
 	@tools/environment.sh .venv-dist 'build>=1' 'setuptools>=77'
 
-# selenium, which drives the browser
+# Has selenium, which drives the browser.
 .venv-site: needs-run
 	@tools/environment.sh .venv-site 'pytest>=8' 'selenium>=4'
 

@@ -30,7 +30,7 @@ table_of_settings <- function(x, except, call = rlang::caller_env()) {
   )
 }
 
-#' As they are printed, but names without quotation marks
+#' The settings as they are printed, but strings without quotation marks
 #' @noRd
 words_for_settings <- function(settings) {
   are_text <- vapply(settings, is.character, NA)
@@ -52,7 +52,7 @@ tabulate_rates <- function(x, row.names = NULL, # nolint: object_name_linter. Th
   with_row_names(rates_to_see(x, steps), row.names)
 }
 
-#' Refuse what `as.data.frame()` would ignore; `stringsAsFactors` comes from other functions of R
+#' Refuse arguments that would be ignored, except `stringsAsFactors`, which R's own functions pass
 #' @noRd
 check_table_arguments <- function(call = rlang::caller_env()) {
   given <- given_arguments(call)

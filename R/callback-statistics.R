@@ -29,7 +29,8 @@
 #' `track_statistics()`.
 #'
 #' Pass the callback in a list: `callbacks = list(callback)`. On JAX and PyTorch, Keras runs a
-#' callback that is not in a list beside the training steps; `fit()` then stops with an error.
+#' callback that is not in a list in parallel with the training steps; `fit()` then stops with an
+#' error.
 #'
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
 #'

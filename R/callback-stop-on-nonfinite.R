@@ -21,7 +21,8 @@
 #' updates, `fit()` stops at once with an error that names `skip_nonfinite()`.
 #'
 #' Pass the callback in a list: `callbacks = list(callback)`. On JAX and PyTorch, Keras runs a
-#' callback that is not in a list beside the training steps; `fit()` then stops with an error.
+#' callback that is not in a list in parallel with the training steps; `fit()` then stops with an
+#' error.
 #'
 #' The error that stops training passes through `fit()`, so reticulate reports it as text.
 #'

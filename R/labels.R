@@ -33,8 +33,8 @@ wrapper_in_glimpse <- function(x, ...) if (wraps_ours(x)) label_of(x) else NextM
 
 #' The label of any optimizer or schedule of ours
 #'
-#' The main argument comes first, without its name. Of the others those are shown that have no
-#' default or differ from it.
+#' The main argument comes first, without its name. Other arguments follow if they have no default
+#' or differ from it.
 #' @noRd
 label_of <- function(x) {
   name <- name_of_object(x)
@@ -72,7 +72,7 @@ arguments_of_schedule <- function(x) {
   arguments[is_needed]
 }
 
-#' Whole numbers may come as doubles
+#' Are the values equal, whole numbers and doubles alike?
 #' @noRd
 is_same_value <- function(one, other) {
   length(one) == length(other) && all(as.vector(one) == as.vector(other))
@@ -88,7 +88,7 @@ name_of_object <- function(x) {
   if (is.null(name)) short_name(x) else sub("^learning_rate_schedule_", "", name)
 }
 
-#' The function that makes schedules of the class of `x`; `NULL` for classes of others
+#' The constructor of the schedule `x`; `NULL` for classes from elsewhere
 #' @noRd
 constructor_of <- function(x) {
   name <- name_of_constructor(x)

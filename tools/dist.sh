@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds what is distributed, in build/dist: the Python package as sdist and wheel, and the R package
-# as a source archive with its vignettes.
+# Builds the distributed archives in build/dist: the Python package as sdist and wheel, and the R
+# package as a source archive with its vignettes.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -8,7 +8,7 @@ rm -rf build/dist
 mkdir -p build/dist
 
 say "The Python package"
-# From a copy: setuptools would take up what it left in python/ when the files were others.
+# From a copy: setuptools would reuse files that an earlier build left in python/.
 rm -rf build/python-source
 copy_sources build/python-source
 quietly python-build .venv-dist/bin/python -m build --no-isolation --outdir build/dist \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests what `make dist` has built.
+# Tests the archives that `make dist` has built.
 # Usage: tools/test-dist.sh [option of pytest]...
 set -euo pipefail
 source "$(dirname "$0")/common.sh"

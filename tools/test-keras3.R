@@ -1,6 +1,6 @@
-# Runs the scripts in tests/keras3 with the R package keras3, each in a session of its own, on each
-# backend whose environment is there. A script checks its results itself; its last line says what
-# they are. A first line such as "# Backends: tensorflow" limits the backends.
+# Runs the scripts in tests/keras3 with the R package keras3, each in its own session, on each
+# backend whose environment exists. Each script checks its results, and its last line of output sums
+# them up. A first line such as "# Backends: tensorflow" limits the backends.
 # Usage: Rscript tools/test-keras3.R [FILTER]   (FILTER: a part of the names, e.g. schedules)
 # KERAS3_LIBRARY names the library of R packages that keras3 is in, where it is not one of R's own;
 # KERAS3_BACKENDS (e.g. "jax torch") the backends.

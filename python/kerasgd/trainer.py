@@ -18,10 +18,10 @@ def bring_state_back(model: Any) -> None:
 
 
 class TrainingThread:
-    """The thread that trains, which must also run a callback that reads the state of training.
+    """The training thread, in which a callback must run to read the state of training.
 
-    Keras inspects only callbacks in a list. One that is passed alone runs in another thread on JAX
-    and PyTorch, beside the next steps.
+    Keras inspects only callbacks in a list. A callback that is passed alone runs in another thread
+    on JAX and PyTorch, while the next steps run.
     """
 
     def __init__(self) -> None:
@@ -36,8 +36,9 @@ class TrainingThread:
         if threading.get_ident() != self._ident:
             raise StateError(
                 in_words(
-                    "Keras runs a callback beside the training steps if it is passed alone, so "
-                    "that it cannot read their state. Pass it in a list: {list_of_callbacks}."
+                    "Keras runs a callback that is passed alone in parallel with the training "
+                    "steps, where it cannot read their state. Pass it in a list: "
+                    "{list_of_callbacks}."
                 )
             )
 

@@ -5,7 +5,7 @@ import subprocess
 
 
 def run(folder, *command, **variables):
-    """A command that has run in `folder`, with what it printed."""
+    """Run a command in `folder`, and keep its output."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -27,7 +27,7 @@ def run(folder, *command, **variables):
 
 
 def output_of(folder, *command, **variables):
-    """What a command prints that must not fail."""
+    """The output of a command that must succeed."""
     done = run(folder, *command, **variables)
     assert done.returncode == 0, done.stdout
     return done.stdout

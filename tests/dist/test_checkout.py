@@ -1,4 +1,4 @@
-"""Sources in which unzip or Git on Windows has made a text file of the link `inst/python`."""
+"""A checkout in which unzip, or Git on Windows, wrote the link `inst/python` as a text file."""
 
 import pathlib
 import shutil

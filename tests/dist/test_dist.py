@@ -1,4 +1,4 @@
-"""What `make dist` has built holds the files of this folder, and trains where nothing else is."""
+"""The archives of `make dist` contain the files of this folder, and train in an empty environment."""
 
 import json
 import pathlib
@@ -81,11 +81,11 @@ def test_each_archive_has_the_python_files_of_this_folder_and_no_link(archive):
 
 
 def environment_with_keras(folder):
-    """A Python with Keras, which it takes from where this one has it, and without kerasgd."""
+    """A Python that uses the Keras of this one, but not its kerasgd."""
     run(folder, sys.executable, "-m", "venv", "--without-pip", folder / "environment")
     python = folder / "environment" / "bin" / "python"
     (library,) = (folder / "environment").glob("lib/python*/site-packages")
-    # Of a folder that is named here Python reads no .pth file: not the one of the editable kerasgd
+    # Python reads no .pth files in a folder named here, so the editable kerasgd is not found
     (library / "keras.pth").write_text(sysconfig.get_path("purelib") + "\n")
     found = "import importlib.util as u; print(u.find_spec('keras') and 1, u.find_spec('kerasgd'))"
     assert run(folder, python, "-c", found) == "1 None\n"
@@ -93,7 +93,7 @@ def environment_with_keras(folder):
 
 
 def weights(steps):
-    """The weight that momentum takes from 0 to 1, where (w - 1)^2 is least."""
+    """The weight after these steps with momentum from 0 towards 1, the minimum of (w - 1)^2."""
     weight = velocity = 0.0
     for _ in range(steps):
         velocity = 0.5 * velocity - 0.25 * 2 * (weight - 1)

@@ -1,4 +1,4 @@
-"""Trains with the kerasgd that this Python has, and prints what it found as JSON."""
+"""Trains with the installed kerasgd, and prints the results as JSON."""
 
 import importlib.metadata
 import json

@@ -1,4 +1,4 @@
-# Four accumulated batches of 8 are one batch of 32.
+# Four accumulated batches of 8 give the result of one batch of 32.
 library(keras3)
 library(kerasgd)
 
@@ -21,4 +21,4 @@ accumulated <- weights_after(
 )
 stopifnot(all.equal(accumulated, whole, tolerance = 1e-4))
 
-cat("four accumulated batches of 8 are one of 32, also with a clip, decay and an average\n")
+cat("four accumulated batches of 8 equal one of 32, also with clipping, decay and averaging\n")

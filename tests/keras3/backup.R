@@ -1,5 +1,5 @@
-# A training that breaks off in its fourth epoch goes on, and ends with the weights of one that did
-# not, with an optimizer of either package.
+# Training that stops in its fourth epoch resumes, and ends with the weights of an uninterrupted
+# run, with an optimizer of either package.
 library(keras3)
 library(kerasgd)
 
@@ -38,4 +38,4 @@ for (make_optimizer in optimizers) {
   stopifnot(resumed$epochs == 3) # of 6
 }
 
-cat("SGD of both packages and Adam end with the weights of an uninterrupted training\n")
+cat("SGD of both packages and Adam end with the weights of an uninterrupted run\n")

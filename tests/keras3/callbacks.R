@@ -45,7 +45,7 @@ model <- new_model(optimizer_sgd(0.1))
 train(model, 4, callback_learning_rate_function(function() rate), halve)
 stopifnot(all.equal(weight_of(model), 1 - distances[[4]], tolerance = 1e-6))
 
-# A rate of 0 improves nothing: the plateau is seen, and training stops
+# A rate of 0 improves nothing: the callbacks notice the plateau, and training stops
 model <- new_model(optimizer_sgd(0))
 history <- train(model, 20, callback_early_stopping(monitor = "loss", patience = 3))
 stopifnot(length(history$metrics$loss) == 4)
@@ -68,4 +68,4 @@ model <- new_model(optimizer_sgd(0.4))
 train(model, 4, callback_halving())
 stopifnot(all.equal(weight_of(model), 1 - distances[[4]], tolerance = 1e-6))
 
-cat("eight kinds of callbacks set, watch and keep what the closed form says\n")
+cat("eight kinds of callbacks agree with the closed form\n")

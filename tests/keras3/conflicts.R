@@ -1,5 +1,5 @@
-# Eight names are in both packages: the package that is attached last has them, and `::` always says
-# which is meant. Their arguments are keras3's, in keras3's order.
+# Both packages export eight names. The package attached last provides them, and `::` selects either
+# one. Their arguments are those of keras3, in the same order.
 library(kerasgd)
 library(keras3)
 
@@ -34,4 +34,4 @@ for (name in both) {
   stopifnot(identical(arguments_of("kerasgd", name)[seq_along(theirs)], theirs))
 }
 
-cat("the package attached last has the eight names that both export\n")
+cat("the package attached last provides the eight names that both export\n")

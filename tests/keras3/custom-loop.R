@@ -1,5 +1,5 @@
 # Backends: tensorflow
-# A training loop with GradientTape, in eager code and as a tf_function(), is that of fit().
+# A training loop with GradientTape, eager or as a tf_function(), gives the weights of fit().
 library(keras3)
 library(tensorflow)
 library(kerasgd)
@@ -73,4 +73,4 @@ model |> compile(optimizer = new_optimizer())
 model |> fit(x, y, epochs = 10, batch_size = 32, verbose = 0)
 expect_weights_of_fit(model)
 
-cat("three loops and a train_step() with GradientTape are fit() within rounding\n")
+cat("three loops and a train_step() with GradientTape give the weights of fit() within rounding\n")

@@ -1,4 +1,4 @@
-# What keras3 tells of a trained model is that of its weights, also with averaged weights.
+# keras3's results for a trained model agree with its weights, also with averaged weights.
 library(keras3)
 library(kerasgd)
 

@@ -1,4 +1,4 @@
-# The step of a linear model that keras3 compiled, against the formulas.
+# The explained step of a linear model that keras3 compiled agrees with the formulas.
 library(keras3)
 library(kerasgd)
 
@@ -27,7 +27,7 @@ for (optimizer in optimizers) {
     all.equal(step$decay_norm, 0.1 * 0.5 * sqrt(2), tolerance = 1e-6),
     step$holds, unlist(get_weights(model)) == 1
   )
-  # The step that fit() does is the one that was explained
+  # fit() takes the explained step
   model |> fit(x, y, batch_size = 32, verbose = 0)
   stopifnot(all.equal(
     sqrt(sum((unlist(get_weights(model)) - 1)^2)), step$change_norm, tolerance = 1e-5
@@ -37,4 +37,4 @@ for (optimizer in optimizers) {
 outcome <- try(explain_step(new_model(keras3::optimizer_adam()), x, y), silent = TRUE)
 stopifnot(inherits(attr(outcome, "condition"), "kerasgd_state_error"))
 
-cat("the explained steps of both packages' SGD are those of the formulas\n")
+cat("the explained steps of both packages' SGD agree with the formulas\n")

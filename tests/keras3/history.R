@@ -36,7 +36,7 @@ draw <- function(file, code) {
   stopifnot(file.exists(file))
 }
 draw(pictures[[1]], plot(watch))
-# keras3 1.5.1 asks for the version of TensorFlow here, and fails where there is none
+# keras3 1.5.1 looks up the version of TensorFlow here, and fails if it is not installed
 if (config_backend() == "tensorflow") draw(pictures[[2]], print(plot(history)))
 
-cat("the history has the means of the measured updates, and pictures are drawn\n")
+cat("the history has the means of the measured updates, and the plots are drawn\n")

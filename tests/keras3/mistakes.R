@@ -1,4 +1,4 @@
-# Mistakes in scripts of keras3: the message says how to mend each of them.
+# Common mistakes in keras3 scripts: each error message says how to fix the mistake.
 library(keras3)
 library(kerasgd)
 
@@ -52,4 +52,4 @@ expect_message(
 expect_message(model$optimizer$lr <- 0.1, "Did you mean `learning_rate`?")
 expect_message(model$optimizer$learning_rate <- -1, "a finite number >= 0", "the number -1")
 
-cat("the messages say how to mend each mistake\n")
+cat("each error message says how to fix the mistake\n")

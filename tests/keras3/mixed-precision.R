@@ -1,4 +1,4 @@
-# Under mixed_float16 compile() puts a loss scale around the optimizer.
+# Under mixed_float16, compile() wraps the optimizer in a loss scale.
 library(keras3)
 library(kerasgd)
 

@@ -1,5 +1,5 @@
-# keras3's save_model() keeps the optimizer: three epochs, another session, and three more epochs
-# are six epochs.
+# keras3's save_model() keeps the optimizer: three epochs, and three more in a new session, give the
+# weights of six epochs.
 library(keras3)
 library(kerasgd)
 
@@ -42,7 +42,7 @@ weights <- tempfile(fileext = ".rds")
 status <- system2(file.path(R.home("bin"), "Rscript"), shQuote(c(script, file, weights)))
 stopifnot(status == 0, identical(readRDS(weights), uninterrupted))
 
-# This session, with files of weights: the model is made anew, the state comes with the weights
+# In this session, with weights files: the model is new, and the state comes with the weights
 weights_file <- tempfile(fileext = ".weights.h5")
 save_model_weights(model, weights_file)
 continued <- new_model()
@@ -54,4 +54,4 @@ stopifnot(identical(get_weights(continued), uninterrupted))
 copy <- from_config(get_config(model$optimizer))
 stopifnot(isTRUE(all.equal(copy, deserialize_keras_object(serialize_keras_object(copy)))))
 
-cat("three epochs, a file, and three more epochs are six epochs, bit for bit\n")
+cat("three epochs, a file, and three more epochs equal six epochs, bit for bit\n")

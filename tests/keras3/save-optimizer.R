@@ -23,7 +23,7 @@ optimizer <- optimizer_sgd(
 )
 uninterrupted <- train(new_model(optimizer), 4)
 
-# After 8 steps an accumulation window of 3 is open
+# After 8 steps, an accumulation window of 3 is incomplete
 model <- new_model(update(optimizer))
 weights <- train(model, 2)
 file <- tempfile("optimizer")
@@ -33,11 +33,11 @@ continued <- new_model(load_optimizer(file))
 set_weights(continued, weights)
 stopifnot(identical(train(continued, 2), uninterrupted))
 
-# An optimizer of keras3 is taken over with its velocities
+# An optimizer of keras3 is converted with its velocities
 theirs <- new_model(keras3::optimizer_sgd(0.05, momentum = 0.9))
 weights <- train(theirs, 2)
 ours <- new_model(from_keras_optimizer(theirs$optimizer))
 set_weights(ours, weights)
 stopifnot(all.equal(train(ours, 2), train(theirs, 2), tolerance = 1e-5))
 
-cat("an optimizer comes back out of its file in the middle of a window, bit for bit\n")
+cat("an optimizer is restored from its file in the middle of a window, bit for bit\n")

@@ -1,4 +1,4 @@
-# A softmax layer on hair colour learns how often each eye colour goes with it, as counted.
+# A softmax layer on hair colour learns the share of each eye colour, as counted.
 library(keras3)
 library(kerasgd)
 

@@ -1,4 +1,4 @@
-# A gradient that is not finite is left out, and the training is stopped where several are.
+# An update with a non-finite gradient is skipped; several in a row stop training.
 library(keras3)
 library(kerasgd)
 
@@ -28,4 +28,4 @@ for (part in c("not finite in 2 updates in a row", "epoch 1, batch 3", "slope/ke
   stopifnot(grepl(part, message, fixed = TRUE))
 }
 
-cat("one NaN is left out, and two in a row stop the training with their place\n")
+cat("one NaN is skipped, and two in a row stop training with an error that locates them\n")

@@ -1,4 +1,4 @@
-"""Version, address, licence and authors are the same wherever a format asks for them."""
+"""Version, address, licence and authors are the same in all files that state them."""
 
 import pathlib
 import re

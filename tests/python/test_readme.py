@@ -34,7 +34,7 @@ def bias_after_loading(sgd, folder):
 
 
 def trained(optimizer, steps, dtype="float32"):
-    """A weight that begins at 0, after a training with gradients of 1."""
+    """A weight that starts at 0, after training with gradients of 1."""
     layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", dtype=dtype)
     model = keras.Sequential([keras.Input((1,)), layer])
     model.compile(optimizer, loss=lambda y, output: keras.ops.mean(output))
@@ -64,7 +64,7 @@ FAULTS = [
 
 
 def table_of_faults():
-    """What the table says of Keras and of kerasgd."""
+    """The table's values for Keras and for kerasgd."""
     rows = re.findall(r"^\|.*\| (-?[0-9.]+) \| (-?[0-9.]+) \|$", TEXT, re.M)
     return [(float(of_keras), float(ours)) for of_keras, ours in rows]
 
@@ -91,7 +91,7 @@ def test_keras_has_the_fault(row, tmp_path):
 
 
 def shown(statement, names):
-    """What a statement prints, or the error that it ends with."""
+    """The output of a statement, or its error."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):

@@ -1,4 +1,4 @@
-"""A browser that shows the site that `make site` has built."""
+"""A browser, and a server for the site that `make site` has built."""
 
 import functools
 import http.server
@@ -20,7 +20,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def address():
-    """Where the site is served."""
+    """The address of the served site."""
     if not PAGES:
         pytest.skip("`make site` has not built build/site")
     handler = functools.partial(Quiet, directory=SITE)
@@ -38,7 +38,7 @@ def program(*names):
 
 
 class Browser:
-    """Chromium, with what a page asks for and complains of."""
+    """Chromium, with the requests and the console messages of a page."""
 
     def __init__(self, driver):
         self.driver = driver
@@ -53,14 +53,14 @@ class Browser:
         return self.driver.execute_script(script, *arguments)
 
     def requests(self):
-        """The addresses that were asked for since the last call."""
+        """The addresses requested since the last call."""
         log = self.driver.get_log("performance")
         messages = [json.loads(entry["message"])["message"] for entry in log]
         sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
         return [each["request"]["url"] for each in sent]
 
     def complaints(self):
-        """What the console shows of errors and warnings since the last call."""
+        """The errors and warnings on the console since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
 
@@ -78,7 +78,7 @@ def browser(tmp_path_factory):
         "disable-component-update",
         "disable-sync",
         "no-first-run",
-        # What would leave the machine fails, and is a complaint.
+        # A request that would leave the machine fails with an error on the console.
         "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         f"user-data-dir={tmp_path_factory.mktemp('browser')}",
     ):

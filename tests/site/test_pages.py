@@ -1,11 +1,11 @@
-"""The pages in a browser without a network, on a wide screen and on a phone's."""
+"""The pages in a browser without a network, on a wide screen and on a phone."""
 
 import pytest
 from conftest import PAGES
 
 WIDE, PHONE = 1280, 390
 
-# What sticks out of the window to the right, other than out of something that scrolls.
+# Elements that extend beyond the right edge of the window, except inside a scrolling element.
 STICKING_OUT = """
 const scrolls = (element) => {
   for (let e = element.parentElement; e && e !== document.body; e = e.parentElement)

@@ -1,7 +1,7 @@
-# Makes the pages that pkgdown has built work without the network, from a web server or from a disk:
-# pkgdown has them load eight libraries for contents, search and formulas from other sites.
+# Makes pkgdown's pages work without the network, from a web server or from a disk. pkgdown's own
+# contents, search and formulas load eight libraries from other sites.
 
-#' Replace what a page loads from elsewhere by pages.css and pages.js
+#' Replace everything that a page loads from elsewhere with pages.css and pages.js
 without_other_sites <- function(file, root) {
   page <- xml2::read_html(file, encoding = "UTF-8")
   head <- xml2::xml_find_first(page, "//head")
@@ -11,10 +11,10 @@ without_other_sites <- function(file, root) {
     sep = " | "
   )
   xml2::xml_remove(xml2::xml_find_all(head, elsewhere))
-  # the place of a logo, without one
+  # the image of a logo that does not exist
   xml2::xml_remove(xml2::xml_find_all(page, "//img[@src='']"))
   xml2::xml_add_child(head, "link", href = paste0(root, "pages.css"), rel = "stylesheet")
-  # None, for which browsers would ask the server
+  # an empty icon, or browsers would request one
   xml2::xml_add_child(head, "link", href = "data:,", rel = "icon")
   xml2::xml_add_child(head, "script", src = paste0(root, "pages.js"), defer = "")
   xml2::write_html(page, file, format = FALSE)
@@ -28,7 +28,7 @@ tex <- paste0(
 
 #' Write formulas as MathML, which browsers show without a library
 #'
-#' pandoc translates those of all pages in one call.
+#' pandoc translates the formulas of all pages in one call.
 formulas_as_mathml <- function(files) {
   pages <- vapply(files, function(file) {
     paste(readLines(file, encoding = "UTF-8"), collapse = "\n")
@@ -62,12 +62,12 @@ tex_to_mathml <- function(formulas) {
   ifelse(displayed, sprintf("<span class=\"formula\">%s</span>", mathml), mathml)
 }
 
-# The ampersand last, as the others contain it
+# The ampersand is last because the others contain it
 entities <- c("&lt;" = "<", "&gt;" = ">", "&nbsp;" = " ", "\u00a0" = " ", "&amp;" = "&")
 
-#' Write the text of all sections as a script, which a page that is read from a disk may load
+#' Write the text of all sections as a script, which pages on a disk may load too
 #'
-#' pkgdown's own index has no word that is frequent, so that nothing could be quoted from it.
+#' pkgdown's own index leaves out frequent words, so excerpts cannot be taken from it.
 write_search_index <- function(site, pages) {
   sections <- unlist(lapply(pages, sections_of, site = site), recursive = FALSE)
   json <- jsonlite::toJSON(sections, auto_unbox = TRUE)
@@ -81,7 +81,7 @@ sections_of <- function(page, site) {
   pieces <- xml2::xml_find_all(main, sprintf(".//text()[not(ancestor::*[%s])]", not_searched))
   owners <- path_of_section(pieces)
   titles <- path_of_section(headings)
-  # The title's is what belongs to no other heading.
+  # text outside the sections belongs to the title
   owners[!owners %in% titles[-1]] <- titles[[1]]
   in_code <- path_above(pieces, "pre") != ""
   title <- in_one_line(headings[1])
@@ -100,7 +100,7 @@ not_searched <- paste(
   "or contains(@class, 'dont-index') or contains(@class, 'd-none')"
 )
 
-#' The paths of the closest elements above nodes; "" where there is none
+#' The path of the closest such element above each node; "" if there is none
 path_above <- function(nodes, element) {
   above <- xml2::xml_find_first(nodes, sprintf("ancestor::%s[1]", element))
   ifelse(is.na(above), "", xml2::xml_path(above))
@@ -112,7 +112,7 @@ path_of_section <- function(nodes) {
 
 blocks_of_text <- c("p", "li", "dt", "dd", "td", "th", "pre")
 
-#' Pieces of text in one line, with a space where another paragraph, entry or cell begins
+#' Join pieces of text in one line, with a space before each new paragraph, entry or cell
 in_one_line <- function(pieces) {
   is_block <- paste0("self::", blocks_of_text, collapse = " or ")
   blocks <- path_above(pieces, paste0("*[", is_block, "]"))
@@ -130,7 +130,7 @@ folder_name <- function(page) {
   switch(dirname(page), reference = "Reference", articles = "Articles", "")
 }
 
-#' The way from a page to the folder that all are in: "", "../" or "../../"
+#' The relative path from a page to the root of the site: "", "../" or "../../"
 way_up <- function(page) strrep("../", lengths(regmatches(page, gregexpr("/", page))))
 
 #' @param site The folder that pkgdown has built

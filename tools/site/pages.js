@@ -1,5 +1,5 @@
-// What the pages do by themselves: contents of a page, search, copying of code. It takes the place of
-// pkgdown's script, which loads seven libraries from the network.
+// The contents of each page, search, and buttons that copy code. This script replaces pkgdown's own,
+// which loads seven libraries from the network.
 "use strict";
 
 (() => {
@@ -84,7 +84,7 @@
 
   const LARGEST_LIST = 20;
 
-  // The sections of all pages; a script brings them, since pages read from a disk may not fetch data.
+  // The sections of all pages come from a script, because pages on a disk may not fetch data.
   function loadIndex(root) {
     loadIndex.promise ??= new Promise((resolve, reject) => {
       const script = make("script", { src: `${root}search-index.js` });
@@ -197,7 +197,7 @@
       else return;
       event.preventDefault();
     });
-    // On the page that is shown already, a result only moves to another place.
+    // A result on the current page only scrolls to another place.
     menu.addEventListener("click", close);
     document.addEventListener("click", (event) => {
       if (!input.form.contains(event.target)) close();
@@ -206,7 +206,7 @@
 
   /* Copying of code -------------------------------------------------------- */
 
-  // Without the lines that show what the code prints.
+  // Leaves out the lines that show output.
   function codeOf(block) {
     return block.querySelector("code, pre").textContent.replace(/^#>.*\n?/gm, "");
   }
