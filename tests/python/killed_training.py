@@ -1,13 +1,15 @@
-"""A program that trains, for tests that kill it: `killed_training.py FOLDER`.
+"""A program that trains, for tests that kill it: `killed_training.py FOLDER [NAME COUNT]`.
 
 It runs each of the `TRAININGS` in turn, prints a line after each batch, and writes the final
 weights of a training into the folder. It skips a training whose weights are there already.
+After `COUNT` batches of the training `NAME`, it waits to be killed, so no kill comes too late.
 """
 
 import contextlib
 import fcntl
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -156,20 +158,31 @@ TRAININGS = {
 }
 
 
+class Tells(keras.callbacks.Callback):
+    """Prints the name of the training after each batch, and waits for ever after `last` batches."""
+
+    def __init__(self, name, last):
+        super().__init__()
+        self.name, self.last, self.done = name, last, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        print(self.name, flush=True)
+        self.done += 1
+        while self.done == self.last:
+            signal.pause()
+
+
 def result_file(folder, name):
     return pathlib.Path(folder, f"{name}.npz")
 
 
-def main(folder):
-    for name in TRAININGS:
+def main(folder, name_to_kill=None, last=None):
+    for name, training in TRAININGS.items():
         file = result_file(folder, name)
         if file.exists():
             continue
-        training = TRAININGS[name]
-        tell = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs, name=name: print(name, flush=True)
-        )
-        weights = training.run(callbacks=[*training.backup(os.path.join(folder, name)), tell])
+        tells = Tells(name, int(last) if name == name_to_kill else None)
+        weights = training.run(callbacks=[*training.backup(os.path.join(folder, name)), tells])
         incomplete = file.with_suffix(".incomplete.npz")
         np.savez(incomplete, *weights)
         os.replace(incomplete, file)

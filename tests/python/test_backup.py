@@ -136,14 +136,14 @@ def test_the_folder_is_the_path_of_a_folder(tmp_path):
 # -- kill -9 --------------------------------------------------------------------------------------
 
 KILLS_EACH = 3
-SECONDS_FOR_A_PROCESS = 120
+SECONDS_FOR_A_PROCESS = 300
 
 
 class Process:
     """A process that runs `killed_training.py`, and is killed in any case."""
 
-    def __init__(self, folder):
-        command = [sys.executable, killed_training.__file__, str(folder)]
+    def __init__(self, folder, *name_and_count):
+        command = [sys.executable, killed_training.__file__, str(folder), *name_and_count]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._watch = threading.Timer(SECONDS_FOR_A_PROCESS, self.kill)
         self._watch.start()
@@ -171,8 +171,8 @@ class Process:
 
 
 @contextlib.contextmanager
-def started(folder):
-    process = Process(folder)
+def started(folder, *name_and_count):
+    process = Process(folder, *name_and_count)
     try:
         yield process
     finally:
@@ -186,7 +186,7 @@ def kill_once(folder, name, moments):
     writes_unlocked = TRAININGS[name].backup is our_backup
     if writes_unlocked and moments.random() < 0.5:
         count = moments.choice([BATCHES, 2 * BATCHES])  # the end of an epoch, during a backup
-    with started(folder) as process:
+    with started(folder, name, str(count + 1)) as process:
         done = process.await_batches(name, count)
         longest = max(after - before for before, after in itertools.pairwise(done[1:]))
         time.sleep(moments.random() * longest)

@@ -7,9 +7,10 @@ their sum.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -138,8 +139,13 @@ def _fitted(is_split: bool, made: Callable[[], Any], case: Case) -> Run:
     return Run(recorder.weights, _whole(model.trainable_variables))
 
 
-def torch_worker(rank: int, addresses: Sequence[str], name: str) -> Records:
-    """All cases in a custom loop with DistributedDataParallel, on this process's rows."""
+@contextlib.contextmanager
+def process_group(rank: int, addresses: Sequence[str]) -> Iterator[None]:
+    """PyTorch's default process group, of one thread per process.
+
+    It is destroyed at the end, in all processes together: its threads would otherwise run until the
+    interpreter exits, which sometimes aborts the process.
+    """
     import torch
     import torch.distributed
 
@@ -147,7 +153,17 @@ def torch_worker(rank: int, addresses: Sequence[str], name: str) -> Records:
     torch.distributed.init_process_group(
         "gloo", init_method=f"tcp://{addresses[0]}", rank=rank, world_size=len(addresses)
     )
-    return _compared("apply() in 2 processes", name, partial(_train_in_parallel, rank))
+    try:
+        yield
+        torch.distributed.barrier()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def torch_worker(rank: int, addresses: Sequence[str], name: str) -> Records:
+    """All cases in a custom loop with DistributedDataParallel, on this process's rows."""
+    with process_group(rank, addresses):
+        return _compared("apply() in 2 processes", name, partial(_train_in_parallel, rank))
 
 
 def _train_in_parallel(rank: int, made: Callable[[], Any], case: Case) -> Run:

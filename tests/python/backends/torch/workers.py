@@ -26,15 +26,9 @@ from backends.training import (
     judge,
     subject,
 )
+from kerasgd.conformance.workers import process_group
 
 SHAPES = [(7, 3), (7,)]  # an odd number of rows, so that the processes' shards differ in size
-
-
-def start(rank, addresses):
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://{addresses[0]}", rank=rank, world_size=len(addresses)
-    )
 
 
 def weights_and_data(name):
@@ -226,22 +220,22 @@ def refusals():
 
 def in_worker(rank, addresses, folder):
     """The error and the number of collectives of each configuration, and the refusals."""
-    start(rank, addresses)
-    kinds = {"in parallel": list(CONFIGURATIONS), "sharded": list(CONFIGURATIONS)[:-1]}
-    cases = [(kind, name) for kind, names in kinds.items() for name in names]
-    distances = {f"{kind}, {name}": training_distance(kind, name) for kind, name in cases}
-    distances["sharded, replicated gradients"] = distance_of_replicated_gradients()
-    counts = {f"{kind}, {name}": collectives(kind, name) for kind, name in cases}
-    for kind in MODELS:
-        save(kind, folder)
-    return [distances, counts, refusals()]
+    with process_group(rank, addresses):
+        kinds = {"in parallel": list(CONFIGURATIONS), "sharded": list(CONFIGURATIONS)[:-1]}
+        cases = [(kind, name) for kind, names in kinds.items() for name in names]
+        distances = {f"{kind}, {name}": training_distance(kind, name) for kind, name in cases}
+        distances["sharded, replicated gradients"] = distance_of_replicated_gradients()
+        counts = {f"{kind}, {name}": collectives(kind, name) for kind, name in cases}
+        for kind in MODELS:
+            save(kind, folder)
+        return [distances, counts, refusals()]
 
 
 def going_on(rank, addresses, folder):
     """The errors of weights and averages if other workers continue from the files."""
-    start(rank, addresses)
-    return {
-        f"{saved_kind}, then {kind}": continued_distance(kind, saved_kind, folder)
-        for saved_kind in MODELS
-        for kind in MODELS
-    }
+    with process_group(rank, addresses):
+        return {
+            f"{saved_kind}, then {kind}": continued_distance(kind, saved_kind, folder)
+            for saved_kind in MODELS
+            for kind in MODELS
+        }
