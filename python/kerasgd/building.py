@@ -26,8 +26,10 @@ def build(optimizer: Any, variables: Sequence[Any]) -> tuple[State, Settings]:
     of_variables = _settings_of_variables(optimizer, variables)
     groups = tuple(dict.fromkeys(of_variables))
     parameters = [
-        _parameter_state(optimizer, index, variable, its, groups.index(its))
-        for index, (variable, its) in enumerate(zip(variables, of_variables, strict=True))
+        _parameter_state(optimizer, index, variable, group_settings, groups.index(group_settings))
+        for index, (variable, group_settings) in enumerate(
+            zip(variables, of_variables, strict=True)
+        )
     ]
     return _state(optimizer, parameters), _settings(optimizer, groups)
 
@@ -37,8 +39,8 @@ def _settings_of_variables(optimizer: Any, variables: Sequence[Any]) -> list[Gro
     selected, exclusions = groups_of_variables.resolve(
         optimizer.groups, optimizer._exclusions, variables
     )
-    for group, its_selection in zip(optimizer.groups, selected, strict=True):
-        group.selection = its_selection
+    for group, resolved in zip(optimizer.groups, selected, strict=True):
+        group.selection = resolved
     optimizer._exclusions = exclusions
     for group in optimizer.groups:
         group.build()

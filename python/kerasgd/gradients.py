@@ -31,7 +31,7 @@ def listed_gradients(grads: Any, variables: Any) -> list[Any]:
     is_list = isinstance(grads, Iterable) and not isinstance(grads, str | Mapping)
     if not is_list or hasattr(grads, "shape"):
         hint = "Put a single gradient into a list." if hasattr(grads, "shape") else None
-        hint = ORDER if are_exchanged(grads, variables) else hint
+        hint = ORDER if are_swapped(grads, variables) else hint
         requirement = "a list with a gradient for each variable"
         raise ArgumentTypeError("grads", requirement, grads, hint)
     return list(grads)
@@ -43,7 +43,7 @@ def listed_variables(variables: Any, grads: Sequence[Any]) -> list[Any]:
     Raises:
         ArgumentTypeError: it is not a list, for example a single variable.
     """
-    hint = ORDER if are_exchanged(grads, variables) else None
+    hint = ORDER if are_swapped(grads, variables) else None
     return listed(variables, "trainable_variables", "a list of variables", hint)
 
 
@@ -55,11 +55,11 @@ def check_variables(variables: Sequence[Any], grads: Sequence[Any]) -> None:
     """
     for variable in variables:
         if not is_variable(variable):
-            hint = ORDER if are_exchanged(grads, variables) else None
+            hint = ORDER if are_swapped(grads, variables) else None
             raise ArgumentTypeError("trainable_variables", "a list of variables", variable, hint)
 
 
-def are_exchanged(grads: Any, variables: Any) -> bool:
+def are_swapped(grads: Any, variables: Any) -> bool:
     """Whether the user swapped the two arguments: `grads` has variables, `variables` has none."""
     return _holds_a_variable(grads) and not _holds_a_variable(variables)
 

@@ -211,7 +211,7 @@ def selection_to_config(selection: Selection, variables: Sequence[Any]) -> Any:
     if what is None:
         return selection.get_config(variables)
     if is_being_saved():
-        raise cannot_be_saved(what)
+        raise unsavable_group_error(what)
     return rates.InThisSession.of(what, selection)
 
 
@@ -226,7 +226,7 @@ def _without_paths(selection: Selection) -> str | None:
     return "a list of variables" if selection.variables else None
 
 
-def cannot_be_saved(what: str) -> StateError:
+def unsavable_group_error(what: str) -> StateError:
     """The error for a group whose variables a file cannot name."""
     return StateError(
         f"A group that was selected by {what} cannot be saved before the optimizer is built. "
@@ -243,7 +243,7 @@ def check_can_be_saved(groups: Sequence[Group]) -> None:
     for group in groups:
         what = _without_paths(group.selection)
         if what is not None:
-            raise cannot_be_saved(what)
+            raise unsavable_group_error(what)
 
 
 def from_config(optimizer: Any, config: Any, custom_objects: Any = None) -> Group:

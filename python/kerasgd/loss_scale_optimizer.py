@@ -85,7 +85,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._rate = None
         # State from a pickle or a file, until the variables are known.
         self._pending: state.Pending | None = None
-        self._given_back: Any = None
+        self._restored_own: Any = None
         # Descriptions of the state that was left out when a file was loaded.
         self._left_out: list[str] = []
         self.dynamic_scale: Any = None
@@ -127,7 +127,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self.built = True
         # `fit()` may be tracing its step, where an assignment would run at every step.
         with inner.backend.colocated_with(self, inner._iterations):
-            state.take_pending(self)
+            state.restore_pending(self)
 
     def apply(self, grads: Iterable[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         """Take or skip one step with gradients of the scaled loss; see `SGD.apply()`."""
@@ -193,7 +193,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         Raises:
             StateError: always.
         """
-        raise _skips_already()
+        raise _already_skips_error()
 
     def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:
         """See `SGD.finalize_variable_values()`."""
@@ -294,7 +294,7 @@ def _own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k == "name" or k not in arguments.RULES}
 
 
-def _skips_already() -> StateError:
+def _already_skips_error() -> StateError:
     return StateError(
         "A dynamic loss scale already skips steps whose gradients are not finite: leave out "
         "`skip_nonfinite()`."
@@ -304,7 +304,7 @@ def _skips_already() -> StateError:
 def _check_inner(inner_optimizer: Any) -> None:
     if isinstance(inner_optimizer, SGD):
         if inner_optimizer._skips_nonfinite:
-            raise _skips_already()
+            raise _already_skips_error()
         return
     hint = None
     if isinstance(inner_optimizer, LossScaleOptimizer):

@@ -140,19 +140,19 @@ class Selection:
         for pattern in self.patterns:
             if not any(re.search(pattern, path) for path in paths):
                 requirement = "regular expressions that are found in the path of a variable"
-                raise self._selects_nothing(requirement, f'"{pattern}"', paths)
+                raise self._no_match_error(requirement, f'"{pattern}"', paths)
         for layer in self.layers:
             if not _have_one_in_common(layer.trainable_variables, variables):
                 requirement = "a layer or model with variables that the optimizer trains"
                 if layer.weights and not layer.trainable_variables:
-                    raise self._is_frozen(requirement, layer)
-                raise self._selects_nothing(requirement, f"`{layer.name}`", paths)
+                    raise self._frozen_error(requirement, layer)
+                raise self._no_match_error(requirement, f"`{layer.name}`", paths)
         if self.variables and not _have_one_in_common(self.variables, variables):
             requirement = "a list with variables that the optimizer trains"
             quoted = _quoted([path_of(variable) for variable in self.variables])
-            raise self._selects_nothing(requirement, quoted, paths)
+            raise self._no_match_error(requirement, quoted, paths)
 
-    def _is_frozen(self, requirement: str, layer: Any) -> ArgumentValueError:
+    def _frozen_error(self, requirement: str, layer: Any) -> ArgumentValueError:
         hint = (
             "All its variables are frozen: `trainable` is {false}. Leave out the call of "
             f"`{self.caller.name}`, or set `trainable`."
@@ -161,7 +161,7 @@ class Selection:
             self.caller.variables, requirement, Described(f"`{layer.name}`"), hint
         )
 
-    def _selects_nothing(
+    def _no_match_error(
         self, requirement: str, received: str, paths: Sequence[str]
     ) -> ArgumentValueError:
         is_pattern = received.startswith('"')

@@ -112,6 +112,21 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     # The velocities, under Keras' name; empty before `build()`.
     momentums: Sequence[Any] = ()
 
+    _skips_nonfinite = False
+    # One update in this many is measured; None for none.
+    _statistics_every: int | None = None
+    _statistics_per_variable = False
+    _groups: tuple[groups_of_variables.Group, ...] = ()
+    _state: State | None = None
+    _settings: Settings | None = None
+    # A copy of the averages, while weights and averages are swapped.
+    _swapped: list[Any] | None = None
+    # State from a pickle or a file, until the variables are known.
+    _pending: saved_state.Pending | None = None
+    _pending_weights: list[Any] | None = None
+    # The restored state of a subclass, for variables that it adds later.
+    _restored_own: Any = None
+
     def __init__(
         self,
         learning_rate: Any = 0.01,
@@ -157,20 +172,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self.backend = backends.current()
         self._rate = CurrentRate(self, self._learning_rate)
         self._exclusions = Selection(EXCLUDE)
-        self._groups: tuple[groups_of_variables.Group, ...] = ()
-        self._skips_nonfinite = False
-        # One update in this many is measured; None for none.
-        self._statistics_every: int | None = None
-        self._statistics_per_variable = False
-        self._state: State | None = None
-        self._settings: Settings | None = None
-        # A copy of the averages, while weights and averages are swapped.
-        self._swapped: list[Any] | None = None
-        # State from a pickle or a file, until the variables are known.
-        self._pending: saved_state.Pending | None = None
-        self._pending_weights: list[Any] | None = None
-        # The restored state of a subclass, for variables that it adds later.
-        self._given_back: Any = None
         # Descriptions of the state that was left out when a file was loaded.
         self._left_out: list[str] = []
         # The variables of a subclass.
@@ -205,7 +206,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         if not variables:
             self._own.mark()
             return
-        for variable in self._own.since_mark():  # the subclass will add them again
+        for variable in self._own.pop_since_mark():  # the subclass will add them again
             self._untrack_variable(variable)
         saved_state.check_pending(self, variables)
         self._state, self._settings = building.build(self, variables)
@@ -218,8 +219,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self.built = True
         # `fit()` may be tracing its step, where an assignment would run at every step.
         with self.backend.colocated_with(self, self._iterations):
-            saved_state.take_pending(self)
-            saved_state.take_pending_weights(self)
+            saved_state.restore_pending(self)
+            saved_state.restore_pending_weights(self)
 
     def _add_numbers(
         self,
@@ -257,7 +258,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         role = self._own.add(variable, name)
         if self._state is not None:
             self._state = replace(self._state, own=self._own.variables())
-            saved_state.take_late(self, role, variable)
+            saved_state.restore_late(self, role, variable)
 
     def state(self) -> State:
         """Everything that a step reads and writes.
@@ -315,7 +316,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         dynamic_scale: DynamicScale | None = None,
     ) -> None:
         """Like `apply()`; `dynamic_scale`, if given, is the scale that multiplied the loss."""
-        if dynamic_scale is None and self._repeats(grads, trainable_variables):
+        if dynamic_scale is None and self._repeated(grads, trainable_variables):
             return
         grads = gradients.listed_gradients(grads, trainable_variables)
         if grads:
@@ -328,7 +329,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             step = self.backend.without_autograph(update.step)
             step(self._settings, self.backend, state, aligned, self._rates_of_this_step)
 
-    def _repeats(self, grads: Any, trainable_variables: Any) -> bool:
+    def _repeated(self, grads: Any, trainable_variables: Any) -> bool:
         """Repeat the previous step with new gradients if the backend can; return whether it did."""
         if self._state is None or self._settings is None or self._swapped is not None:
             return False
@@ -383,10 +384,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         backend = self.backend.of_this_trace()
         parameter = backend.parameter_in_step(kept, variable)
         ready = backend.prepare_gradients([gradient], [parameter], lambda parameter: False)
-        its = self.settings_of(parameter)
-        backend.apply_rule(
-            Updates([parameter], ready, 1.0), learning_rate, its.momentum, self.nesterov
-        )
+        momentum = self.settings_of(parameter).momentum
+        backend.apply_rule(Updates([parameter], ready, 1.0), learning_rate, momentum, self.nesterov)
 
     # -- the learning rate -------------------------------------------------------------------
 
@@ -431,9 +430,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._loss_scale_factor: float | None = arguments.check(  # type: ignore[assignment]
             "loss_scale_factor", factor
         )
-        settings = vars(self).get("_settings")
-        if settings is not None:
-            self._settings = replace(settings, loss_scale_factor=self._loss_scale_factor or 1.0)
+        if self._settings is not None:
+            new = self._loss_scale_factor or 1.0
+            self._settings = replace(self._settings, loss_scale_factor=new)
         if before is not None and factor is None:
             warnings.warn(
                 f"`loss_scale_factor = {before:g}` no longer applies: a dynamic loss scale has "

@@ -83,7 +83,7 @@ class OwnVariables:
         """Remember which variables exist now."""
         self._marked = set(self._by_role)
 
-    def since_mark(self) -> list[Any]:
+    def pop_since_mark(self) -> list[Any]:
         """Remove the variables that were added since `mark()`, and return them."""
         if self._marked is None:
             return []

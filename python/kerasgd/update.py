@@ -87,7 +87,7 @@ def _on_device(
     rates: Rates,
 ) -> None:
     """The step on one device."""
-    _StepOnDevice(settings, state, backend, rates).unscale(gradients)
+    _StepOnDevice(settings, state, backend, rates).take(gradients)
 
 
 @dataclass(slots=True)  # not frozen, because one is created at each step of eager code
@@ -108,8 +108,8 @@ class _StepOnDevice:
 
     # -- loss scale ----------------------------------------------------------------------------
 
-    def unscale(self, gradients: Sequence[Tensor | None]) -> None:
-        """Unscale the gradients; with a dynamic scale, skip the step if one is not finite."""
+    def take(self, gradients: Sequence[Tensor | None]) -> None:
+        """Take the step; with a dynamic scale, only if all gradients are finite."""
         if self.state.dynamic_scale is None:
             self._accumulate_or_update(gradients, self.settings.loss_scale_factor)
         else:
@@ -132,7 +132,9 @@ class _StepOnDevice:
             backend.assign(dynamic.finite_steps, finite_steps)
 
         def skip() -> None:
-            backend.assign(dynamic.scale, loss_scale.after_other_step(backend.read(dynamic.scale)))
+            backend.assign(
+                dynamic.scale, loss_scale.after_nonfinite_step(backend.read(dynamic.scale))
+            )
             backend.clear([dynamic.finite_steps])
 
         own = [dynamic.scale, dynamic.finite_steps]
@@ -231,7 +233,7 @@ class _StepOnDevice:
         def skip_and_count() -> None:
             if measurement is not None:
                 _, clippable = updates.split(_overwriting(updates))
-                measurement.write(self._clip(clippable), self._number_of_update() - 1)
+                measurement.write(self._clip(clippable), self._update_number() - 1)
             backend.assign(skips.nonfinite, self._count_nonfinite(updates))
             backend.count(skips.skipped)
             backend.count(skips.in_a_row)
@@ -239,7 +241,7 @@ class _StepOnDevice:
         finite = backend.all_finite(updates.gradients)
         backend.cond(finite, update_and_count, self.state.variables(), skip_and_count)
 
-    def _number_of_update(self) -> Tensor:
+    def _update_number(self) -> Tensor:
         """k: this is the k-th update, from 1, not counting skipped ones."""
         state = self.state
         attempts = self.backend.read(state.iterations) // self.settings.window + 1
@@ -264,7 +266,7 @@ class _StepOnDevice:
         updates = self._clip(updates)
         backend.in_parts(self._change_part, updates, settings)
         if measurement is not None:
-            measurement.write(updates, self._number_of_update())
+            measurement.write(updates, self._update_number())
         if settings.use_ema:
             updated = {parameter.index for parameter in updates.parameters}
             self._average_weights([p for p in state.parameters if p.index not in updated])
@@ -324,22 +326,29 @@ class _StepOnDevice:
     def _change_weights(self, updates: Updates) -> None:
         """Change the weights by group; a group with a factor of 0 does not change."""
         for group, of_group in updates.by_group():
-            its = self.settings.groups[group]
-            if its.factor_index is None:
-                self._change_group(its, self.rates.rate, of_group)
+            group_settings = self.settings.groups[group]
+            if group_settings.factor_index is None:
+                self._change_group(group_settings, self.rates.rate, of_group)
                 continue
-            rate = learning_rate.of_group(self.rates.rate, self.rates.factors[its.factor_index])
-            change = partial(self._change_group, its, rate, of_group)
+            factor = self.rates.factors[group_settings.factor_index]
+            rate = learning_rate.of_group(self.rates.rate, factor)
+            change = partial(self._change_group, group_settings, rate, of_group)
             written = self._written_by_change(of_group)
             self.backend.change_if(self._is_active(group), change, written)
 
-    def _change_group(self, its: GroupSettings, rate: Tensor | float, updates: Updates) -> None:
+    def _change_group(
+        self, group_settings: GroupSettings, rate: Tensor | float, updates: Updates
+    ) -> None:
         """Decay the weights, apply the rule, then the constraints."""
         if self.settings.own_rule is not None:
-            self._apply_own_rule(self.settings.own_rule, updates, rate, its.weight_decay)
+            self._apply_own_rule(self.settings.own_rule, updates, rate, group_settings.weight_decay)
         else:
             self.backend.decay_and_apply_rule(
-                updates, rate, its.momentum, self.settings.nesterov, its.weight_decay
+                updates,
+                rate,
+                group_settings.momentum,
+                self.settings.nesterov,
+                group_settings.weight_decay,
             )
         self._apply_constraints(updates.parameters)
 
@@ -384,7 +393,7 @@ class _StepOnDevice:
         frequency = self.settings.ema_overwrite_frequency
         if frequency is None:
             return
-        due = ema.overwrites(self._number_of_update(), frequency)
+        due = ema.overwrites(self._update_number(), frequency)
         alike: dict[int | None, list[ParameterState]] = {}
         for parameter in self.state.parameters:
             if parameter.average is not None:

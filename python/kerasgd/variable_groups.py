@@ -65,8 +65,9 @@ def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
             groups.settings_of(sgd, selections, exclusions, variable) for variable in variables
         ]
     rows = []
-    for variable, its in zip(variables, settings, strict=True):
-        factor = 1.0 if its.factor_index is None else factors[its.factor_index]
+    for variable, group_settings in zip(variables, settings, strict=True):
+        factor_index = group_settings.factor_index
+        factor = 1.0 if factor_index is None else factors[factor_index]
         shape = shape_of(variable)
         rows.append(
             {
@@ -75,8 +76,8 @@ def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
                 "parameters": math.prod(shape),
                 "learning_rate_factor": factor,
                 "learning_rate": rate * factor,
-                "momentum": its.momentum,
-                "weight_decay": its.weight_decay,
+                "momentum": group_settings.momentum,
+                "weight_decay": group_settings.weight_decay,
                 "groups": [i for i, found in enumerate(selections) if found.covers(variable)],
             }
         )

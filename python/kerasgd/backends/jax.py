@@ -163,8 +163,8 @@ class JaxBackend(Backend):
         # both branches of the conditional.
         has_many = len(gradients) > MANY
         is_small = [has_many and gradient.size <= grouped_norms.SMALL for gradient in gradients]
-        clips = {i: in_units(i) for i, its in enumerate(is_small) if its}
-        others = [i for i, its in enumerate(is_small) if not its]
+        clips = {i: in_units(i) for i, small in enumerate(is_small) if small}
+        others = [i for i, small in enumerate(is_small) if not small]
         if others:
             either = jax.lax.cond(
                 clipping.needs_units(jnp.stack([squares[i] for i in others])),

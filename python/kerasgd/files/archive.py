@@ -63,13 +63,13 @@ def _array(members: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> Array:
     try:
         shape, in_columns, dtype = _header(content)
     except Exception as error:  # NumPy parses the header as Python, which can raise many errors
-        raise _damaged(info) from error
+        raise _damage_error(info) from error
     data = content.read()
     count = 1
     for n in shape:
         count *= int(n)
     if dtype.hasobject or count < 0 or count * dtype.itemsize != len(data):
-        raise _damaged(info)
+        raise _damage_error(info)
     array = np.frombuffer(data, dtype, count)
     return array.reshape(shape, order="F" if in_columns else "C")
 
@@ -84,5 +84,5 @@ def _header(content: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return header
 
 
-def _damaged(info: zipfile.ZipInfo) -> StateError:
+def _damage_error(info: zipfile.ZipInfo) -> StateError:
     return StateError(f"`{info.filename}` is damaged.")

@@ -26,7 +26,7 @@ Pairing = list[int | None]
 Checksum = Callable[[int], int]
 
 
-class Described(NamedTuple):
+class SavedVariable(NamedTuple):
     """The description of a variable in a file.
 
     Attributes:
@@ -40,7 +40,9 @@ class Described(NamedTuple):
     checksum: int | None = None
 
 
-def pair(own: Sequence[Described], saved: Sequence[Described], checksum: Checksum) -> Pairing:
+def pair(
+    own: Sequence[SavedVariable], saved: Sequence[SavedVariable], checksum: Checksum
+) -> Pairing:
     """The saved partner of each variable; calls `checksum` only if the paths are ambiguous."""
     by_path = [_one_to_one(own, saved, alike) for alike in ALIKE]
     for whole in by_path:
@@ -61,7 +63,7 @@ def pair(own: Sequence[Described], saved: Sequence[Described], checksum: Checksu
 
 
 def _one_to_one(
-    own: Sequence[Described], saved: Sequence[Described], alike: Callable[[str, str], bool]
+    own: Sequence[SavedVariable], saved: Sequence[SavedVariable], alike: Callable[[str, str], bool]
 ) -> Pairing:
     """Pair variables whose paths match, where exactly one does in both directions."""
     # Matching paths have the same ending: comparing thousands of paths pairwise would be slow.
@@ -94,7 +96,7 @@ def _without_repeats(pairing: Pairing) -> Pairing:
 
 
 def _of_equal_shape(
-    pairing: Pairing, own: Sequence[Described], saved: Sequence[Described]
+    pairing: Pairing, own: Sequence[SavedVariable], saved: Sequence[SavedVariable]
 ) -> Pairing:
     return [
         j if j is not None and saved[j].shape == variable.shape else None
@@ -102,7 +104,7 @@ def _of_equal_shape(
     ]
 
 
-def _weights_agree(pairing: Pairing, saved: Sequence[Described], checksum: Checksum) -> bool:
+def _weights_agree(pairing: Pairing, saved: Sequence[SavedVariable], checksum: Checksum) -> bool:
     """Whether the weights of all pairs equal the saved ones."""
     pairs = [(i, j) for i, j in enumerate(pairing) if j is not None]
     return all(saved[j].checksum == checksum(i) for i, j in pairs)

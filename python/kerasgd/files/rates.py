@@ -41,11 +41,11 @@ def to_config(rate: Any) -> Any:
     if isinstance(rate, Schedule) or is_registered(rate):
         return keras.saving.serialize_keras_object(rate)
     if is_being_saved():
-        raise _cannot_be_saved(rate)
+        raise _unsavable_rate_error(rate)
     return InThisSession.of(getattr(rate, "__name__", "function"), rate)
 
 
-def _cannot_be_saved(function: object) -> StateError:
+def _unsavable_rate_error(function: object) -> StateError:
     if isinstance(function, ForeignFunction):
         return StateError(
             in_words(
@@ -76,7 +76,7 @@ def check_can_be_saved(rate: Any) -> None:
     """
     is_function = callable(rate) and not isinstance(rate, Schedule | keras.Variable)
     if is_function and not is_registered(rate):
-        raise _cannot_be_saved(rate)
+        raise _unsavable_rate_error(rate)
 
 
 def from_config(value: Any, custom_objects: Any) -> Any:

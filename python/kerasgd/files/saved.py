@@ -17,7 +17,7 @@ import numpy as np
 
 from kerasgd.arguments import LARGEST_WHOLE_NUMBER
 from kerasgd.errors import StateError
-from kerasgd.files.matching import Described
+from kerasgd.files.matching import SavedVariable
 from kerasgd.limits import LARGEST_NORMAL, SMALLEST_NORMAL
 
 Array = np.ndarray[Any, Any]
@@ -87,7 +87,7 @@ class SavedState:
     """
 
     built: bool
-    variables: list[Described]
+    variables: list[SavedVariable]
     values: Mapping[str, Array]
     window: int | None
     rate_is_number: bool | None
@@ -109,7 +109,7 @@ def read(store: Mapping[str, Any]) -> SavedState | None:
     description = _description(store[DESCRIPTION])
     for name in description.get("arrays", []):
         if name not in names:
-            raise _damaged(f"`{name}` is missing")
+            raise _damage_error(f"`{name}` is missing")
     state = SavedState(
         built=description["built"],
         variables=_variables(description),
@@ -144,13 +144,13 @@ def _description(stored: Any) -> dict[str, Any]:
     # Check the shape first: a damaged file may claim any size.
     shape = tuple(getattr(stored, "shape", ()))
     if len(shape) != 1 or shape[0] > LARGEST_DESCRIPTION or str(stored.dtype) != "uint8":
-        raise _damaged("its description is not an array of bytes")
+        raise _damage_error("its description is not an array of bytes")
     try:
         description = json.loads(np.asarray(stored).tobytes())
     except (ValueError, RecursionError):
-        raise _damaged("its description is not JSON") from None
+        raise _damage_error("its description is not JSON") from None
     if not (isinstance(description, dict) and _is_count(description.get("format"))):
-        raise _damaged("its description names no format")
+        raise _damage_error("its description names no format")
     version = description["format"]
     if version > FORMAT:
         raise StateError(
@@ -158,26 +158,26 @@ def _description(stored: Any) -> dict[str, Any]:
             f"{FORMAT}. Install a newer kerasgd."
         )
     if not isinstance(description.get("built"), bool):
-        raise _damaged("its description does not say whether the optimizer was built")
+        raise _damage_error("its description does not say whether the optimizer was built")
     if not (description.get("window") is None or _is_count(description["window"])):
-        raise _damaged("the number of steps of its accumulation window is not a whole number")
+        raise _damage_error("the number of steps of its accumulation window is not a whole number")
     arrays = description.get("arrays", [])
     if not (isinstance(arrays, list) and all(isinstance(name, str) for name in arrays)):
-        raise _damaged("its description does not list its arrays")
+        raise _damage_error("its description does not list its arrays")
     if description.get("rate_is_number") not in (None, True, False):
-        raise _damaged("its description does not say what its rate is")
+        raise _damage_error("its description does not say what its rate is")
     return description
 
 
-def _variables(description: Mapping[str, Any]) -> list[Described]:
+def _variables(description: Mapping[str, Any]) -> list[SavedVariable]:
     variables = description.get("variables")
     if not (isinstance(variables, list) and all(map(_is_variable, variables))):
-        raise _damaged("its description does not list its variables")
+        raise _damage_error("its description does not list its variables")
     checksums = description.get("checksums") or [None] * len(variables)
     if not (isinstance(checksums, list) and len(checksums) == len(variables)):
-        raise _damaged("its description does not have one checksum for each variable")
+        raise _damage_error("its description does not have one checksum for each variable")
     return [
-        Described(path, tuple(shape), checksum)
+        SavedVariable(path, tuple(shape), checksum)
         for (path, shape), checksum in zip(variables, checksums, strict=True)
     ]
 
@@ -194,7 +194,7 @@ def _is_count(value: Any) -> bool:
     return is_whole and 0 <= value <= LARGEST_WHOLE_NUMBER
 
 
-def _damaged(problem: str) -> StateError:
+def _damage_error(problem: str) -> StateError:
     return StateError(f"This state is damaged: {problem}.")
 
 
@@ -237,21 +237,21 @@ RULES: Mapping[str, tuple[str, Callable[[Array], bool]]] = {
 }
 
 
-def _value(name: str, stored: Any, variables: list[Described]) -> Array:
+def _value(name: str, stored: Any, variables: list[SavedVariable]) -> Array:
     role = Role.of(name)
     if is_own(role.kind):
         value = np.asarray(stored)
         if value.dtype.kind not in "biuf" and not _floats(value):
-            raise _damaged(f"`{name}` does not hold numbers")
+            raise _damage_error(f"`{name}` does not hold numbers")
         return value
     is_factor = name.startswith(GROUP_FACTOR) and name.removeprefix(GROUP_FACTOR).isdecimal()
     kind = "group_factor" if is_factor else role.kind
     if kind not in RULES:
-        raise _damaged(f"it holds `{name}`, which no optimizer has")
+        raise _damage_error(f"it holds `{name}`, which no optimizer has")
     expected = _shape_of(role, variables)
     shape = tuple(getattr(stored, "shape", ()))
     if expected != shape:
-        raise _damaged(f"`{name}` has shape {shape}, which must be {expected}")
+        raise _damage_error(f"`{name}` has shape {shape}, which must be {expected}")
     value = np.asarray(stored)
     check_value(kind, value)
     return value
@@ -265,10 +265,10 @@ def check_value(kind: str, value: Array) -> None:
     """
     requirement, holds = RULES[kind]
     if not holds(value):
-        raise _damaged(f"`{kind}` must be {requirement}")
+        raise _damage_error(f"`{kind}` must be {requirement}")
 
 
-def _shape_of(role: Role, variables: list[Described]) -> tuple[int, ...] | None:
+def _shape_of(role: Role, variables: list[SavedVariable]) -> tuple[int, ...] | None:
     if role.index is not None:
         return variables[role.index].shape if role.index < len(variables) else None
     return (len(variables),) if role.kind == "in_window" else ()

@@ -19,7 +19,7 @@ import numpy as np
 from kerasgd import backends
 from kerasgd.errors import KerasgdWarning, StateError, in_words, number_of
 from kerasgd.files import matching, saved
-from kerasgd.files.matching import Described, Pairing
+from kerasgd.files.matching import Pairing, SavedVariable
 from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
 from kerasgd.keras_internals import entry_around, vars_of_wrapper
 from kerasgd.variables import check_available, find_path, path_of, shape_of
@@ -91,7 +91,7 @@ def load(optimizer: Any, store: Mapping[str, Any]) -> None:
     inside = None if is_wrapper else _inside_of_wrapper(store)
     if inside is not None:
         load(optimizer, inside)
-        _tell(optimizer, ["the dynamic loss scale that the file was trained with"])
+        _warn_of_left_out(optimizer, ["the dynamic loss scale that the file was trained with"])
         return
     if not len(store.keys()):
         store = vars_of_wrapper(store)
@@ -103,11 +103,11 @@ def load(optimizer: Any, store: Mapping[str, Any]) -> None:
 def _load(optimizer: Any, store: Mapping[str, Any]) -> None:
     state = saved.read(store)
     optimizer._left_out = []
-    optimizer._pending = optimizer._given_back = None
+    optimizer._pending = optimizer._restored_own = None
     if state is None:
-        _tell(optimizer, [_of_another_class(store)])
+        _warn_of_left_out(optimizer, [_foreign_arrays(store)])
     elif optimizer.built:
-        _give_back(optimizer, state)
+        _restore(optimizer, state)
     else:
         hand_over(optimizer, state)
 
@@ -137,15 +137,15 @@ def load_strictly(optimizer: Any, store: Mapping[str, Any]) -> None:
             "Continue with the class that saved it, or start with a new optimizer."
         )
     if not optimizer.built:
-        _hold(optimizer, state, strict=True)
+        _keep_until_built(optimizer, state, strict=True)
         return
     _check_fits(optimizer, optimizer._trainable_variables, state)
-    _give_back(optimizer, state)
+    _restore(optimizer, state)
 
 
 def hand_over(optimizer: Any, state: SavedState) -> None:
     """Give this state to an unbuilt optimizer, whose `build()` takes what fits."""
-    _hold(optimizer, _without_unknown_kinds(optimizer, state), strict=False)
+    _keep_until_built(optimizer, _without_unknown_kinds(optimizer, state), strict=False)
 
 
 def stored(optimizer: Any) -> dict[str, Any]:
@@ -166,18 +166,18 @@ def check_pending(optimizer: Any, variables: Sequence[Any]) -> None:
         _check_fits(optimizer, variables, pending.state)
 
 
-def take_pending(optimizer: Any) -> None:
+def restore_pending(optimizer: Any) -> None:
     """Restore the state that waits for `build()`, if there is any."""
     pending = optimizer._pending
     if pending is not None:
         optimizer._pending = None
-        optimizer._given_back = pending.state.only(saved.is_own)
-        _give_back(optimizer, pending.state)
+        optimizer._restored_own = pending.state.only(saved.is_own)
+        _restore(optimizer, pending.state)
 
 
-def take_late(optimizer: Any, role: str, variable: Any) -> None:
+def restore_late(optimizer: Any, role: str, variable: Any) -> None:
     """Restore a variable that a subclass adds after the rest of the state was restored."""
-    state = optimizer._given_back
+    state = optimizer._restored_own
     if state is not None:
         pairing = _pair(optimizer, optimizer._trainable_variables, state)
         value = state.values.get(_source(Role.of(role), pairing) or "")
@@ -186,7 +186,7 @@ def take_late(optimizer: Any, role: str, variable: Any) -> None:
             with optimizer.backend.colocated_with(optimizer, optimizer._iterations):
                 variable.assign(value)
     with optimizer.backend.colocated_with(optimizer, optimizer._iterations):
-        take_pending_weights(optimizer)
+        restore_pending_weights(optimizer)
 
 
 def hold_weights(optimizer: Any, weights: Sequence[Any]) -> None:
@@ -205,7 +205,7 @@ def hold_weights(optimizer: Any, weights: Sequence[Any]) -> None:
     optimizer._pending_weights = [np.array(weight) for weight in weights[len(counters) :]]
 
 
-def take_pending_weights(optimizer: Any) -> None:
+def restore_pending_weights(optimizer: Any) -> None:
     """Restore the unnamed values, if they fit."""
     weights = optimizer._pending_weights
     if weights is None:
@@ -220,7 +220,9 @@ def take_pending_weights(optimizer: Any) -> None:
             return
     if type(optimizer).__module__ == "kerasgd":  # `build()` of a subclass may still add variables
         optimizer._pending_weights = None
-        _tell(optimizer, ["the file's arrays, which have no names and do not fit in order"])
+        _warn_of_left_out(
+            optimizer, ["the file's arrays, which have no names and do not fit in order"]
+        )
 
 
 def _without_flag(weights: list[Any]) -> Iterator[list[Any]]:
@@ -239,13 +241,13 @@ def _is_flag(value: Any) -> bool:
     return np.shape(value) == () and np.asarray(value).dtype.kind == "i"
 
 
-def _hold(optimizer: Any, state: SavedState, strict: bool) -> None:
+def _keep_until_built(optimizer: Any, state: SavedState, strict: bool) -> None:
     known = optimizer._by_role()
     _assign(optimizer, known, {k: v for k, v in _usable(optimizer, state).items() if k in known})
     optimizer._pending = Pending(state.only(lambda role: role not in AT_ONCE), strict)
 
 
-def _give_back(optimizer: Any, state: SavedState) -> None:
+def _restore(optimizer: Any, state: SavedState) -> None:
     """Restore what fits into a built optimizer, and warn about the rest."""
     own_roles = optimizer._by_role()
     pairing = _pair(optimizer, optimizer._trainable_variables, state) if state.built else []
@@ -261,23 +263,23 @@ def _give_back(optimizer: Any, state: SavedState) -> None:
     _assign(optimizer, own_roles, values)
     _begin_averages(optimizer, values)
     if state.built:
-        _tell(optimizer, _left_out(optimizer, state, pairing, set(usable)))
+        _warn_of_left_out(optimizer, _left_out(optimizer, state, pairing, set(usable)))
 
 
 def _usable(optimizer: Any, state: SavedState) -> dict[str, Array]:
     """The values that have the same meaning here as in the saved optimizer."""
     values = dict(state.values)
-    if not _takes_rate(optimizer, state):
+    if not _restores_rate(optimizer, state):
         values.pop("learning_rate", None)
     if not values.get("rate_replaced", np.zeros(())).any():
         values.pop("rate_replaced", None)
     window = getattr(optimizer, "window", None)
-    if state.window is not None and state.window != window and _is_open(state):
+    if state.window is not None and state.window != window and _window_is_open(state):
         values = {k: v for k, v in values.items() if not k.startswith(("accumulator", "in_window"))}
     return values
 
 
-def _takes_rate(optimizer: Any, state: SavedState) -> bool:
+def _restores_rate(optimizer: Any, state: SavedState) -> bool:
     """Whether the file holds a rate that this optimizer takes (contract 2.7)."""
     if state.values.get("rate_replaced", np.zeros(())).any():
         return True
@@ -288,7 +290,7 @@ def _takes_rate(optimizer: Any, state: SavedState) -> bool:
     return state.rate_is_number
 
 
-def _is_open(state: SavedState) -> bool:
+def _window_is_open(state: SavedState) -> bool:
     """Whether the state has gradients of an incomplete accumulation window."""
     return bool(state.values.get("in_window", np.zeros(())).any())
 
@@ -331,12 +333,12 @@ def _pair(optimizer: Any, variables: Sequence[Any], state: SavedState) -> Pairin
     )
 
 
-def described(variables: Sequence[Any]) -> list[Described]:
+def described(variables: Sequence[Any]) -> list[SavedVariable]:
     """The descriptions of the variables, without checksums."""
-    return [Described(path_of(v), shape_of(v)) for v in variables]
+    return [SavedVariable(path_of(v), shape_of(v)) for v in variables]
 
 
-def _described_with_checksums(variables: Sequence[Any]) -> list[Described]:
+def _described_with_checksums(variables: Sequence[Any]) -> list[SavedVariable]:
     pairs = zip(described(variables), variables, strict=True)
     return [known._replace(checksum=_checksum(variable)) for known, variable in pairs]
 
@@ -348,7 +350,7 @@ def _checksum(variable: Any) -> int:
 # -- what is left out --------------------------------------------------------------------------
 
 
-def _of_another_class(store: Mapping[str, Any]) -> str:
+def _foreign_arrays(store: Mapping[str, Any]) -> str:
     count = len(store.keys())
     arrays = "1 array" if count == 1 else f"{count} arrays"
     return (
@@ -360,8 +362,8 @@ def _of_another_class(store: Mapping[str, Any]) -> str:
 def _without_unknown_kinds(optimizer: Any, state: SavedState) -> SavedState:
     """The state without the kinds that the arguments do not need; warns about those now."""
     kinds = optimizer._kinds()
-    unknown = [kind for kind in ARGUMENTS if kind not in kinds and _holds(state, kind)]
-    _tell(optimizer, [_of_unknown_kind(optimizer, state, kind) for kind in unknown])
+    unknown = [kind for kind in ARGUMENTS if kind not in kinds and _contains(state, kind)]
+    _warn_of_left_out(optimizer, [_unused_kind(optimizer, state, kind) for kind in unknown])
 
     def is_known(name: str) -> bool:
         kind = Role.of(name).kind
@@ -370,13 +372,13 @@ def _without_unknown_kinds(optimizer: Any, state: SavedState) -> SavedState:
     return state.only(is_known)
 
 
-def _holds(state: SavedState, kind: str) -> bool:
-    if kind == "accumulator" and not _is_open(state):
+def _contains(state: SavedState, kind: str) -> bool:
+    if kind == "accumulator" and not _window_is_open(state):
         return False  # the sums of a complete window are 0
     return any(Role.of(name).kind == kind for name in state.values)
 
 
-def _of_unknown_kind(optimizer: Any, state: SavedState, kind: str) -> str:
+def _unused_kind(optimizer: Any, state: SavedState, kind: str) -> str:
     count = sum(Role.of(name).kind == kind for name in state.values)
     what = f"the {kind} of {_counted(count)}"
     argument = ARGUMENTS[kind]
@@ -397,16 +399,16 @@ def _counted(count: int) -> str:
 def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[str]) -> list[str]:
     """A phrase for each piece of state that is left out, with the reason."""
     own_kinds = optimizer._kinds()
-    phrases = _of_lost_own(optimizer, state) + _of_lost_factors(optimizer, state)
-    phrases += _of_lost_velocities(optimizer, state, pairing)
-    phrases += _of_lost_skips(optimizer, state)
+    phrases = _lost_own(optimizer, state) + _lost_factors(optimizer, state)
+    phrases += _lost_velocities(optimizer, state, pairing)
+    phrases += _lost_skips(optimizer, state)
     kinds = list(dict.fromkeys(Role.of(name).kind for name in state.values))
     lost: dict[int, list[str]] = {}
     for kind in kinds:
-        if kind not in ARGUMENTS or not _holds(state, kind):
+        if kind not in ARGUMENTS or not _contains(state, kind):
             continue
         if kind not in own_kinds:
-            phrases.append(_of_unknown_kind(optimizer, state, kind))
+            phrases.append(_unused_kind(optimizer, state, kind))
             continue
         for index in _indices(state, kind):
             if index not in pairing:
@@ -416,12 +418,12 @@ def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[s
             f"the gradients of an accumulation window of {state.window} steps, since the window "
             f"is {optimizer.window} here"
         )
-    return phrases + _of_lost_variables(optimizer, state, lost)
+    return phrases + _lost_variables(optimizer, state, lost)
 
 
-def _of_lost_own(optimizer: Any, state: SavedState) -> list[str]:
+def _lost_own(optimizer: Any, state: SavedState) -> list[str]:
     """A phrase for the state of a subclass that the optimizer does not have."""
-    if optimizer._given_back is not None and type(optimizer).__module__ != "kerasgd":
+    if optimizer._restored_own is not None and type(optimizer).__module__ != "kerasgd":
         return []  # its `build()` may still add variables
     known = {Role.of(name).kind for name in optimizer._by_role()}
     lost = {Role.of(name).kind for name in state.values if saved.is_own(name)} - known
@@ -431,7 +433,7 @@ def _of_lost_own(optimizer: Any, state: SavedState) -> list[str]:
     return [f"{names} of a subclass, for which {type(optimizer).__name__} has no place"]
 
 
-def _of_lost_factors(optimizer: Any, state: SavedState) -> list[str]:
+def _lost_factors(optimizer: Any, state: SavedState) -> list[str]:
     """A phrase for the factors of groups that the optimizer does not have."""
     factors = {role for role in state.values if role.startswith(saved.GROUP_FACTOR)}
     lost = factors - set(optimizer._by_role())
@@ -443,7 +445,7 @@ def _of_lost_factors(optimizer: Any, state: SavedState) -> list[str]:
     return [f"the `learning_rate_factor` of {groups} {named}, which `{optimizer.name}` lacks"]
 
 
-def _of_lost_velocities(optimizer: Any, state: SavedState, pairing: Pairing) -> list[str]:
+def _lost_velocities(optimizer: Any, state: SavedState, pairing: Pairing) -> list[str]:
     """A phrase for the velocities of variables that are in a group without momentum here."""
     if "velocity" not in optimizer._kinds():
         return []  # the phrase about the argument covers all velocities
@@ -459,7 +461,7 @@ def _of_lost_velocities(optimizer: Any, state: SavedState, pairing: Pairing) -> 
     return [f"the velocity of {_counted(len(lost))} without momentum here ({names})"]
 
 
-def _of_lost_skips(optimizer: Any, state: SavedState) -> list[str]:
+def _lost_skips(optimizer: Any, state: SavedState) -> list[str]:
     """A phrase for the count of skipped updates, if the optimizer does not count them."""
     skipped = int(state.values.get("skipped", np.zeros((), "int32")))
     if not skipped or "skipped" in optimizer._by_role():
@@ -468,7 +470,7 @@ def _of_lost_skips(optimizer: Any, state: SavedState) -> list[str]:
     return [f"the count of {what}, since `{optimizer.name}` skips none"]
 
 
-def _of_lost_variables(
+def _lost_variables(
     optimizer: Any, state: SavedState, lost: Mapping[int, Sequence[str]]
 ) -> list[str]:
     own = described(optimizer._trainable_variables)
@@ -495,7 +497,7 @@ def _of_lost_variables(
     return phrases
 
 
-def _tell(optimizer: Any, phrases: list[str]) -> None:
+def _warn_of_left_out(optimizer: Any, phrases: list[str]) -> None:
     """Warn once about the state left out, and keep the phrases for R's `summary()`."""
     if not phrases:
         return
@@ -519,7 +521,7 @@ def _check_fits(optimizer: Any, variables: Sequence[Any], state: SavedState) -> 
     if own:
         _check_kinds(optimizer, state)
     window = getattr(optimizer, "window", None)
-    if state.window not in (None, window) and _is_open(state):
+    if state.window not in (None, window) and _window_is_open(state):
         raise StateError(
             f"The saved state is in the middle of an accumulation window of {state.window} steps, "
             f"but `gradient_accumulation_steps` of `{optimizer.name}` is {window}."
@@ -527,7 +529,7 @@ def _check_fits(optimizer: Any, variables: Sequence[Any], state: SavedState) -> 
 
 
 def _check_variables(
-    optimizer: Any, own: Sequence[Described], state: SavedState, pairing: Pairing
+    optimizer: Any, own: Sequence[SavedVariable], state: SavedState, pairing: Pairing
 ) -> None:
     without = [v for v, partner in zip(own, pairing, strict=True) if partner is None]
     not_taken = [v for j, v in enumerate(state.variables) if j not in pairing]
@@ -555,9 +557,9 @@ def _check_variables(
 
 
 def _check_kinds(optimizer: Any, state: SavedState) -> None:
-    lost = _of_lost_own(optimizer, state) if optimizer.built else []
+    lost = _lost_own(optimizer, state) if optimizer.built else []
     if optimizer.built:
-        lost += _of_lost_factors(optimizer, state)
+        lost += _lost_factors(optimizer, state)
     if lost:
         raise StateError(f"The saved state has {lost[0]}.")
     own = optimizer._kinds()

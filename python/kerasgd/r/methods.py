@@ -162,7 +162,7 @@ def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:
     """
     requirement = "a list of variables, or a Keras model"
     is_model = [hasattr(gradient, "trainable_variables") for gradient in grads]
-    if any(is_model) or gradients.are_exchanged(grads, variables):
+    if any(is_model) or gradients.are_swapped(grads, variables):
         hint = "The gradients come first, then the variables."
         raise ArgumentTypeError("variables", requirement, variables, hint)
     found = variables_of(variables, "variables", requirement)

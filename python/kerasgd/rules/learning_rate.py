@@ -55,16 +55,16 @@ def value_of(function: Callable[[], object]) -> float:
     try:
         value = function()
     except Exception as error:
-        refusal = _refused(f"one that fails{describe_failure(function, error)}")
+        refusal = _refusal(f"one that fails{describe_failure(function, error)}")
         refusal.original = error
         raise refusal from error
     try:
         return arguments.RATE.convert(value)
     except (TypeError, ValueError, OverflowError):
-        raise _refused(f"one that returns {describe_result(function, value)}") from None
+        raise _refusal(f"one that returns {describe_result(function, value)}") from None
 
 
-def _refused(description: str) -> LearningRateError:
+def _refusal(description: str) -> LearningRateError:
     requirement = "a function that returns a finite number >= 0"
     return LearningRateError("learning_rate", requirement, Described(description))
 

@@ -32,7 +32,7 @@ def after_finite_step(
     return ops.where(grows, doubled, scale), ops.where(grows, 0, finite_steps)
 
 
-def after_other_step(scale: Tensor) -> Tensor:
+def after_nonfinite_step(scale: Tensor) -> Tensor:
     """The scale after a step with a non-finite gradient: half the scale."""
     # A scale of 0 could never change again, and would make the weights NaN.
     return keras.ops.maximum(scale / 2, SMALLEST_NORMAL)

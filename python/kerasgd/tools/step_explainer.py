@@ -224,9 +224,11 @@ def _groups(ours: SGD) -> list[ReferenceGroup]:
     factors = [g.factor_of_next_step() for g in groups_of_variables.with_factor(ours.groups)]
     groups = []
     for parameter in ours.state().parameters:
-        its = ours.settings_of(parameter)
-        factor = None if its.factor_index is None else factors[its.factor_index]
-        groups.append(ReferenceGroup([parameter.index], factor, its.momentum, its.weight_decay))
+        group_settings = ours.settings_of(parameter)
+        factor_index = group_settings.factor_index
+        factor = None if factor_index is None else factors[factor_index]
+        momentum, weight_decay = group_settings.momentum, group_settings.weight_decay
+        groups.append(ReferenceGroup([parameter.index], factor, momentum, weight_decay))
     return groups
 
 
@@ -329,9 +331,9 @@ class _Explanation:
         if reference.skip_nonfinite and not all_finite([means]):
             return
         clipped = reference.clip(reference.not_overwritten(means))
-        for row, mean, its in zip(rows, means, clipped, strict=True):
-            row["clipped_norm"] = _norm(its)
-            row["clip_coefficient"] = _coefficient(_norm(mean), _norm(its))
+        for row, mean, gradient in zip(rows, means, clipped, strict=True):
+            row["clipped_norm"] = _norm(gradient)
+            row["clip_coefficient"] = _coefficient(_norm(mean), _norm(gradient))
         self._change(rows, means, clipped)
 
     def _change(

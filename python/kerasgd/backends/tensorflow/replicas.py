@@ -117,7 +117,7 @@ def _one_for_each_device(
     if gradient is None or devices == 1:
         return gradient
     if isinstance(gradient, tf.distribute.DistributedValues):
-        if any(its is None for its in strategy.experimental_local_results(gradient)):
+        if any(value is None for value in strategy.experimental_local_results(gradient)):
             raise StateError(
                 f"`{path_of(parameter.variable)}` has a gradient on some replicas but not on "
                 "others. Pass zeros on the others."

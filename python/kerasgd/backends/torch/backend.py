@@ -83,7 +83,7 @@ class TorchBackend(Backend):
         self, state: State, gradients: Sequence[Tensor | None], proceed: Proceed
     ) -> None:
         """`proceed` directly: DistributedDataParallel averaged the gradients in `backward()`."""
-        shards.check_without_shards(state)
+        shards.check_not_sharded(state)
         with torch.no_grad():
             proceed([(contextlib.nullcontext(), state, list(gradients))])
 

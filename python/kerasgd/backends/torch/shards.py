@@ -206,11 +206,11 @@ def _torch_dtype(dtype: str) -> torch.dtype:
 
 
 def are_ruled_out(state: State) -> bool:
-    """Whether `check_without_shards()` has found no shards."""
+    """Whether `check_not_sharded()` has found no shards."""
     return "is without shards" in state.memo
 
 
-def check_without_shards(state: State) -> None:
+def check_not_sharded(state: State) -> None:
     """Refuse a step with ordinary gradients if variables are sharded, or should be.
 
     This is checked once for an optimizer.
