@@ -12,7 +12,7 @@ if BACKEND != "torch":
 
 import torch
 
-from kerasgd.backends.torch import choice, plan
+from kerasgd.backends.torch import choice, metadata, plan
 
 SHAPES = [(4, 4), (4,), (4,), ()]
 CONFIGURATIONS = {
@@ -102,6 +102,7 @@ def test_steps_between_measured_ones_are_planned(name):  # contract 15.1
     assert found[0][1] == 6
 
 
+@pytest.mark.usefixtures("compares_in_one_call")
 @pytest.mark.parametrize("arguments", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_planned_steps_give_the_same_bits(arguments):  # contract 9.1
     def train(training):
@@ -437,6 +438,13 @@ CHANGES = [
 ]
 
 
+@pytest.fixture(params=[True, False], ids=["one call", "one property after the other"])
+def compares_in_one_call(request, monkeypatch):
+    if not request.param:
+        monkeypatch.setattr(metadata, "TensorGuards", None)
+
+
+@pytest.mark.usefixtures("compares_in_one_call")
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 @pytest.mark.parametrize(
     ("name", "piece"), [("plain", choice.PIECE), ("everything", choice.PIECE), ("everything", 4)]
@@ -447,6 +455,7 @@ def test_what_is_unusual_gives_what_the_usual_way_gives(name, piece, change, mon
     assert planned == usual
 
 
+@pytest.mark.usefixtures("compares_in_one_call")
 @pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("shape", [(16,), (1, 16)])
 def test_a_weight_that_was_reshaped_is_refused(shape, steps):  # contract 1.6
@@ -461,6 +470,7 @@ def test_a_weight_that_was_reshaped_is_refused(shape, steps):  # contract 1.6
         training.step([torch.ones(shape), *training.gradients()[1:]])
 
 
+@pytest.mark.usefixtures("compares_in_one_call")
 def test_a_gradient_of_another_shape_is_refused():  # contract 1.6
     training = Training(True)
     gradients = training.gradients()
