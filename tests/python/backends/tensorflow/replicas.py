@@ -2,8 +2,8 @@
 
 Usage: python replicas.py STRATEGY, where STRATEGY is a key of `STRATEGIES`. TensorFlow's devices
 must be set before it starts, so each strategy has its own process. It prints one JSON object: for
-each of `WAYS` the largest error of each configuration over steps and replicas. `in_worker()` does
-the same for several workers, each in its own process.
+each of `WAYS` the largest error of each configuration over steps and replicas, and the errors of
+unsupported steps. `in_worker()` does the same for several workers, each in its own process.
 """
 
 import contextlib
@@ -334,6 +334,29 @@ def save_files(model, folder):
     kerasgd.save_optimizer(model.optimizer, f"{folder}/optimizer")
 
 
+def refusals(strategy):
+    """The errors of a step outside the replicas, and of one with a gradient on some of them."""
+    with strategy.scope():
+        variables = [keras.Variable([1.0], name=name) for name in ("w", "v")]
+        optimizer = kerasgd.SGD(0.5)
+
+    def on_replica():
+        replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
+        optimizer.apply([tf.ones(1), None if replica else tf.ones(1)], variables)
+
+    def in_no_replica():
+        optimizer.apply([tf.ones(1), tf.ones(1)], variables)
+
+    said = []
+    with strategy.scope():
+        for refused in (in_no_replica, lambda: strategy.run(on_replica)):
+            try:
+                refused()
+            except kerasgd.StateError as error:
+                said.append(str(error))
+    return said
+
+
 def collectives_of_a_step(strategy, name):
     """The number of elements that each collective of a compiled step sums."""
     weights = first_weights(np.random.default_rng(0))
@@ -353,9 +376,8 @@ def collectives_of_a_step(strategy, name):
     return [int(np.prod([dim.size for dim in shape.dim])) for shape in shapes]
 
 
-def going_on(rank, addresses, folder):
+def going_on(strategy, folder):
     """The errors of the weights if other workers continue from the first worker's files."""
-    strategy = tf.distribute.get_strategy() if len(addresses) == 1 else workers(rank, addresses)
     weights, x = weights_and_rows()
     expected = reference_after_fit(SAVED_NAME, False, weights, x).weights
     with strategy.scope():
@@ -386,10 +408,22 @@ def in_worker(rank, addresses, way, names):
     return distances_with(workers(rank, addresses), way, names)
 
 
+def in_eager_worker(rank, addresses, names, folder):
+    """The errors of eager steps, and of a training that continues that of other workers.
+
+    Both run in one process, because starting a process is slow.
+    """
+    strategy = workers(rank, addresses)
+    return {
+        "eager": distances_with(strategy, "eager", names),
+        "continued": going_on(strategy, folder),
+    }
+
+
 def in_compiled_worker(rank, addresses, names, folder):
     """The errors of compiled steps and of `fit()`, and the collectives; saves a training as well.
 
-    All of it runs in one process, because starting a process is slow.
+    All of it runs in one process, too.
     """
     strategy = workers(rank, addresses)
     save(strategy, rank, folder)
@@ -422,4 +456,8 @@ def distances_with(strategy, way, names=None):
 
 if __name__ == "__main__":
     strategy = STRATEGIES[sys.argv[1]]()
-    print(json.dumps({way: distances_with(strategy, way) for way in WAYS}))
+    found = {
+        "refused": refusals(strategy),
+        "distances": {way: distances_with(strategy, way) for way in WAYS},
+    }
+    print(json.dumps(found))

@@ -1,5 +1,6 @@
 """Replicas give the result of one device on the whole batch (contract 10.1, 4.2, D3, D4)."""
 
+import functools
 import json
 import os
 import subprocess
@@ -14,51 +15,25 @@ from kerasgd.conformance import child
 pytestmark = pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
 
 
-REFUSED = """
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import keras, kerasgd
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-def on_replica():
-    replica = tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group)
-    optimizer.apply([tf.ones(1), None if replica else tf.ones(1)], [w, v])
-def in_no_replica():
-    optimizer.apply([tf.ones(1), tf.ones(1)], [w, v])
-with strategy.scope():
-    w, v = keras.Variable([1.0], name="w"), keras.Variable([1.0], name="v")
-    optimizer = kerasgd.SGD(0.5)
-    for refused in (in_no_replica, lambda: strategy.run(on_replica)):
-        try:
-            refused()
-        except kerasgd.StateError as error:
-            print(error)
-"""
-
-
-def lines_of(*arguments):
-    """The lines that Python prints when it runs with these arguments."""
+@functools.cache
+def results_on(strategy):
+    """What `replicas.py` finds on a strategy, in its own process."""
+    script = Path(__file__).with_name("replicas.py")
     run = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, script, strategy],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
-
-
-@pytest.fixture(scope="module", params=["two replicas", "one replica", "one worker"])
-def on_strategy(request):
-    """The error of each configuration on a strategy, for each way to train."""
-    script = Path(__file__).with_name("replicas.py")
-    return json.loads(lines_of(script, request.param)[-1])
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("way", ["eager", "graph", "fit"])
-def test_replicas_follow_the_reference(on_strategy, way):  # contract 10.1, 6.3, 11.1, 14.3, 15.3
-    distances = on_strategy[way]
+@pytest.mark.parametrize("strategy", ["two replicas", "one replica", "one worker"])
+def test_replicas_follow_the_reference(strategy, way):  # contract 10.1, 6.3, 11.1, 14.3, 15.3
+    distances = results_on(strategy)["distances"][way]
     assert len(distances) == (22 if way == "fit" else 25)
     # Weights are of size 1 to 2, and float32 rounds them at each of 8 steps.
     assert too_far(distances) == {}
@@ -113,16 +88,24 @@ def test_a_step_has_one_collective(compiled):  # contract 10.2
         assert len(counted) == 16
 
 
-@pytest.mark.parametrize("number", [1, 3])
-def test_other_numbers_of_workers_continue(number, compiled, replicas):  # contract 10.5
-    for distances in in_workers(number, replicas.going_on, compiled[1]):
+@pytest.fixture(scope="module")
+def of_three_workers(replicas, compiled):
+    """The results of three workers, which also continue the training of the two."""
+    return in_workers(3, replicas.in_eager_worker, FOR_WORKERS, compiled[1])
+
+
+def test_three_workers_follow_the_reference_in_eager_code(of_three_workers):  # contract 10.2
+    for of_worker in of_three_workers:
+        assert sorted(of_worker["eager"]) == sorted(FOR_WORKERS)
+        assert too_far(of_worker["eager"]) == {}
+
+
+def test_other_numbers_of_workers_continue(compiled, of_three_workers, replicas):  # contract 10.5
+    import tensorflow as tf
+
+    without_workers = replicas.going_on(tf.distribute.get_strategy(), compiled[1])
+    for distances in [without_workers, *(each["continued"] for each in of_three_workers)]:
         assert sorted(distances) == ["keras", "snapshot"]
-        assert too_far(distances) == {}
-
-
-def test_three_workers_follow_the_reference_in_eager_code(replicas):  # contract 10.2
-    for distances in in_workers(3, replicas.in_worker, "eager", FOR_WORKERS):
-        assert sorted(distances) == sorted(FOR_WORKERS)
         assert too_far(distances) == {}
 
 
@@ -137,7 +120,7 @@ def test_workers_follow_the_reference_in_all_configurations(number, way, replica
 
 
 def test_unsupported_steps_on_replicas_are_refused():  # contract 10.1
-    in_no_replica, missing_on_one = lines_of("-c", REFUSED)[-2:]
+    in_no_replica, missing_on_one = results_on("two replicas")["refused"]
     assert "outside the 2 replicas" in in_no_replica
     assert "`strategy.run()`" in in_no_replica
     assert "`v` has a gradient on some replicas" in missing_on_one
