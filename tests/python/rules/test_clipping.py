@@ -9,9 +9,10 @@ import kerasgd
 
 # Several shapes of two sizes, and one that counts as large for XLA, not in order of size.
 SHAPES = [(3,), (5,), (5000,), (3,), (), (5, 1), (1, 3)]
+# Their squares underflow, nearly do so, are usual, overflow in their sum, or each overflow.
 MAGNITUDES = {
-    "float32": [1e-30, 1e-18, 1e-9, 1.0, 1e15, 1e19, 1e30],
-    "float64": [1e-300, 1e-160, 1e-30, 1.0, 1e100, 1e160, 1e300],
+    "float32": [1e-30, 1e-18, 1.0, 1e19, 1e30],
+    "float64": [1e-300, 1e-160, 1.0, 1e160, 1e300],
 }
 
 
