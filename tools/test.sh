@@ -7,13 +7,16 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-# What another version of Keras may change
+# What another version of Keras may change, and what another backend may. The suite of PyTorch runs
+# everything.
 of_keras=(-m "not long and not any_keras")
+of_backend=(-m "not long and not any_backend")
 
 run_suite() {
   case $1 in
-    tensorflow) tools/test-python.sh .venv tensorflow ;;
-    jax | torch) tools/test-python.sh ".venv-$1" "$1" ;;
+    tensorflow) tools/test-python.sh .venv tensorflow "${of_backend[@]}" ;;
+    jax) tools/test-python.sh .venv-jax jax "${of_backend[@]}" ;;
+    torch) tools/test-python.sh .venv-torch torch ;;
     r) say "R tests" && Rscript tools/test-r.R ;;
     long-tensorflow) tools/test-python.sh .venv tensorflow -m long ;;
     long-*) tools/test-python.sh ".venv-${1#long-}" "${1#long-}" -m long ;;

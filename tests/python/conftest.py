@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import pathlib
+import tempfile
 import threading
 
 import keras
@@ -14,6 +15,20 @@ BACKEND = keras.config.backend()
 HERE = pathlib.Path(__file__).parent
 # The PYTHONPATH for child processes, which need the modules of the tests.
 PATH_OF_TESTS = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+
+# Whether the conformance checks find a wrong optimizer. Whether a right one passes them is tested
+# everywhere, in `conformance/test_runner.py`.
+CHECKS_OF_CHECKS = (
+    "conformance/test_checks.py",
+    "conformance/test_clauses.py",
+    "conformance/test_explained_steps.py",
+    "conformance/test_groups.py",
+    "conformance/test_nonfinite.py",
+    "conformance/test_rate_search.py",
+    "conformance/test_resuming.py",
+    "conformance/test_statistics.py",
+    "conformance/test_variable_groups.py",
+)
 
 # The beginnings of the names of tests whose results do not depend on the version of Keras. They get
 # the mark `any_keras`, by which `make test-versions` leaves them out.
@@ -31,22 +46,39 @@ ANY_KERAS = (
     "backends/tensorflow/test_replicas.py::test_other_numbers_of_workers_continue",
     "backends/test_jax.py::test_two_workers_",
     "backends/test_jax.py::test_other_numbers_of_workers_continue",
-    # whether the conformance checks find a wrong optimizer
-    "conformance/test_checks.py",
-    "conformance/test_clauses.py",
-    "conformance/test_explained_steps.py",
-    "conformance/test_groups.py",
-    "conformance/test_nonfinite.py",
-    "conformance/test_rate_search.py",
-    "conformance/test_resuming.py",
-    "conformance/test_statistics.py",
-    "conformance/test_variable_groups.py",
+    *CHECKS_OF_CHECKS,
     # NumPy, damaged files, the sources
     "files/test_archive.py",
     "files/test_saved.py::test_damaged_arrays_",
     "test_benchmarks.py",
     "test_contributing.py",
     "test_layout.py",
+    "test_reference.py",
+)
+
+# The beginnings of the names of tests whose results do not depend on the backend. They get the mark
+# `any_backend`, and `make test` runs them on PyTorch only, where they are fastest.
+ANY_BACKEND = (
+    *CHECKS_OF_CHECKS,
+    # the options and the output of a command
+    "conformance/test_main.py",
+    # values that are accepted or refused, and messages; no step is taken
+    "test_arguments.py",
+    "test_errors.py",
+    "test_selection.py",
+    "test_watching.py::test_damaged_",
+    # files: damaged, replaced, saved with other arguments, or left behind by a killed process
+    "files/test_archive.py",
+    "files/test_replacing.py",
+    "files/test_saved.py",
+    "files/test_snapshot.py::test_a_damaged_header_",
+    "files/test_state.py::test_state_of_another_class_",
+    "files/test_state.py::test_state_of_other_arguments_",
+    "test_backup.py",
+    # NumPy, the sources
+    "test_contributing.py",
+    "test_layout.py",
+    "test_metadata.py",
     "test_reference.py",
 )
 
@@ -74,19 +106,41 @@ SIGNATURE = {
 KEYWORD_ONLY = ["name", "loss_scale_factor", "gradient_accumulation_steps"]
 
 
+def compile_equal_programs_once(config):
+    """Let JAX keep what it compiles in a folder, for all tests and their child processes."""
+    import jax
+
+    folder = tempfile.TemporaryDirectory()
+    config.add_cleanup(folder.cleanup)
+    settings = {
+        "jax_compilation_cache_dir": folder.name,
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+
+
 def pytest_report_header():
     return f"Keras {keras.__version__} on {BACKEND}"
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "any_keras: says the same with any version of Keras")
+    config.addinivalue_line("markers", "any_backend: says the same on any backend")
+    if BACKEND == "jax":
+        compile_equal_programs_once(config)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects by marks
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.nodeid.partition("tests/python/")[2].startswith(ANY_KERAS):
+        name = item.nodeid.partition("tests/python/")[2]
+        if name.startswith(ANY_KERAS):
             item.add_marker("any_keras")
+        if name.startswith(ANY_BACKEND):
+            item.add_marker("any_backend")
 
 
 def pytest_collection_finish():

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from conftest import ANY_KERAS
+from conftest import ANY_BACKEND, ANY_KERAS
 
 HERE = pathlib.Path(__file__).parent
 PACKAGE = HERE.parents[1] / "python" / "kerasgd"
@@ -36,7 +36,7 @@ def test_each_test_file_mirrors_a_module_or_says_why_not():
     assert {t.relative_to(HERE).as_posix() for t in tests if not has_module(t)} == set(ACROSS)
 
 
-def test_each_name_in_the_list_of_any_keras_is_that_of_tests():
-    for beginning in ANY_KERAS:
+def test_each_name_in_the_lists_of_marked_tests_is_that_of_tests():
+    for beginning in {*ANY_KERAS, *ANY_BACKEND}:
         file, _, test = beginning.partition("::")
         assert f"def {test.partition('[')[0]}" in (HERE / file).read_text("utf-8"), beginning
