@@ -4,7 +4,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# One after another, unless a recipe asks for what can be made at once.
+ifndef at_once
 .NOTPARALLEL:
+endif
 MAKEFLAGS += --no-print-directory
 
 # The targets behave the same on every machine: R uses this Python and backend whatever the user's
@@ -31,10 +34,12 @@ demo: install ## train a classifier on iris from R and draw its training curve
 	@cd build/demo && Rscript -e 'options(kerasgd.demo.picture = "iris-training.png"); source("../../demo/iris.R")'
 	@printf '\nFor your own scripts, start R with this Python: RETICULATE_PYTHON=%s R\n' '$(RETICULATE_PYTHON)'
 
-test: needs-test install .venv-jax .venv-torch ## run every test: Python on three backends, and R
+test: needs-test ## run every test: Python on three backends, and R
+	@$(MAKE) --jobs at_once=yes install .venv-jax .venv-torch
 	@tools/test.sh tensorflow jax torch r
 
-test-versions: needs-test install .venv-jax .venv-torch .venv-oldest .venv-newest ## test with the oldest and the newest Keras, and with a newer reticulate
+test-versions: needs-test ## test with the oldest and the newest Keras, and with a newer reticulate
+	@$(MAKE) --jobs at_once=yes install .venv-jax .venv-torch .venv-oldest .venv-newest
 	@tools/test.sh oldest-keras newest-keras new-reticulate
 
 test-long: needs-test .venv .venv-jax .venv-torch ## run the tests that take minutes, and Keras' own tests
