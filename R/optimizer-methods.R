@@ -530,7 +530,9 @@ set_on_optimizer <- function(x, name, value) {
   )
   check_live(x)
   if (name == "learning_rate") {
-    set_attribute(x, name, value, received = list(learning_rate = value))
+    if (!is_set_as_number(x, value)) {
+      set_attribute(x, name, value, received = list(learning_rate = value))
+    }
     return(invisible(x))
   }
   check_attribute(x, name)
@@ -540,6 +542,24 @@ set_on_optimizer <- function(x, name, value) {
     set_attribute(x, name, value, received = list(), call = frame)
     x
   })
+}
+
+#' Set the learning rate without the bridge, in half the time
+#'
+#' The bridge returns warnings and errors as data. Our class warns of no number in this range, which
+#' is well within that of float32. For any other value, and after an error, the result is `FALSE`,
+#' and the bridge must set it.
+#' @noRd
+is_set_as_number <- function(x, value) {
+  is_plain <- class(x)[[1]] == "kerasgd.SGD" && is.double(value) && length(value) == 1 &&
+    is.null(attributes(value))
+  is_plain && isTRUE(value > 1e-30 && value < 1e30) && tryCatch(
+    {
+      reticulate::py_set_attr(x, "learning_rate", value)
+      TRUE
+    },
+    error = function(error) FALSE
+  )
 }
 
 #' Refuse to set an argument, on which the state depends, or an unknown attribute

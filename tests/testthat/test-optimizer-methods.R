@@ -396,6 +396,14 @@ test_that("Keras' wrapper of our optimizer has the same methods", {
   expect_identical(as.double(of_adam$learning_rate), 0.25)
 })
 
+test_that("`$learning_rate <-` warns of a number that float32 rounds to 0", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  expect_warning(optimizer$learning_rate <- 1e-60, "rounds to 0", class = "kerasgd_warning")
+  expect_silent(optimizer$learning_rate <- 1e-31)
+  expect_equal(as.double(optimizer$learning_rate), 1e-31)
+})
+
 test_that("an optimizer that readRDS() restored reports it at any use", {
   # contract 9.5
   skip_if_no_keras()
