@@ -25,6 +25,11 @@ say "Creating $folder (${arguments[*]}): a minute or two"
 rm -rf "$folder"
 quietly "${folder#.}" "$python" -m venv "$folder"
 
+# Several environments may be created at once: setuptools writes its metadata of the project into
+# each of them, not into the sources.
+export DIST_EXTRA_CONFIG=$root/$folder/setuptools.cfg
+printf '[egg_info]\negg_base = %s\n' "$root/$folder" >"$DIST_EXTRA_CONFIG"
+
 install() {
   quietly "${folder#.}" "$folder/bin/python" -m pip install --no-input --disable-pip-version-check \
     "${arguments[@]}"
