@@ -14,7 +14,13 @@ from kerasgd.errors import NonfiniteGradientError, StateError, in_words
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer, without_wrapper
 from kerasgd.rules import learning_rate as rate_rule
 from kerasgd.sgd import SGD
-from kerasgd.trainer import Batches, LossTotal, TrainingThread, bring_state_back
+from kerasgd.trainer import (
+    Batches,
+    LossTotal,
+    TrainingThread,
+    bring_state_back,
+    bring_variables_back,
+)
 
 __all__ = ["Backup", "LearningRateFunction", "Statistics", "StopOnNonfinite"]
 
@@ -83,9 +89,9 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
     `loss_scale` (the last value). Put this callback first: callbacks before it do not see these
     logs.
 
-    On JAX each reading copies the state back from the trainer, which is slow: measure only every
-    10th update, for example. With `steps_per_execution = n` only the last update of each execution
-    is read.
+    Each reading takes time, at most as long as a step of a small model: measure only every 10th
+    update, for example. With `steps_per_execution = n` only the last update of each execution is
+    read.
 
     Attributes:
         rows: a dict for each measured update, with `epoch` and `batch`, both from 1, and the
@@ -116,7 +122,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self._first_row_of_epoch = 0
         self._batches = Batches()
         self._steps = 0
-        self._measured = 0
+        self._next_measured = 0
         self._optimizer: Any = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -131,14 +137,13 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
                 )
             )
         self._optimizer = optimizer
-        self._measured = watching.measured(optimizer)
-        self._steps = watching.steps(optimizer)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Begin an epoch."""
         self._epoch = epoch + 1
         self._first_row_of_epoch = len(self.rows)
         self._batches = Batches()
+        self._count_steps()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Note which batch is the first of an execution."""
@@ -151,22 +156,26 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
             StateError: the callback was passed alone, and Keras runs it in another thread.
         """
         self._thread.check()
-        optimizer = self._optimizer  # `self.model` would copy JAX's state back
-        before = self._steps
         last_batch = self._batches.last
         self._batches.end(batch, self._model)
+        # Too many if a dynamic loss scale skips steps, which do not count.
         self._steps += self._batches.last - last_batch
-        steps_between = optimizer.window * optimizer._statistics_every
-        if before // steps_between == self._steps // steps_between:
+        if self._steps < self._next_measured:
             return
-        bring_state_back(self.model)
-        # Steps that a dynamic loss scale skips are not counted.
-        self._steps = watching.steps(optimizer)
-        measured = watching.measured(optimizer)
-        if measured > self._measured:
-            self._measured = measured
+        statistics = vars(self._optimizer.state().statistics).values()
+        # `self.model` would bring back the whole state.
+        bring_variables_back(self._model, [self._optimizer.iterations, *statistics])
+        next_measured = self._next_measured
+        self._count_steps()
+        if self._steps >= next_measured:
             where = {"epoch": self._epoch, "batch": self._batches.last}
-            self.rows.append({**where, **(optimizer.statistics or {})})
+            self.rows.append({**where, **watching.of_last_measured_update(self._optimizer)})
+
+    def _count_steps(self) -> None:
+        """Read the number of steps, and find the next one whose update is measured."""
+        self._steps = watching.steps(self._optimizer)
+        steps_between = self._optimizer.window * self._optimizer._statistics_every
+        self._next_measured = (self._steps // steps_between + 1) * steps_between
 
     def on_epoch_end(self, epoch: int, logs: MutableMapping[str, Any] | None = None) -> None:
         """Add the summary of the epoch's measured updates to the logs."""

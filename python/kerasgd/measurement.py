@@ -64,15 +64,18 @@ class Measurement:
     def _of_variables(self, clipped: Updates) -> list[Tensor]:
         """One vector for each entry of `statistics.MEASURED`, with one element per variable."""
         given, after_clip = self._elements(self._given), self._elements(clipped)
-        # Most clips change only the coefficient, not the arrays.
-        is_same = len(given) == len(after_clip) and all(map(operator.is_, given, after_clip))
-        parts = [given, self._weights, [] if is_same else after_clip]
-        of_given, of_weights, of_clipped = self._norms(parts)
+        # A norm clip multiplies arrays by scalars at most, so the norms of its results are known.
+        is_known = len(given) == len(after_clip) and (
+            clipped.scale is not None or all(map(operator.is_, given, after_clip))
+        )
+        of_given, of_weights, of_clipped = self._norms(
+            [given, self._weights, [] if is_known else after_clip]
+        )
         variables = [parameter.variable for parameter in self._parameters]
         (of_changes,) = self._norms([self._backend.differences(self._weights, variables)])
         return [
             self._of_gradients(self._given, of_given),
-            self._of_gradients(clipped, of_given if is_same else of_clipped),
+            self._of_gradients(clipped, of_given if is_known else of_clipped),
             self._for_each_variable(self._parameters, of_changes),
             self._for_each_variable(self._parameters, of_weights),
             self._count_nonfinite(of_given),
@@ -88,12 +91,15 @@ class Measurement:
         return [self._backend.values(gradient) for gradient in updates.gradients]
 
     def _of_gradients(self, updates: Updates, norms: Tensor) -> Tensor:
-        """The gradient norm of each variable; 0 without a gradient, or if it is a new value."""
-        if updates.shares_coefficient():
-            norms = norms * self._cast(updates.coefficient)
-        else:
-            coefficients = [self._cast(each) for each in updates.each_coefficient()]
-            norms = norms * keras.ops.stack(coefficients)
+        """The gradient norm of each variable, from the norms of the arrays.
+
+        It is 0 without a gradient, or if the gradient is a new value.
+        """
+        for factor in (updates.scale, updates.coefficient):
+            if isinstance(factor, list):
+                norms = norms * keras.ops.stack([self._cast(each) for each in factor])
+            elif factor is not None:
+                norms = norms * self._cast(factor)
         are_values = [parameter.overwrite_with_gradient for parameter in updates.parameters]
         if any(are_values):
             norms = keras.ops.where(keras.ops.convert_to_tensor(are_values), 0.0, norms)

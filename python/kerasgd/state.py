@@ -172,12 +172,15 @@ class Updates:
             inverse loss scale, the 1/n of accumulation and the clip, so that no scaled gradient is
             written to memory. One scalar for all of them, or a list with one for each.
         present: for each, whether there is a gradient at all, as in `Update`; None if all have one.
+        scale: the `scale` of `NormClip`, by which a norm clip has multiplied the gradients: one for
+            all of them, or a list with one for each; None without such a clip.
     """
 
     parameters: Sequence[ParameterState]
     gradients: Sequence[Tensor]
     coefficient: Tensor | float | list[Tensor | float]
     present: Sequence[Tensor | bool] | None = None
+    scale: Tensor | list[Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -204,16 +207,7 @@ class Updates:
         if not any(keep):
             return NOTHING
 
-        def kept(column: Sequence[Any]) -> list[Any]:
-            return list(compress(column, keep))
-
-        coefficient = self.coefficient
-        return Updates(
-            kept(self.parameters),
-            kept(self.gradients),
-            kept(coefficient) if isinstance(coefficient, list) else coefficient,
-            None if self.present is None else kept(self.present),
-        )
+        return self._picked(lambda column: list(compress(column, keep)))
 
     def split(self, by: Sequence[bool]) -> tuple[Updates, Updates]:
         """The updates for which `by` is true, and the others."""
@@ -239,15 +233,20 @@ class Updates:
     def _at(self, places: Sequence[int]) -> Updates:
         """The updates at these indices; faster than `where()` if there are many groups."""
 
-        def picked(column: Sequence[Any]) -> list[Any]:
-            return [column[place] for place in places]
+        return self._picked(lambda column: [column[place] for place in places])
 
-        coefficient = self.coefficient
+    def _picked(self, pick: Callable[[Sequence[Any]], list[Any]]) -> Updates:
+        """The updates whose entries `pick` takes from each sequence."""
+
+        def of_each(factor: Any) -> Any:
+            return pick(factor) if isinstance(factor, list) else factor
+
         return Updates(
-            picked(self.parameters),
-            picked(self.gradients),
-            picked(coefficient) if isinstance(coefficient, list) else coefficient,
-            None if self.present is None else picked(self.present),
+            pick(self.parameters),
+            pick(self.gradients),
+            of_each(self.coefficient),
+            None if self.present is None else pick(self.present),
+            of_each(self.scale),
         )
 
 

@@ -13,7 +13,7 @@ one scalar, the coefficient of `Updates`, which multiplies the gradient inside t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -203,21 +203,39 @@ class _StepOnDevice:
         """Do an update, and measure it if its turn has come."""
         state, backend = self.state, self.backend
         every = self.settings.statistics_every
-        unmeasured = partial(self._skip_or_update, updates, None)
         if every is None:
-            unmeasured()
+            self._skip_or_update(updates, None)
             return
 
-        def measured() -> None:
-            measurement = Measurement(backend, state, updates, self.rates, scale)
-            self._skip_or_update(updates, measurement)
+        def measured(state: State) -> None:
+            on_state, its_updates = self._on(state, updates)
+            measurement = Measurement(backend, state, its_updates, self.rates, scale)
+            on_state._skip_or_update(its_updates, measurement)
+
+        def unmeasured(state: State) -> None:
+            on_state, its_updates = self._on(state, updates)
+            on_state._skip_or_update(its_updates, None)
 
         if every == 1:
-            measured()
+            measured(state)
+            return
+        steps = backend.read(state.iterations) + 1
+        due = steps % (self.settings.window * every) == 0
+        if self._calls_code_of_users():  # which may need the variables themselves
+            writes = state.variables()
+            backend.cond(due, partial(measured, state), writes, partial(unmeasured, state))
         else:
-            steps = backend.read(state.iterations) + 1
-            due = steps % (self.settings.window * every) == 0
-            backend.measure_if(due, measured, unmeasured, state)
+            backend.measure_if(due, measured, unmeasured, state, updates)
+
+    def _calls_code_of_users(self) -> bool:
+        """Whether an update calls the rule of a subclass, or a constraint."""
+        has_constraint = any(p.constraint is not None for p in self.state.parameters)
+        return has_constraint or self.settings.own_rule is not None
+
+    def _on(self, state: State, updates: Updates) -> tuple[_StepOnDevice, Updates]:
+        """The same step and updates, on other variables."""
+        parameters = [state.parameters[parameter.index] for parameter in updates.parameters]
+        return replace(self, state=state), replace(updates, parameters=parameters)
 
     def _skip_or_update(self, updates: Updates, measurement: Measurement | None) -> None:
         """Do an update, or skip it if its gradient is not finite and skipping is on."""

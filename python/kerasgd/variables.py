@@ -54,7 +54,7 @@ def value_of(variable: Any, optimizer: Any) -> np.ndarray[Any, Any]:
         StateError: JAX's trainer holds the value, or JAX has deleted it.
     """
     check_available([variable], optimizer)
-    value: np.ndarray[Any, Any] = keras.ops.convert_to_numpy(variable)
+    value: np.ndarray[Any, Any] = variable.numpy()  # much quicker than `convert_to_numpy()`
     return value
 
 

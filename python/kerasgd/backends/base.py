@@ -122,12 +122,17 @@ class Backend:
     def measure_if(
         self,
         condition: Tensor,
-        measured: Callable[[], None],
-        unmeasured: Callable[[], None],
+        measured: Callable[[State], None],
+        unmeasured: Callable[[State], None],
         state: State,
+        updates: Updates,
     ) -> None:
-        """Run `measured` if `condition` is true, else `unmeasured`; both do the update."""
-        self.cond(condition, measured, state.variables(), unmeasured)
+        """Run `measured` if `condition` is true, else `unmeasured`; both update the state.
+
+        A backend may also run `measured` with a copy of the state, for the measurements alone.
+        """
+        writes = state.variables()
+        self.cond(condition, partial(measured, state), writes, partial(unmeasured, state))
 
     def change_if(
         self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
@@ -291,7 +296,7 @@ class Backend:
         count = len(updates)
         scales, coefficients = (list(keras.ops.unstack(part, count)) for part in clip)
         gradients = self.rescale(in_units, updates.gradients, scales)
-        return replace(updates, gradients=gradients, coefficient=coefficients)
+        return replace(updates, gradients=gradients, coefficient=coefficients, scale=scales)
 
     def clip_global_norm(self, updates: Updates, limit: float) -> Updates:
         """`global_clipnorm` (contract 4.1)."""
@@ -304,8 +309,9 @@ class Backend:
             return keras.ops.reshape(keras.ops.sum(squares), (1,))
 
         clip, in_units = self._clip_norms(squares_in, updates.coefficient, limit)
-        gradients = self.rescale(in_units, updates.gradients, [clip.scale[0]] * count)
-        return replace(updates, gradients=gradients, coefficient=clip.coefficient[0])
+        scale, coefficient = clip.scale[0], clip.coefficient[0]
+        gradients = self.rescale(in_units, updates.gradients, [scale] * count)
+        return replace(updates, gradients=gradients, coefficient=coefficient, scale=scale)
 
     def _clip_norms(
         self, squares_in: SquaresIn, unclipped: Any, limit: float

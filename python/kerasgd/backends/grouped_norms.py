@@ -7,7 +7,7 @@ elements, a global norm takes 39 seconds to compile with 1,000 sums, and 3 with 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -19,14 +19,29 @@ from kerasgd.state import Tensor
 SMALL = 2**12
 
 
-def squared_norms(gradients: Sequence[Tensor], units: Tensor | None) -> Tensor:
-    """A vector with each dense gradient's sum of squares, in its unit if there are units."""
+def sum_of_squares(values: Tensor) -> Tensor:
+    """The sum of the squares of all elements."""
+    return keras.ops.sum(keras.ops.square(values))
+
+
+def squared_norms(
+    gradients: Sequence[Tensor],
+    units: Tensor | None,
+    of_large: Callable[[Tensor], Tensor] = sum_of_squares,
+) -> Tensor:
+    """A vector with each dense gradient's sum of squares, in its unit if there are units.
+
+    Args:
+        gradients: the gradients.
+        units: a unit for each of them, or None.
+        of_large: computes the sum of squares of a gradient that is not small.
+    """
     ops = keras.ops
     alike: dict[tuple[int | str, ...], list[int]] = {}
     for i, gradient in enumerate(gradients):
         alike.setdefault(_kind(gradient, i), []).append(i)
     factors = None if units is None else 1 / units  # XLA compiles divisions slowly
-    sums = [_sums_of_squares(gradients, group, factors) for group in alike.values()]
+    sums = [_sums_of_squares(gradients, group, factors, of_large) for group in alike.values()]
     dtypes = [keras.backend.standardize_dtype(s.dtype) for s in sums]
     widest = "float64" if "float64" in dtypes else "float32"
     found = [i for group in alike.values() for i in group]
@@ -44,7 +59,10 @@ def _kind(gradient: Tensor, index: int) -> tuple[int | str, ...]:
 
 
 def _sums_of_squares(
-    gradients: Sequence[Tensor], group: Sequence[int], factors: Tensor | None
+    gradients: Sequence[Tensor],
+    group: Sequence[int],
+    factors: Tensor | None,
+    of_large: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """One sum for each gradient of the group; all of them have the same size."""
     ops = keras.ops
@@ -53,7 +71,7 @@ def _sums_of_squares(
         values = gradients[index]
         if factors is not None:
             values = clipping.times(ops.cast(values, factors.dtype), factors[index])
-        return ops.reshape(ops.sum(ops.square(values)), (1,))
+        return ops.reshape(of_large(values), (1,))
     rows = ops.stack([ops.reshape(gradients[i], (-1,)) for i in group])
     if factors is not None:
         rows = clipping.times(ops.cast(rows, factors.dtype), ops.take(factors, group)[:, None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -66,18 +67,19 @@ class JaxBackend(Backend):
     def measure_if(
         self,
         condition: Tensor,
-        measured: Callable[[], None],
-        unmeasured: Callable[[], None],
+        measured: Callable[[State], None],
+        unmeasured: Callable[[State], None],
         state: State,
+        updates: Updates,
     ) -> None:
         if not isinstance(condition, jax.core.Tracer):
-            super().measure_if(condition, measured, unmeasured, state)
+            super().measure_if(condition, measured, unmeasured, state, updates)
             return
         # XLA copies everything that a conditional may write. So this conditional only writes the
         # statistics, from an update whose result is discarded, and the real update stays outside.
         assert state.statistics is not None
         statistics = list(vars(state.statistics).values())
-        self.cond(condition, measured, statistics)
+        self.cond(condition, partial(measured, state), statistics)
         # XLA would also copy what the conditional reads and the update writes, unless the update
         # certainly comes second. This number, which is never negative, makes the update depend on
         # the conditional.
@@ -86,7 +88,7 @@ class JaxBackend(Backend):
             if all(variable is not kept for kept in statistics):
                 value = variable.value
                 variable.assign(jnp.where(never, jnp.zeros((), value.dtype), value))
-        unmeasured()
+        unmeasured(state)
 
     def change_if(
         self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
@@ -176,6 +178,7 @@ class JaxBackend(Backend):
             updates,
             gradients=[gradient * clips[i].scale for i, gradient in enumerate(gradients)],
             coefficient=[clips[i].coefficient for i in range(len(gradients))],
+            scale=[clips[i].scale for i in range(len(gradients))],
         )
 
     def rescale(

@@ -6,6 +6,7 @@ these in NumPy when the statistics are read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,11 +69,9 @@ def _fields(norms: Mapping[str, float]) -> dict[str, float]:
 
 def joint_norm(norms: Array) -> float:
     """The joint L2 norm of arrays with these norms."""
-    # In float64, squares of float32 numbers cannot overflow, but those of float64 numbers can.
-    norms = norms.astype("float64")
-    largest = np.max(norms, initial=0.0)
-    unit = largest if 0 < largest < np.inf else 1.0
-    return float(unit * np.sqrt(np.sum(np.square(norms / unit))))
+    joint = math.hypot(*norms.tolist())  # does not overflow
+    # An infinite norm hides a NaN from `hypot()`.
+    return math.nan if math.isinf(joint) and np.isnan(norms).any() else joint
 
 
 # The bound for float32 (contract 8.2).
@@ -84,15 +83,15 @@ def clip_coefficient(norm: float, clipped_norm: float) -> float:
 
     XLA may sum the two norms in different orders; a difference of that size is not a clip.
     """
-    if not np.isfinite(norm):
-        return float("nan")
+    if not math.isfinite(norm):
+        return math.nan
     ratio = clipped_norm / norm if norm > 0 else 1.0
     return 1.0 if abs(ratio - 1) < ROUNDING else ratio
 
 
 def update_ratio(update_norm: float, weight_norm: float) -> float:
     """The norm of the change divided by that of the weights; 0 if the weights have norm 0."""
-    if np.isnan(weight_norm):
+    if math.isnan(weight_norm):
         return weight_norm
     return update_norm / weight_norm if weight_norm > 0 else 0.0
 

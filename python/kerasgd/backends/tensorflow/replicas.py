@@ -187,6 +187,11 @@ def _on_device(
     )
 
 
+def replaced(state: State, substitute: Callable[[tf.Variable], Any]) -> State:
+    """The state with a substitute for each variable."""
+    return _on_device(state, substitute, _parameters_on_device(state, substitute))
+
+
 def _parameters_on_device(
     state: State, local: Callable[[Variable], tf.Variable]
 ) -> list[ParameterState]:
