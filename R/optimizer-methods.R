@@ -530,7 +530,7 @@ set_on_optimizer <- function(x, name, value) {
   )
   check_live(x)
   if (name == "learning_rate") {
-    if (!is_set_as_number(x, value)) {
+    if (!set_plain_number(x, value)) {
       set_attribute(x, name, value, received = list(learning_rate = value))
     }
     return(invisible(x))
@@ -544,13 +544,13 @@ set_on_optimizer <- function(x, name, value) {
   })
 }
 
-#' Set the learning rate without the bridge, in half the time
+#' Set the learning rate without the bridge, in half the time, if it is a plain number
 #'
 #' The bridge returns warnings and errors as data. Our class warns of no number in this range, which
-#' is well within that of float32. For any other value, and after an error, the result is `FALSE`,
-#' and the bridge must set it.
+#' is well within that of float32. The result says whether the rate is set; for any other value, and
+#' after an error, the bridge has to do it.
 #' @noRd
-is_set_as_number <- function(x, value) {
+set_plain_number <- function(x, value) {
   is_plain <- class(x)[[1]] == "kerasgd.SGD" && is.double(value) && length(value) == 1 &&
     is.null(attributes(value))
   is_plain && isTRUE(value > 1e-30 && value < 1e30) && tryCatch(
