@@ -45,8 +45,8 @@ tabulate_rates <- function(x, row.names = NULL, # nolint: object_name_linter. Th
   check_table_arguments()
   if (is.null(steps) && !is.null(row.names)) {
     abort_argument(
-      row.names, "given together with `steps`",
-      hint = "The second argument is `row.names`: write `steps = `."
+      row.names, "`NULL` unless `steps` is given",
+      hint = "The second argument is `row.names`: write `steps = ` for the steps."
     )
   }
   with_row_names(rates_to_see(x, steps), row.names)
@@ -70,7 +70,8 @@ with_row_names <- function(rows, row.names, # nolint: object_name_linter.
   fit <- (is.character(row.names) || is.numeric(row.names)) && length(row.names) == nrow(rows) &&
     !anyNA(row.names) && !anyDuplicated(row.names)
   if (!fit) {
-    requirement <- sprintf("`NULL` or %d different names", nrow(rows))
+    names <- if (nrow(rows) == 1) "one name" else sprintf("%d different names", nrow(rows))
+    requirement <- paste("`NULL` or", names)
     abort_argument(row.names, requirement, call = call)
   }
   row.names(rows) <- row.names

@@ -142,9 +142,18 @@ abort_missing_argument <- function(arg, requirement, call = rlang::caller_env())
   )
 }
 
+abort_incomplete_call <- function(error, call = rlang::caller_env()) {
+  abort_kerasgd(
+    first_sentence(error$message),
+    class = "kerasgd_argument_error",
+    argument = error$argument, requirement = error$requirement, received = NULL, hint = NULL,
+    call = call
+  )
+}
+
 abort_unnamed_argument <- function(received, after, call = rlang::caller_env()) {
-  if (length(after) == 0) { # the function has no arguments at all
-    abort_argument(received, "left out", arg = "...", call = call)
+  if (length(after) == 0) {
+    abort_superfluous_argument(received, call = call)
   }
   requirement <- "named arguments"
   hint <- sprintf("Write `argument = value` for each argument after `%s`.", after)
@@ -155,6 +164,18 @@ abort_unnamed_argument <- function(received, after, call = rlang::caller_env()) 
     ),
     class = "kerasgd_argument_error",
     argument = "...", requirement = requirement, received = received, hint = hint,
+    call = call
+  )
+}
+
+#' Refuse an argument of a function that has none
+#' @noRd
+abort_superfluous_argument <- function(received, call = rlang::caller_env()) {
+  fn <- rlang::as_label(users_call(call)[[1]])
+  abort_kerasgd(
+    sprintf("`%s()` has no arguments, but received %s.", fn, describe(received)),
+    class = "kerasgd_argument_error",
+    argument = "...", requirement = "left out", received = received, hint = NULL,
     call = call
   )
 }
@@ -305,6 +326,7 @@ signal_python_error <- function(error, exception, arguments, call = rlang::calle
       name, received, error$suggestion, error$hint,
       call = call
     ),
+    incomplete_call = abort_incomplete_call(error, call = call),
     nonfinite_gradient = abort_nonfinite_gradient(error, exception, call = call),
     abort_python(error, exception, call = call)
   )

@@ -55,8 +55,8 @@
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` if an argument is not as described above; `kerasgd_state_error` if the
-#' model has another optimizer or a custom `train_step()`; `kerasgd_python_error` for errors of
-#' Keras, for example if the batch does not fit the model.
+#' model is not compiled, or has another optimizer or a custom `train_step()`;
+#' `kerasgd_python_error` for errors of Keras, for example if the batch does not fit the model.
 #'
 #' @source
 #' The documentation of [`keras.optimizers.SGD`](https://keras.io/api/optimizers/sgd/), in the order
@@ -224,7 +224,7 @@ idle_stages <- function(x) {
 format_idle <- function(idle, outcome) {
   # A step that is not an update does not reach the other stages
   if (outcome != "done") idle <- intersect(idle, "loss scale")
-  if (length(idle) > 0) sprintf("Without effect here: %s.", paste(idle, collapse = ", "))
+  if (length(idle) > 0) sprintf("No effect in this step: %s.", paste(idle, collapse = ", "))
 }
 
 #' The result of the check; `NULL` without one

@@ -60,7 +60,7 @@
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` if an argument is not as described above; `kerasgd_state_error` if the
-#' model is not compiled, has no weights yet, or its learning rate cannot be set;
+#' model is not compiled, has no variables yet, or its learning rate cannot be set;
 #' `kerasgd_python_error` for errors of Keras during training.
 #'
 #' @source

@@ -60,8 +60,8 @@
 layer_decay <- function(optimizer, model, decay, ...) {
   given <- known_arguments()
   check_optimizer(given)
-  check_given(given, "model", "a model")
-  check_given(given, "decay", "a number above 0, and at most 1")
+  check_given(given, "model", "a Keras model")
+  check_given(given, "decay", "a number > 0 and <= 1")
   call_python("layer_decay", given)
   invisible(optimizer)
 }

@@ -334,8 +334,8 @@ format_state <- function(state) {
     format_watched(state),
     if (state$built) {
       c(
-        sprintf("variables: %s (%s weights)", count(state$variables), count(state$weights)),
-        sprintf("memory of the optimizer state: %s bytes", count(state$bytes))
+        sprintf("variables: %s (%s)", count(state$variables), counted(state$weights, "weight")),
+        sprintf("memory of the optimizer state: %s", counted(state$bytes, "byte"))
       )
     } else {
       "not built: no variables yet"
@@ -355,8 +355,8 @@ format_left_out <- function(state) {
 format_scale <- function(state) {
   if (!is.null(state$scale)) {
     sprintf(
-      "loss scale now: %s, doubles after %s more finite steps in a row",
-      format(state$scale, digits = 7), count(state$steps_to_growth)
+      "loss scale now: %s, doubles after %s in a row",
+      format(state$scale, digits = 7), counted(state$steps_to_growth, "more finite step")
     )
   }
 }
@@ -570,7 +570,10 @@ check_attribute <- function(x, name, call = rlang::caller_env()) {
   settings <- names_of_settings(x)
   if (name %in% settings) abort_fixed_argument(name, call = call)
   is_private <- startsWith(name, "_")
-  if (is_our_class(x) && !is_private && !reticulate::py_has_attr(x, name)) {
+  # The class too, because a property may be unavailable
+  is_known <- reticulate::py_has_attr(x, name) ||
+    reticulate::py_has_attr(reticulate::py_get_attr(x, "__class__"), name)
+  if (is_our_class(x) && !is_private && !is_known) {
     abort_unknown_attribute(
       "The optimizer", name, meant_argument(name, settings)$name,
       hint = paste(
@@ -612,12 +615,13 @@ get_from_optimizer <- function(x, name) {
 
 #' Read an attribute through the bridge, so that its error is a condition of this package
 #'
-#' For a misspelt name, the error suggests a known name.
+#' For an unknown name, the error suggests a known name if one is similar.
 #' @noRd
 ask_again <- function(x, name, what, known, call = rlang::caller_env()) {
   suggest <- function(error) {
     meant <- if (error$type == "AttributeError") meant_argument(name, known)
-    if (!is.null(meant)) {
+    is_unknown <- endsWith(conditionMessage(error), sprintf("has no attribute '%s'", name))
+    if (!is.null(meant) || is_unknown) {
       abort_unknown_attribute(what, name, meant$name, call = call)
     }
   }
@@ -762,11 +766,25 @@ refuse_empty <- function(x, convert = FALSE) {
 
 #' Refuse a call whose argument `optimizer` is missing or not an optimizer
 #' @noRd
-check_optimizer <- function(given, call = rlang::caller_env()) {
-  requirement <- "an optimizer made by `optimizer_sgd()` or `optimizer_loss_scale()`"
+check_optimizer <- function(given, requirement = either_optimizer, call = rlang::caller_env()) {
   check_given(given, "optimizer", requirement, call = call)
   if (!is_optimizer(given$optimizer)) {
-    abort_argument(given$optimizer, requirement, arg = "optimizer", call = call)
+    hint <- hint_for_optimizer(given$optimizer)
+    abort_argument(given$optimizer, requirement, hint, arg = "optimizer", call = call)
   }
   check_live(given$optimizer, call = call)
 }
+
+hint_for_optimizer <- function(x) {
+  if (is_constructor(x)) {
+    sprintf("Call it: %s.", forgotten_call(x))
+  } else if (is_live_python_object(x) && is_keras_sgd(x)) {
+    "`from_keras_optimizer()` converts Keras' SGD."
+  }
+}
+
+is_keras_sgd <- function(x) {
+  any(grepl("^keras[.].*[.]SGD$|^keras[.].*torch_sgd[.]", class(x)))
+}
+
+either_optimizer <- "an optimizer made by `optimizer_sgd()` or `optimizer_loss_scale()`"

@@ -71,12 +71,14 @@ save_optimizer <- function(optimizer, file, ...) {
   given <- known_arguments()
   check_optimizer(given)
   check_given(given, "file", "the path of a file")
-  check_string(file)
+  if (!is_string(file)) {
+    abort_argument(file, "the path of a file")
+  }
   if (!dir.exists(dirname(file))) {
-    abort_argument(file, "in a folder that exists")
+    abort_argument(file, "a path in an existing folder")
   }
   if (dir.exists(file)) {
-    abort_argument(file, "the path of a file", hint = "It is a folder.")
+    abort_argument(file, "the path of a file", hint = "This is a folder.")
   }
   path <- normalizePath(file, mustWork = FALSE)
   call_python("save_optimizer", list(optimizer = optimizer, file = path))

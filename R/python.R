@@ -241,7 +241,9 @@ is_managed <- function(config) {
 
 source_of <- function(config) {
   environment <- environment_name(config$python)
-  if (!is.null(environment)) {
+  if (is.null(config)) {
+    NULL
+  } else if (!is.null(environment)) {
     sprintf("the virtual environment '%s'", environment)
   } else if (is.null(config$forced)) {
     "the search path"

@@ -205,7 +205,8 @@ on_log_axes <- function(rates, log = "", call = rlang::caller_env()) {
   if (has_log(log, "x")) rates <- rates[rates$step > 0, ]
   if (has_log(log, "y")) rates[-1] <- lapply(rates[-1], positive)
   if (all(is.na(rates[-1]))) {
-    abort_argument(log, "left out where no step or no rate is greater than 0", call = call)
+    hint <- sprintf("No %s is greater than 0.", if (nrow(rates) == 0) "step" else "rate")
+    abort_argument(log, "the name of an axis with values > 0", hint = hint, call = call)
   }
   rates
 }

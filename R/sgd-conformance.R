@@ -48,7 +48,9 @@ sgd_conformance <- function(subject = "kerasgd:SGD",
                             backend = NULL,
                             python_for = NULL) {
   known_arguments()
-  check_string(subject)
+  if (!is_string(subject)) {
+    abort_argument(subject, "the name of a Python class, such as \"keras.optimizers:SGD\"")
+  }
   if (!is.null(clause)) clause <- check_clause(clause)
   if (!is.null(backend)) check_choice(backend, names(backends))
   if (!is.null(python_for)) check_pythons(python_for)

@@ -49,7 +49,9 @@
 #' try(skip_nonfinite(optimizer))
 skip_nonfinite <- function(optimizer, ...) {
   given <- known_arguments()
-  check_optimizer(given)
+  if (!inherits(given$optimizer, "kerasgd.LossScaleOptimizer")) {
+    check_optimizer(given, "an optimizer made by `optimizer_sgd()`")
+  }
   call_python_function(reticulate::py_get_attr(optimizer, "skip_nonfinite"), list())
   invisible(optimizer)
 }

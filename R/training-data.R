@@ -51,7 +51,7 @@ check_array <- function(x, requirement, arg = rlang::caller_arg(x), call = rlang
   # An integer NA would arrive as -2147483648, a logical NA as TRUE
   if (!is.double(x) && anyNA(x)) {
     first <- sprintf("element %d is `NA`", which(is.na(x))[[1]])
-    abort_argument(x, "without missing values", fault = first, arg = arg, call = call)
+    abort_argument(x, "data without missing values", fault = first, arg = arg, call = call)
   }
 }
 
@@ -66,7 +66,7 @@ check_rows <- function(x, other, arg = rlang::caller_arg(other), call = rlang::c
   force(arg)
   rows <- function(x) if (is.atomic(x) && !is.null(x)) NROW(x)
   if (!is.null(rows(other)) && !identical(rows(x) %||% rows(other), rows(other))) {
-    requirement <- sprintf("values for the %s of `x`", counted(rows(x), "row"))
+    requirement <- sprintf("one value or row for each row of `x`, which has %s", rows(x))
     abort_argument(other, requirement, arg = arg, call = call)
   }
 }
@@ -79,7 +79,7 @@ hint_for_data <- function(x, arg) {
   } else if (is.factor(x)) {
     sprintf("`as.integer(%s) - 1L` numbers the levels of a factor from 0.", arg)
   } else if (is.function(x)) {
-    "A function or a generator cannot be rewound: pass the data themselves."
+    "A function or a generator gives its data only once: pass the data themselves."
   }
 }
 
@@ -91,10 +91,7 @@ class_weight_as_python <- function(x, arg = rlang::caller_arg(x), call = rlang::
     return(x)
   }
   if (!are_named_by_class(x) || !are_weights(x)) {
-    requirement <- paste(
-      "weights >= 0 with the names of their classes, which are whole numbers,",
-      "as in `list(\"0\" = 1, \"1\" = 5)`"
-    )
+    requirement <- "weights >= 0 named by class number, such as `list(\"0\" = 1, \"1\" = 5)`"
     abort_argument(x, requirement, arg = arg, call = call)
   }
   reticulate::py_dict(as.list(as.integer(names(x))), lapply(unname(as.list(x)), as.double))

@@ -197,7 +197,7 @@ def _without_arguments(function: object) -> Callable[[], object]:
     if required:
         names = ", ".join(f"`{name}`" for name in required)
         raise TypeError(
-            f"This function requires {names}, but it is called without arguments. "
+            f"This function requires {names}, but each step calls it without arguments. "
             "If it returns a schedule, call it first. "
             "For a rate that depends on the step, use a learning-rate schedule."
         )
@@ -265,7 +265,7 @@ def number_between(first: int, last: int, requirement: str) -> ArgumentRule[int]
 
 
 RANK_BELOW = optional(whole_number(at_least=1))
-LAYER_DECAY = number("a number above 0, and at most 1", lambda x: 0 < x <= 1)
+LAYER_DECAY = number("a number > 0 and <= 1", lambda x: 0 < x <= 1)
 
 # The rules for a group of variables (contract 14.2).
 GROUP_RULES: Mapping[str, ArgumentRule[Any]] = {
@@ -373,7 +373,7 @@ def warn_of_divergence(momentum: Any) -> None:
     """Warn if the velocity would grow without bound (contract 1.5)."""
     if momentum > 1:
         warnings.warn(
-            f"`momentum` is {momentum:g}. Above 1 the velocity grows without bound.",
+            f"`momentum` is {momentum:g}: above 1, the velocity grows without bound.",
             KerasgdWarning,
             stacklevel=4,
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from kerasgd import arguments
 from kerasgd.arguments import ArgumentRule
-from kerasgd.errors import StateError, UnknownArgumentError, in_words
+from kerasgd.errors import ReadOnlyError, StateError, UnknownArgumentError, in_words
 
 
 def checked(
@@ -46,6 +46,31 @@ def check_is_of_wrapper(optimizer: Any, name: str, value: object) -> None:
     if vars(optimizer).get("_constructed") and value != vars(optimizer).get(name):
         hint = "`inner_optimizer` has it: {update} creates an optimizer with another value."
         raise UnknownArgumentError(name, value, type(optimizer).__name__, None, hint)
+
+
+# The reason why an attribute cannot be set.
+READ_ONLY = {
+    "groups": "`set_group()` adds a group",
+    "iterations": "it counts the updates",
+    "skipped": "it counts the skipped updates",
+    "skipped_in_a_row": "it counts the updates skipped in a row",
+    "statistics": "it describes the last measured update",
+    "variables": "`set_weights()` sets the values of the variables",
+    "window": "it is the `gradient_accumulation_steps`",
+}
+
+
+def check_can_be_set(optimizer: Any, name: str) -> None:
+    """Refuse an attribute that only shows the state or a setting.
+
+    Raises:
+        ReadOnlyError: it is such an attribute, and no subclass has made it settable.
+    """
+    if name not in READ_ONLY:
+        return
+    found = getattr(type(optimizer), name, None)
+    if isinstance(found, property) and found.fset is None:
+        raise ReadOnlyError(f"`{name}` cannot be set: {READ_ONLY[name]}.")
 
 
 def check_known(optimizer: Any, name: str, value: object, known: Mapping[str, Any]) -> None:

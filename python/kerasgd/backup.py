@@ -146,7 +146,7 @@ def _folder() -> arguments.ArgumentRule[str]:
         if not path:
             raise ValueError
         if os.path.exists(path) and not os.path.isdir(path):
-            raise ValueError("It is a file.")
+            raise ValueError("This is a file.")
         return path
 
     return arguments.ArgumentRule("the path of a folder", convert)

@@ -115,10 +115,10 @@ class CurrentRate:
         if self.is_compiled and not isinstance(rate, float):
             raise StateError(
                 in_words(
-                    "A compiled training step can only follow a `learning_rate` that is replaced "
-                    "by a number. {update} creates an optimizer with another schedule or function, "
-                    "which continues from this one's state if `keep_state` is {true}; pass it to "
-                    "`compile()`."
+                    "A compiled training step would ignore another schedule or function: now only "
+                    "a number can replace the `learning_rate`. To use another schedule or "
+                    "function, create an optimizer with {update}, which keeps the state if "
+                    "`keep_state` is {true}, and pass it to `compile()`."
                 )
             )
         self.set(rate)

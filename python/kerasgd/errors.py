@@ -157,8 +157,32 @@ class UnknownArgumentError(ArgumentTypeError):
         return in_words(" ".join(parts))
 
 
+class IncompleteCallError(ArgumentValueError):
+    """A call lacks an argument that it needs.
+
+    Attributes:
+        function: the name of the function.
+        needed: what the function needs.
+    """
+
+    def __init__(self, function: str, needed: str) -> None:
+        super().__init__(function, f"given {needed}", Described("nothing"))
+        self.function = function
+        self.needed = needed
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.function, self.needed))
+
+    def __str__(self) -> str:
+        return f"`{self.function}` needs {self.needed}."
+
+
 class StateError(KerasgdError, ValueError):
     """State does not fit, is damaged or unavailable, or the call comes at the wrong time."""
+
+
+class ReadOnlyError(StateError, AttributeError):
+    """An attribute was set that only shows the state or a setting."""
 
 
 class NonfiniteGradientError(StateError):

@@ -68,7 +68,8 @@ def _hint(optimizer: Any) -> str | None:
     if isinstance(optimizer, SGD | LossScaleOptimizer):
         return "It is already an optimizer of kerasgd."
     if isinstance(optimizer, keras.optimizers.Optimizer):
-        return f"The state of {type(optimizer).__name__} has another meaning."
+        name = type(optimizer).__name__
+        return f"Only SGD can be converted: the state of {name} means something else."
     return None
 
 

@@ -10,7 +10,14 @@ import keras
 import numpy as np
 
 from kerasgd import arguments
-from kerasgd.errors import ArgumentValueError, Described, StateError, UnknownArgumentError, in_words
+from kerasgd.errors import (
+    ArgumentValueError,
+    IncompleteCallError,
+    ReadOnlyError,
+    StateError,
+    UnknownArgumentError,
+    in_words,
+)
 from kerasgd.files import rates
 from kerasgd.keras_internals import is_being_saved, is_taken_away
 from kerasgd.rules import learning_rate as rate_rule
@@ -82,10 +89,18 @@ class Group:
         """The momentum; None if the group does not set it."""
         return self._momentum
 
+    @momentum.setter
+    def momentum(self, momentum: object) -> None:
+        raise _fixed_setting_error("momentum")
+
     @property
     def weight_decay(self) -> float | None:
         """The weight decay, 0 for none; None if the group does not set it."""
         return self._weight_decay
+
+    @weight_decay.setter
+    def weight_decay(self, weight_decay: object) -> None:
+        raise _fixed_setting_error("weight_decay")
 
     @property
     def learning_rate_factor(self) -> Any:
@@ -116,16 +131,18 @@ class Group:
     def _check_can_follow(self, factor: object) -> None:
         if self._variable is None:
             raise StateError(
-                f"This group has no `{FACTOR}` to change. Give it one, such as 1, in "
-                "`set_group()`, before the optimizer is built."
+                f"This group has no `{FACTOR}` to change. Give it one in `set_group()`, such as "
+                "1, before the optimizer is built."
             )
         check_can_be_set(self._variable, FACTOR)
         both_are_numbers = isinstance(factor, float) and isinstance(self._factor, float)
         if self._optimizer._rate.is_compiled and not both_are_numbers:
             raise StateError(
                 in_words(
-                    f"A compiled training step can only follow a `{FACTOR}` if a number replaces "
-                    "a number. {update} creates an optimizer for which you can set other groups."
+                    f"A compiled training step would ignore this change: now a `{FACTOR}` that is "
+                    "a number can only be replaced by another number. To change it otherwise, "
+                    "create an optimizer with {update}, call `set_group()` on it, and pass it to "
+                    "`compile()`."
                 )
             )
 
@@ -199,6 +216,13 @@ class Group:
         if FACTOR in config and not isinstance(config[FACTOR], float):
             config[FACTOR] = rates.to_config(config[FACTOR])
         return {"select": selection_to_config(self.selection, variables), **config}
+
+
+def _fixed_setting_error(name: str) -> ReadOnlyError:
+    return ReadOnlyError(
+        f"`{name}` of a group cannot be changed; `{FACTOR}` can. Call `set_group()` with another "
+        f"`{name}` before the optimizer is built."
+    )
 
 
 def selection_to_config(selection: Selection, variables: Sequence[Any]) -> Any:
@@ -295,8 +319,8 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     unknown = {k: v for k, v in settings.items() if k not in arguments.GROUP_RULES}
     arguments.check_no_unknown(unknown, "`set_group()`", arguments.GROUP_RULES)
     if not settings:
-        requirement = "given at least one of `learning_rate_factor`, `momentum` or `weight_decay`"
-        raise ArgumentValueError("set_group()", requirement, Described("nothing"))
+        needed = "at least one of `learning_rate_factor`, `momentum` and `weight_decay`"
+        raise IncompleteCallError("set_group()", needed)
     checked: dict[str, Any] = arguments.check_all(settings, arguments.GROUP_RULES)
     if "momentum" in checked:
         arguments.warn_of_divergence(checked["momentum"])
@@ -316,15 +340,15 @@ def find(groups: Sequence[Group], which: Any, first: int = 0) -> Group:
         StateError: there are no groups.
     """
     last = first + len(groups) - 1
-    numbers = f"a number from {first} to {last}" if last > first else str(first)
-    requirement = f"the number of a group, {numbers}, or the pattern that selects it"
+    numbers = f"{first} to {last}" if last > first else str(first)
+    requirement = f"the number of a group ({numbers}), or the pattern that selects it"
     if not groups:
         raise StateError("There are no groups. Call `set_group()` before the first step.")
     if isinstance(which, str):
         found = [group for group in groups if which in group.selection.patterns]
         if len(found) == 1:
             return found[0]
-        hint = "More than one group has this pattern: use the number." if found else None
+        hint = "More than one group has this pattern: use a number." if found else None
         raise ArgumentValueError("group", requirement, which, hint)
     rule = arguments.number_between(first, last, requirement)
     number: Any = arguments.check("group", which, rule)

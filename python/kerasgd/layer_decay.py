@@ -63,7 +63,7 @@ def layer_decay(optimizer: Optimizer, model: Any, decay: Any) -> Optimizer:
     """
     sgd = inner_sgd(optimizer)
     if not isinstance(model, keras.Model):
-        raise ArgumentTypeError("model", "a model", model)
+        raise ArgumentTypeError("model", "a Keras model", model)
     checked: Any = arguments.check("decay", decay, arguments.LAYER_DECAY)
     sgd._check_not_built("layer_decay()")
     check_has_variables(model)

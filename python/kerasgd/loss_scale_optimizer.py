@@ -93,6 +93,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         self._constructed = True
 
     def __setattr__(self, name: str, value: Any) -> None:
+        attributes.check_can_be_set(self, name)
         if name in arguments.LOSS_SCALE_RULES and name != "name":
             value = attributes.checked(self, name, value, arguments.LOSS_SCALE_RULES)
         elif name == "inner_optimizer" and vars(self).get("_constructed"):
@@ -315,7 +316,7 @@ def _check_inner(inner_optimizer: Any) -> None:
             "which is `keras3::optimizer_loss_scale()` in R."
         )
     elif inspect.isroutine(inner_optimizer) or isinstance(inner_optimizer, type):
-        hint = "Call the function or class, with `()`, to create the optimizer."
+        hint = "Call this function or class to create the optimizer: add `()`."
     raise ArgumentTypeError("inner_optimizer", "an optimizer made by {sgd}", inner_optimizer, hint)
 
 

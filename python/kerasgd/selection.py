@@ -139,23 +139,23 @@ class Selection:
         paths = [path_of(variable) for variable in variables]
         for pattern in self.patterns:
             if not any(re.search(pattern, path) for path in paths):
-                requirement = "regular expressions that are found in the path of a variable"
+                requirement = "regular expressions that each match the path of a variable"
                 raise self._no_match_error(requirement, f'"{pattern}"', paths)
         for layer in self.layers:
             if not _have_one_in_common(layer.trainable_variables, variables):
-                requirement = "a layer or model with variables that the optimizer trains"
+                requirement = "a layer or model with a variable that the optimizer trains"
                 if layer.weights and not layer.trainable_variables:
                     raise self._frozen_error(requirement, layer)
                 raise self._no_match_error(requirement, f"`{layer.name}`", paths)
         if self.variables and not _have_one_in_common(self.variables, variables):
-            requirement = "a list with variables that the optimizer trains"
+            requirement = "a list with a variable that the optimizer trains"
             quoted = _quoted([path_of(variable) for variable in self.variables])
             raise self._no_match_error(requirement, quoted, paths)
 
     def _frozen_error(self, requirement: str, layer: Any) -> ArgumentValueError:
         hint = (
-            "All its variables are frozen: `trainable` is {false}. Leave out the call of "
-            f"`{self.caller.name}`, or set `trainable`."
+            "All its variables are frozen: `trainable` is {false}. Leave out the call to "
+            f"`{self.caller.name}`, or set `trainable` to {{true}}."
         )
         return ArgumentValueError(
             self.caller.variables, requirement, Described(f"`{layer.name}`"), hint
@@ -166,7 +166,7 @@ class Selection:
     ) -> ArgumentValueError:
         is_pattern = received.startswith('"')
         argument = self.caller.patterns if is_pattern else self.caller.variables
-        advice = f"Correct the call of `{self.caller.name}`. {_there(paths)}"
+        advice = f"Correct the call to `{self.caller.name}`. {_there(paths)}"
         return ArgumentValueError(argument, requirement, Described(received), advice)
 
     def _chosen_by_predicate(self, variables: Sequence[Any]) -> list[Any]:
@@ -330,7 +330,7 @@ def _check_pattern(patterns: Sequence[Any], index: int, argument: str, requireme
     try:
         re.compile(pattern)
     except re.error as error:
-        problem = f"{error}."
+        problem = f"This is not a valid regular expression: {error}."
     else:
         if pattern:
             return

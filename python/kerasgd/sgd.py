@@ -25,7 +25,7 @@ from kerasgd import (
 )
 from kerasgd import groups as groups_of_variables
 from kerasgd.current_rate import CurrentRate
-from kerasgd.errors import KerasgdWarning, StateError
+from kerasgd.errors import KerasgdWarning, StateError, in_words
 from kerasgd.files import rates, roles
 from kerasgd.files import state as saved_state
 from kerasgd.keras_internals import no_automatic_dependency_tracking
@@ -186,6 +186,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         subclasses.check_hooks(cls, SGD)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        attributes.check_can_be_set(self, name)
         if name in CHECKED:
             value = attributes.checked(self, name, value, CHECKED)
         elif type(self) is SGD:
@@ -626,8 +627,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def _check_not_built(self, method: str) -> None:
         if self.built:
             raise StateError(
-                f"`{self.name}` is already built. Call `{method}` before the first step, and "
-                "before `build()`."
+                in_words(
+                    f"`{self.name}` is already built. Call `{method}` before the first step and "
+                    "before `build()`, or on the new optimizer that {update} creates."
+                )
             )
 
     def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:

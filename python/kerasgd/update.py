@@ -69,8 +69,8 @@ def _on_each_device(
         on_device = partial(_on_device, settings, state)
         if settings.own_rule is not None and state.own and len(devices) > 1:
             raise StateError(
-                "An `update_step()` with its own variables works only on one device: on "
-                f"{len(devices)} devices its variables would change once for each."
+                "A subclass whose `update_step()` has its own variables works only on one device: "
+                f"on {len(devices)} devices they would change {len(devices)} times in each step."
             )
         with device:
             if settings.own_rule is None:
@@ -393,8 +393,7 @@ class _StepOnDevice:
         except Exception as error:
             raise StateError(
                 with_full_stop(f"A constraint failed with {type(error).__name__}: {error}")
-                + " It failed in the middle of a step, when weights may have changed already: "
-                "restore a saved state."
+                + " Some weights may have changed before that: restore a saved state."
             ) from error
 
     # -- averages ------------------------------------------------------------------------------

@@ -108,8 +108,8 @@ def check_has_variables(model: Any) -> None:
     """
     if not model.built:
         raise StateError(
-            f"`{model.name}` has no variables yet. Call it on data, or its `build()` with the "
-            "shape of its input."
+            f"`{model.name}` has no variables yet. Call the model on data, or call its `build()` "
+            "with the shape of the input."
         )
 
 

@@ -45,7 +45,7 @@ expect_message(find_learning_rate(model, mtcars["wt"], y), "not a data frame", "
 not_built <- keras_model_sequential() |> layer_dense(1)
 expect_message(find_learning_rate(not_built, x, y), "call `compile()` first")
 not_built |> compile(optimizer = optimizer_sgd(), loss = "mse")
-expect_message(find_learning_rate(not_built, x, y), "no weights yet", "an Input")
+expect_message(find_learning_rate(not_built, x, y), "no variables yet", "an `Input`")
 expect_message(
   set_group(keras3::optimizer_sgd(), "dense", momentum = 0), "made by `optimizer_sgd()`"
 )

@@ -242,7 +242,7 @@ OF_GROUPS = {
     "set_learning_rate_factor": Subject(
         lambda **given: with_three_groups().set_learning_rate_factor(**given),
         {
-            "group": "the number of a group, a number from 0 to 2, or the pattern that selects it",
+            "group": "the number of a group (0 to 2), or the pattern that selects it",
             "factor": arguments.GROUP_RULES["learning_rate_factor"].requirement,
         },
         {
@@ -489,7 +489,7 @@ def test_unknown_names_are_refused_with_a_suggestion(typed, meant):  # contract 
 
 
 def test_decay_is_answered_with_a_schedule():  # contract 12.6
-    with pytest.raises(kerasgd.UnknownArgumentError, match="give a schedule"):
+    with pytest.raises(kerasgd.UnknownArgumentError, match="pass a schedule"):
         kerasgd.SGD(decay=0.1)
 
 

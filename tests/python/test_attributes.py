@@ -8,6 +8,7 @@ import pytest
 from conftest import numbers
 
 import kerasgd
+from kerasgd import attributes
 
 CHANGES = {
     "momentum": 0.9,
@@ -75,6 +76,24 @@ def test_settings_of_the_inner_optimizer_cannot_be_set_on_the_wrapper(setting):
         setattr(optimizer, setting, 1)
     optimizer.learning_rate = 0.5
     assert float(optimizer.inner_optimizer.learning_rate) == 0.5
+
+
+@pytest.mark.parametrize("optimizer_class", [kerasgd.SGD, kerasgd.LossScaleOptimizer])
+@pytest.mark.parametrize("attribute", attributes.READ_ONLY)
+def test_an_attribute_that_shows_the_state_cannot_be_set(attribute, optimizer_class):
+    inner = kerasgd.SGD().track_statistics()
+    optimizer = inner if optimizer_class is kerasgd.SGD else optimizer_class(inner)
+    with pytest.raises(kerasgd.KerasgdError, match=rf"^`{attribute}` (cannot be set:|is not an)"):
+        setattr(optimizer, attribute, 1)
+    with pytest.raises(AttributeError, match="`groups` cannot be set: "):
+        optimizer.groups = ()
+
+
+def test_a_subclass_may_make_such_an_attribute_settable():
+    class WithWindow(kerasgd.SGD):
+        window = property(lambda self: 2, lambda self, value: None)
+
+    WithWindow().window = 3
 
 
 class Subclass(kerasgd.SGD):

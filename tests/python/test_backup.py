@@ -128,7 +128,7 @@ def test_the_folder_is_the_path_of_a_folder(tmp_path):
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(
-        ValueError, match=r"`backup_dir` must be the path of a folder.*It is a file"
+        ValueError, match=r"`backup_dir` must be the path of a folder.*This is a file"
     ):
         Backup(file)
 

@@ -111,7 +111,7 @@ def test_a_loss_scale_is_taken_over():
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (lambda: keras.optimizers.Adam(), "state of Adam has another meaning"),
+        (lambda: keras.optimizers.Adam(), "state of Adam means something else"),
         (lambda: kerasgd.SGD(), "already an optimizer of kerasgd"),
         (lambda: "sgd", "'sgd'"),
         (lambda: type("Mine", (keras.optimizers.SGD,), {})(), "state of Mine"),

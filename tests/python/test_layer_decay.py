@@ -193,7 +193,7 @@ def test_later_groups_win():  # contract 14.4
 
 @pytest.mark.parametrize("bad", [keras.layers.Dense(1), [keras.Variable(1.0)], None, keras.Model])
 def test_what_is_no_model_is_refused(bad):
-    with pytest.raises(kerasgd.ArgumentTypeError, match="`model` must be a model") as caught:
+    with pytest.raises(kerasgd.ArgumentTypeError, match="`model` must be a Keras model") as caught:
         kerasgd.layer_decay(kerasgd.SGD(), bad, 0.5)
     assert caught.value.argument == "model"
 

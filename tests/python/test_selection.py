@@ -121,8 +121,8 @@ def test_an_empty_list_is_refused(bad):
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ("(", r"not '\('\. missing \)"),
-        (["a", "("], r"`select\[1\]` is '\('\. missing \)"),
+        ("(", r"not '\('\. This is not a valid"),
+        (["a", "("], r"`select\[1\]` is '\('\. This is not a valid"),
         (["a", 3], r"`select\[1\]` is 3\."),
         (
             "",
@@ -144,9 +144,9 @@ def test_bad_selections_are_refused(bad, words):  # contract 12
 def select_nothing():
     other = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)], name="other")
     return {
-        '"hed"': ("hed", "regular expressions that are found in the path of a variable"),
-        "`other`": (other, "a layer or model with variables that the optimizer trains"),
-        "`elsewhere`": (variables("elsewhere"), "a list with variables that the optimizer trains"),
+        '"hed"': ("hed", "regular expressions that each match the path of a variable"),
+        "`other`": (other, "a layer or model with a variable that the optimizer trains"),
+        "`elsewhere`": (variables("elsewhere"), "a list with a variable that the optimizer trains"),
     }
 
 
@@ -159,7 +159,7 @@ def test_what_selects_nothing_is_an_error_at_build(received, wrap):  # contract 
     optimizer.set_group("head", learning_rate_factor=0.5).set_group(select, momentum=0.5)
     before = len(optimizer.variables)
     words = (
-        f"`select` must be {requirement}, not {received}. Correct the call of `set_group()`. The 4 "
+        f"`select` must be {requirement}, not {received}. Correct the call to `set_group()`. The 4 "
         "paths begin with `kernel`, `bias`, `head`."
     )
     for attempt in (

@@ -255,7 +255,9 @@ def test_counts_without_a_place_are_told(tmp_path):  # contract 9.4d, 16.1
     plain.build([w])
     store = {}
     optimizer.save_own_variables(store)
-    with pytest.warns(kerasgd.KerasgdWarning, match="count of 1 skipped update, since `SGD` skips"):
+    with pytest.warns(
+        kerasgd.KerasgdWarning, match="count of 1 skipped update, because `SGD` does"
+    ):
         plain.load_own_variables(store)
     # There is no warning without skips, nor in the other direction.
     none_skipped = {}

@@ -79,6 +79,7 @@ test_that("it validates its inputs", {
     apply_gradients(optimizer, list(1))
     apply_gradients(optimizer, list(1), list(1))
     apply_gradients(optimizer, list(1), list())
+    apply_gradients(optimizer, list(1), keras$Sequential())
     apply_gradients(optimizer, list(w), list(matrix(1, 2, 3)))
     apply_gradients(optimizer, w, matrix(1, 2, 3))
     apply_gradients(optimizer, one_weight_model(optimizer_sgd()), list(matrix(1)))

@@ -56,6 +56,7 @@ test_that("as.data.frame() validates its inputs", {
     as.data.frame(schedule, steps = 0:1, nonsense = 1)
     as.data.frame(schedule, c("a", "a"), steps = 0:1)
     as.data.frame(schedule, NA, steps = 0)
+    as.data.frame(schedule, NA, steps = 0:1)
     as.data.frame(optimizer, steps = 0:2)
     as.data.frame(optimizer, "a")
     as.data.frame(optimizer, NULL, FALSE, 1)

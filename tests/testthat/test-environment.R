@@ -28,7 +28,8 @@ test_that("a backend that kerasgd does not work with is a problem", {
 
 test_that("each problem states the fault and the remedy", {
   expect_snapshot({
-    environment_problems(but(python = NULL, python_version = NULL))
+    environment_problems(but(python = NULL, python_version = NULL, source = NULL))
+    environment_problems(but(python = NULL, python_version = NULL, source = "No such file"))
     environment_problems(but(python_version = NULL))
     environment_problems(but(python_version = "3.9.2"))
     environment_problems(but(keras = NULL))

@@ -372,7 +372,7 @@ test_that("group settings are validated, and other settings are refused with the
     set_group(optimizer, sel = "a", momentum = 0.9)
     set_group(optimizer, "a", momentum = 0.9, momentum = 0.8)
   })
-  expect_warning(set_group(optimizer, "a", momentum = 1.5), "Above 1", class = "kerasgd_warning")
+  expect_warning(set_group(optimizer, "a", momentum = 1.5), "above 1", class = "kerasgd_warning")
 })
 
 test_that("set_learning_rate_factor() validates its inputs", {

@@ -131,7 +131,7 @@ test_that("it cannot be changed", {
     schedule$alpa
   })
   expect_identical(schedule[["decay_steps"]], 10L)
-  expect_error(schedule$nonsense, "nonsense", class = "kerasgd_python_error")
+  expect_error(schedule$nonsense, "has no `nonsense`", class = "kerasgd_argument_error")
   expect_identical(as.list(schedule)$alpha, 0)
 })
 

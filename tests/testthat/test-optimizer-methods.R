@@ -244,7 +244,7 @@ test_that("unknown attributes are neither set nor read", {
     optimizer[["aply"]]
   })
   expect_false(reticulate::py_has_attr(optimizer, "foo"))
-  expect_error(optimizer[["nonsense"]], "nonsense", class = "kerasgd_python_error")
+  expect_error(optimizer[["nonsense"]], "nonsense", class = "kerasgd_argument_error")
   expect_error(optimizer$iterations <- 1, "iterations", class = "kerasgd_python_error")
 
   optimizer$learning_rate <- function() stop("no rate today")
@@ -280,9 +280,32 @@ test_that("a misspelt setting is an error", {
   # contract 12.6
   skip_if_no_keras()
   optimizer <- optimizer_sgd()
-  expect_snapshot(error = TRUE, optimizer$lr <- 0.5)
+  expect_snapshot(error = TRUE, {
+    optimizer$lr <- 0.5
+    optimizer$nonsense <- 1
+    optimizer$nonsense
+  })
   expect_error(optimizer$momentums_ <- 0.5, "`momentum`", class = "kerasgd_unknown_argument_error")
   expect_false(reticulate::py_has_attr(optimizer, "lr"))
+})
+
+test_that("what the state shows cannot be set", {
+  skip_if_no_keras()
+  optimizer <- optimizer_sgd()
+  for (name in c("groups", "iterations", "skipped", "skipped_in_a_row", "statistics")) {
+    error <- expect_error(optimizer[[name]] <- 1, sprintf("^`%s` cannot be set: ", name))
+    expect_s3_class(error, "kerasgd_state_error")
+  }
+})
+
+test_that("something else in place of an optimizer is refused with advice", {
+  skip_if_no_keras()
+  keras <- reticulate::import("keras")
+  expect_snapshot(error = TRUE, {
+    track_statistics(optimizer_sgd)
+    track_statistics(keras$optimizers$SGD())
+    track_statistics(keras$optimizers$Adam())
+  })
 })
 
 test_that("Python numbers arrive exactly", {

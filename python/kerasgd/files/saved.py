@@ -160,12 +160,12 @@ def _description(stored: Any) -> dict[str, Any]:
     if not isinstance(description.get("built"), bool):
         raise _damage_error("its description does not say whether the optimizer was built")
     if not (description.get("window") is None or _is_count(description["window"])):
-        raise _damage_error("the number of steps of its accumulation window is not a whole number")
+        raise _damage_error("the length of its accumulation window is not a whole number")
     arrays = description.get("arrays", [])
     if not (isinstance(arrays, list) and all(isinstance(name, str) for name in arrays)):
         raise _damage_error("its description does not list its arrays")
     if description.get("rate_is_number") not in (None, True, False):
-        raise _damage_error("its description does not say what its rate is")
+        raise _damage_error("its description does not say whether its rate is a number")
     return description
 
 
@@ -242,16 +242,16 @@ def _value(name: str, stored: Any, variables: list[SavedVariable]) -> Array:
     if is_own(role.kind):
         value = np.asarray(stored)
         if value.dtype.kind not in "biuf" and not _floats(value):
-            raise _damage_error(f"`{name}` does not hold numbers")
+            raise _damage_error(f"`{name}` does not contain numbers")
         return value
     is_factor = name.startswith(GROUP_FACTOR) and name.removeprefix(GROUP_FACTOR).isdecimal()
     kind = "group_factor" if is_factor else role.kind
     if kind not in RULES:
-        raise _damage_error(f"it holds `{name}`, which no optimizer has")
+        raise _damage_error(f"it has `{name}`, which no optimizer has")
     expected = _shape_of(role, variables)
     shape = tuple(getattr(stored, "shape", ()))
     if expected != shape:
-        raise _damage_error(f"`{name}` has shape {shape}, which must be {expected}")
+        raise _damage_error(f"`{name}` has shape {shape} instead of {expected}")
     value = np.asarray(stored)
     check_value(kind, value)
     return value

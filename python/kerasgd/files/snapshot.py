@@ -89,7 +89,7 @@ def _taken_apart(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"class": "SGD", "config": optimizer.get_config()}, arrays
     if type(optimizer) is not _class("LossScaleOptimizer"):
         raise StateError(
-            f"An optimizer of class {type(optimizer).__name__} cannot be saved this way, only "
+            f"An optimizer of class {type(optimizer).__name__} cannot be saved this way: only "
             "kerasgd's own classes can. Save the model as a `.keras` file instead."
         )
     inner, inner_arrays = _taken_apart(optimizer.inner_optimizer)

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from kerasgd import backends
-from kerasgd.errors import KerasgdWarning, StateError, in_words, number_of
+from kerasgd.errors import KerasgdWarning, StateError, describe, in_words, number_of
 from kerasgd.files import matching, saved
 from kerasgd.files.matching import Pairing, SavedVariable
 from kerasgd.files.saved import ARGUMENTS, PARTNERS, Array, Role, SavedState
@@ -91,7 +91,7 @@ def load(optimizer: Any, store: Mapping[str, Any]) -> None:
     inside = None if is_wrapper else _inside_of_wrapper(store)
     if inside is not None:
         load(optimizer, inside)
-        _warn_of_left_out(optimizer, ["the dynamic loss scale that the file was trained with"])
+        _warn_of_left_out(optimizer, ["the dynamic loss scale of the saved optimizer"])
         return
     if not len(store.keys()):
         store = vars_of_wrapper(store)
@@ -133,7 +133,7 @@ def load_strictly(optimizer: Any, store: Mapping[str, Any]) -> None:
     state = saved.read(store)
     if state is None:
         raise StateError(
-            f"This state was not saved by kerasgd: `{optimizer.name}` cannot load it. "
+            f"`{optimizer.name}` cannot load this state, because kerasgd did not save it. "
             "Continue with the class that saved it, or start with a new optimizer."
         )
     if not optimizer.built:
@@ -221,7 +221,8 @@ def restore_pending_weights(optimizer: Any) -> None:
     if type(optimizer).__module__ == "kerasgd":  # `build()` of a subclass may still add variables
         optimizer._pending_weights = None
         _warn_of_left_out(
-            optimizer, ["the file's arrays, which have no names and do not fit in order"]
+            optimizer,
+            ["the arrays of the file, which have no names, and whose shapes in order do not fit"],
         )
 
 
@@ -354,8 +355,8 @@ def _foreign_arrays(store: Mapping[str, Any]) -> str:
     count = len(store.keys())
     arrays = "1 array" if count == 1 else f"{count} arrays"
     return (
-        f"the file's {arrays}, which kerasgd did not save and which do not name their class. If it "
-        "was `keras.optimizers.SGD`, load the model with it, and convert it with {from_keras}"
+        f"the {arrays} of the file, which kerasgd did not save. If `keras.optimizers.SGD` did, "
+        "load the model with that class, and convert its optimizer with {from_keras}"
     )
 
 
@@ -383,8 +384,8 @@ def _unused_kind(optimizer: Any, state: SavedState, kind: str) -> str:
     what = f"the {kind} of {_counted(count)}"
     argument = ARGUMENTS[kind]
     if not hasattr(optimizer, argument):
-        return f"{what}, for which {type(optimizer).__name__} has no place"
-    return f"{what}, since `{argument}` is {getattr(optimizer, argument)} here"
+        return f"{what}, which {type(optimizer).__name__} does not have"
+    return f"{what}, because `{argument}` is now {describe(getattr(optimizer, argument))}"
 
 
 def _indices(state: SavedState, kind: str) -> list[int]:
@@ -415,8 +416,8 @@ def _left_out(optimizer: Any, state: SavedState, pairing: Pairing, usable: set[s
                 lost.setdefault(index, []).append(kind)
     if "in_window" in state.values and "in_window" not in usable and "accumulator" in own_kinds:
         phrases.append(
-            f"the gradients of an accumulation window of {state.window} steps, since the window "
-            f"is {optimizer.window} here"
+            f"the gradients of an incomplete accumulation window of {state.window} steps, because "
+            f"the window now has {optimizer.window}"
         )
     return phrases + _lost_variables(optimizer, state, lost)
 
@@ -430,7 +431,7 @@ def _lost_own(optimizer: Any, state: SavedState) -> list[str]:
     if not lost:
         return []
     names = ", ".join(f"`{saved.name_of_own(kind)}`" for kind in sorted(lost))
-    return [f"{names} of a subclass, for which {type(optimizer).__name__} has no place"]
+    return [f"{names} of a subclass, which {type(optimizer).__name__} does not have"]
 
 
 def _lost_factors(optimizer: Any, state: SavedState) -> list[str]:
@@ -442,7 +443,9 @@ def _lost_factors(optimizer: Any, state: SavedState) -> list[str]:
         return []
     groups = "group" if len(numbers) == 1 else "groups"
     named = ", ".join(map(number_of, numbers))
-    return [f"the `learning_rate_factor` of {groups} {named}, which `{optimizer.name}` lacks"]
+    return [
+        f"the `learning_rate_factor` of {groups} {named}, which `{optimizer.name}` does not have"
+    ]
 
 
 def _lost_velocities(optimizer: Any, state: SavedState, pairing: Pairing) -> list[str]:
@@ -458,7 +461,7 @@ def _lost_velocities(optimizer: Any, state: SavedState, pairing: Pairing) -> lis
     if not lost:
         return []
     names = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
-    return [f"the velocity of {_counted(len(lost))} without momentum here ({names})"]
+    return [f"the velocity of {_counted(len(lost))} that now have no momentum ({names})"]
 
 
 def _lost_skips(optimizer: Any, state: SavedState) -> list[str]:
@@ -467,7 +470,7 @@ def _lost_skips(optimizer: Any, state: SavedState) -> list[str]:
     if not skipped or "skipped" in optimizer._by_role():
         return []
     what = "1 skipped update" if skipped == 1 else f"{skipped} skipped updates"
-    return [f"the count of {what}, since `{optimizer.name}` skips none"]
+    return [f"the count of {what}, because `{optimizer.name}` does not skip updates"]
 
 
 def _lost_variables(
@@ -523,8 +526,8 @@ def _check_fits(optimizer: Any, variables: Sequence[Any], state: SavedState) -> 
     window = getattr(optimizer, "window", None)
     if state.window not in (None, window) and _window_is_open(state):
         raise StateError(
-            f"The saved state is in the middle of an accumulation window of {state.window} steps, "
-            f"but `gradient_accumulation_steps` of `{optimizer.name}` is {window}."
+            f"The saved state is inside an accumulation window of {state.window} steps, but "
+            f"`gradient_accumulation_steps` of `{optimizer.name}` is {window}."
         )
 
 
@@ -540,19 +543,18 @@ def _check_variables(
         # Prefer a variable whose path is missing to one that exists with another shape.
         longer = [v for v in longer if find_path(v.path, shorter) is None] or longer
         raise StateError(
-            f"The saved state belongs to {_counted(len(state.variables))}, but "
-            f"`{optimizer.name}` has {len(own)}; the first without a partner is "
-            f"`{longer[0].path}`."
+            f"The saved state is for {_counted(len(state.variables))}, but `{optimizer.name}` "
+            f"has {len(own)}; the first without a counterpart is `{longer[0].path}`."
         )
     if without and without[0].shape != not_taken[0].shape:
         raise StateError(
-            f"`{without[0].path}` has shape {without[0].shape}, but the saved state belongs to "
+            f"`{without[0].path}` has shape {without[0].shape}, but the saved state is for "
             f"`{not_taken[0].path}` of shape {not_taken[0].shape}."
         )
     if without:
         raise StateError(
-            f"The saved state belongs to `{not_taken[0].path}`, which `{optimizer.name}` does not "
-            f"train; it has none for `{without[0].path}`."
+            f"The saved state is for `{not_taken[0].path}`, which `{optimizer.name}` does not "
+            f"train, and it has none for `{without[0].path}`."
         )
 
 
@@ -570,5 +572,6 @@ def _check_kinds(optimizer: Any, state: SavedState) -> None:
             if kind in own:
                 has, lacks = lacks, "the saved state"
             raise StateError(
-                f"{has} has `{kind}`, which {lacks} lacks: the two differ in `{argument}`."
+                f"{has} has a {kind} for each variable, but {lacks} has none: the two differ in "
+                f"`{argument}`."
             )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from kerasgd.errors import (
     ArgumentError,
     Element,
+    IncompleteCallError,
     NonfiniteGradientError,
     StateError,
     UnknownArgumentError,
@@ -120,6 +121,8 @@ def kind_of(exception: BaseException) -> str:
     """The R condition class for this exception."""
     if isinstance(exception, UnknownArgumentError):
         return "unknown_argument"
+    if isinstance(exception, IncompleteCallError):
+        return "incomplete_call"
     if isinstance(exception, ArgumentError):
         return "argument"
     if isinstance(exception, NonfiniteGradientError):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kerasgd import arguments, gradients, groups, limits, schedules
-from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
+from kerasgd.errors import ArgumentTypeError, ArgumentValueError, Element, StateError
 from kerasgd.files import snapshot
 from kerasgd.loss_scale_optimizer import LossScaleOptimizer
 from kerasgd.r import transfer
@@ -19,6 +19,7 @@ from kerasgd.variable_groups import variable_groups as rows_of_variables
 from kerasgd.variables import check_variables, is_variable, path_of
 
 Optimizer = SGD | LossScaleOptimizer
+Array = np.ndarray[Any, Any]
 
 
 def updated_schedule(
@@ -103,7 +104,7 @@ def variables_of_model(model: Any) -> list[Any] | None:
     """
     if model is None:
         return None
-    requirement = "a Keras model, or a list of variables, or {null}"
+    requirement = "a Keras model, a list of variables, or {null}"
     return variables_of(model, "model", requirement)
 
 
@@ -161,13 +162,15 @@ def variables_to_train(variables: Any, grads: list[Any]) -> list[Any]:
         ArgumentTypeError: `variables` is invalid.
     """
     requirement = "a list of variables, or a Keras model"
-    is_model = [hasattr(gradient, "trainable_variables") for gradient in grads]
-    if any(is_model) or gradients.are_swapped(grads, variables):
+    are_models = [hasattr(gradient, "trainable_variables") for gradient in grads]
+    if any(are_models) or gradients.are_swapped(grads, variables):
         hint = "The gradients come first, then the variables."
         raise ArgumentTypeError("variables", requirement, variables, hint)
     found = variables_of(variables, "variables", requirement)
     if not found:
-        raise ArgumentTypeError("variables", requirement, variables)
+        is_model = hasattr(variables, "trainable_variables")
+        reason = "This model has no trainable variables. Was it built?" if is_model else None
+        raise ArgumentTypeError("variables", requirement, variables, reason)
     return found
 
 
@@ -187,13 +190,18 @@ def gradient(data: bytes, shape: list[float], variable: Any) -> Any:
     if array.shape != wanted:
         raise ArgumentValueError("grads", f"{_shaped(wanted)} for `{path_of(variable)}`", array)
     dtype = precision.wide(keras.backend.standardize_dtype(variable.dtype))
-    if dtype == "float32" and np.any(np.isfinite(array) & (np.abs(array) > limits.LARGEST)):
-        raise ArgumentValueError(
-            "grads",
-            f"numbers up to 3.4e38 for `{path_of(variable)}`",
-            array,
-        )
+    if dtype == "float32":
+        _check_is_float32(array.ravel(order="F"), variable)
     return keras.ops.convert_to_tensor(array.astype(dtype), dtype)
+
+
+def _check_is_float32(values: Array, variable: Any) -> None:
+    """Refuse a finite number that float32 would round to infinity."""
+    too_large = np.flatnonzero(np.isfinite(values) & (np.abs(values) > limits.LARGEST))
+    if len(too_large):
+        requirement = f"numbers up to 3.4e38 for `{path_of(variable)}`"
+        element = Element(int(too_large[0]))
+        raise ArgumentValueError("grads", requirement, values, element=element)
 
 
 def _shaped(shape: tuple[int, ...]) -> str:

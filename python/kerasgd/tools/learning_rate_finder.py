@@ -14,7 +14,7 @@ import numpy as np
 
 from kerasgd import arguments
 from kerasgd.arguments import ArgumentRule
-from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError
+from kerasgd.errors import ArgumentTypeError, ArgumentValueError, StateError, UnknownArgumentError
 from kerasgd.loss_scale_optimizer import scale_of, without_wrapper
 from kerasgd.sgd import SGD
 from kerasgd.tools.preserving import preserved
@@ -34,6 +34,21 @@ OF_FIT_RULES: Mapping[str, ArgumentRule[Any]] = {
     "shuffle": arguments.flag(),
 }
 OF_FIT = (*OF_FIT_RULES, "sample_weight", "class_weight", "verbose")
+# The reason why other arguments of `fit()` are refused.
+_LENGTH = "Set `steps` to the number of batches."
+_VALIDATION = "Leave it out: the search does not validate."
+REASONS = {
+    "epochs": _LENGTH,
+    "initial_epoch": _LENGTH,
+    "steps_per_epoch": _LENGTH,
+    "callbacks": "Leave it out: only the search's own callback runs.",
+    "validation_data": _VALIDATION,
+    "validation_split": _VALIDATION,
+    "validation_steps": _VALIDATION,
+    "validation_batch_size": _VALIDATION,
+    "validation_freq": _VALIDATION,
+}
+NAME = "`find_learning_rate()`"
 # The weight of the old smoothed loss at each batch.
 SMOOTHING = 0.9
 # The search ends when the smoothed loss exceeds its minimum by this factor.
@@ -134,7 +149,7 @@ def find_learning_rate(
 
     Raises:
         ArgumentError: an argument is invalid.
-        StateError: the model is not compiled, has no weights yet, or its rate cannot be set.
+        StateError: the model is not compiled, has no variables yet, or its rate cannot be set.
 
     Source: Smith (2017), Cyclical learning rates for training neural networks, section 3.3.
 
@@ -173,23 +188,20 @@ def _check(model: Any, x: Any) -> None:
     if getattr(model, "optimizer", None) is None:
         raise StateError("The model is not compiled: call `compile()` first.")
     if not model.built:
-        raise StateError("The model has no weights yet: call it on some data, or give it an Input.")
+        raise StateError("The model has no variables yet: call it on data, or give it an `Input`.")
     if inspect.isgenerator(x):
         requirement = "arrays, a `tf.data.Dataset` or a `PyDataset`"
-        hint = "A generator cannot be rewound."
+        hint = "A generator gives its data only once, and the search may need them again."
         raise ArgumentTypeError("x", requirement, x, hint)
 
 
 def _checked_for_fit(fit: Mapping[str, Any]) -> dict[str, Any]:
     """Check the arguments for `fit()`: only those in `OF_FIT` are accepted."""
     for name, value in fit.items():
-        if name in ("epochs", "callbacks", "initial_epoch", "steps_per_epoch"):
-            requirement = "left out: the search decides how long it trains"
-            raise ArgumentTypeError(name, requirement, value)
-        if name.startswith("validation_"):
-            raise ArgumentTypeError(name, "left out: the search does not validate", value)
+        if name in REASONS:
+            raise UnknownArgumentError(name, value, NAME, None, REASONS[name])
     unknown = {name: value for name, value in fit.items() if name not in OF_FIT}
-    arguments.check_no_unknown(unknown, "find_learning_rate()", OF_FIT)
+    arguments.check_no_unknown(unknown, NAME, OF_FIT)
     rules = {name: rule for name, rule in OF_FIT_RULES.items() if name in fit}
     checked = arguments.check_all({name: fit[name] for name in rules}, rules)
     return {**fit, **checked}
@@ -228,7 +240,7 @@ def _new_optimizer(optimizer: Any, rate: float) -> Any:
     if not isinstance(inner._learning_rate, keras.Variable):
         raise StateError(
             f"The `learning_rate` of this {type(inner).__name__} is a schedule, which cannot be "
-            "set. Compile the model with a number as its rate."
+            "set. Compile the model with a number as its `learning_rate`."
         )
     new = type(optimizer).from_config(optimizer.get_config())
     new.learning_rate = rate

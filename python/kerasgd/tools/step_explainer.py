@@ -67,9 +67,9 @@ def explain_step(
         step. With `check` there are also `largest_difference`, `bound` and `holds`.
 
     Raises:
-        ArgumentTypeError: `model` is not a compiled model, `x` is a dataset or a generator, or
-            `check` is not True or False.
-        StateError: the optimizer is another one, or the model overrides `train_step()`.
+        ArgumentTypeError: `model` is not a model, `x` is a dataset or a generator, or `check` is
+            not True or False.
+        StateError: the model is not compiled, has another optimizer, or overrides `train_step()`.
 
     Example:
         >>> import keras, numpy, kerasgd
@@ -106,11 +106,14 @@ def explain_step(
 
 
 def _check(model: Any) -> None:
-    if not isinstance(model, keras.Model) or getattr(model, "optimizer", None) is None:
+    if not isinstance(model, keras.Model):
         raise ArgumentTypeError("model", "a compiled model", model)
+    if getattr(model, "optimizer", None) is None:
+        raise StateError("The model is not compiled: call `compile()` first.")
     if type(model).train_step is not keras.Model.train_step:
         raise StateError(
-            f"{type(model).__name__} overrides `train_step()`, so its gradients are unknown."
+            f"{type(model).__name__} overrides `train_step()`: only steps of Keras' own "
+            "`train_step()` can be explained."
         )
     inner = without_wrapper(model.optimizer)
     if not isinstance(inner, keras.optimizers.SGD):
@@ -124,7 +127,7 @@ def _check_batch(x: Any) -> None:
     for part in keras.tree.flatten(x):
         has_batches = isinstance(part, Iterable | keras.utils.PyDataset)
         if has_batches and not hasattr(part, "shape"):
-            hint = "It can hold several batches: give one of them."
+            hint = "This object can have several batches: pass the inputs of one of them."
             raise ArgumentTypeError("x", "the inputs of one batch", x, hint)
 
 

@@ -373,13 +373,13 @@ def test_skip_mismatch_leaves_out_weights_not_state(weights_file):  # contract 9
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"momentum": 0}, "the velocity of 4 variables, since `momentum` is 0.0 here"),
-        ({"use_ema": False}, "the average of 4 variables, since `use_ema` is False here"),
+        ({"momentum": 0}, "the velocity of 4 variables, because `momentum` is now 0.0"),
+        ({"use_ema": False}, "the average of 4 variables, because `use_ema` is now False"),
         (
             {"gradient_accumulation_steps": None},
-            "the accumulator of 4 variables, since `gradient_accumulation_steps` is None here",
+            "the accumulator of 4 variables, because `gradient_accumulation_steps` is now None",
         ),
-        ({"gradient_accumulation_steps": 5}, "an accumulation window of 3 steps"),
+        ({"gradient_accumulation_steps": 5}, "accumulation window of 3 steps"),
     ],
 )
 def test_state_of_other_arguments_is_left_out(change, words, built, weights_file):
@@ -577,7 +577,7 @@ def test_state_of_other_variables_is_refused():  # contract 9.4b
     with pytest.raises(kerasgd.StateError, match=r"`c` has shape \(3,\).*`a` of shape \(2,\)"):
         load_strictly(other, store)
     foreign = {"0": np.zeros(())}
-    with pytest.raises(kerasgd.StateError, match="was not saved by kerasgd"):
+    with pytest.raises(kerasgd.StateError, match="kerasgd did not save it"):
         load_strictly(other, foreign)
 
 

@@ -53,7 +53,7 @@ def test_bridge_brings_back_where_gradients_were_not_finite():
 
 def test_bridge_brings_back_each_warning_once():
     outcome = bridge.call(lambda: [kerasgd.SGD(momentum=2) for _ in range(3)])
-    assert outcome.warnings == ["`momentum` is 2. Above 1 the velocity grows without bound."]
+    assert outcome.warnings == ["`momentum` is 2: above 1, the velocity grows without bound."]
     assert [optimizer.momentum for optimizer in outcome.value] == [2.0] * 3
     assert (outcome.error, outcome.exception) == (None, None)
 

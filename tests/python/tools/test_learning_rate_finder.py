@@ -283,11 +283,18 @@ REFUSED = {
     "steps": ({"steps": 9}, "`steps` must be a whole number from 10 to 2147483647, not 9."),
     "epochs": (
         {"epochs": 2},
-        "`epochs` must be left out: the search decides how long it trains, not 2.",
+        "`epochs` is not an argument of `find_learning_rate()`. Set `steps` to the number of "
+        "batches.",
     ),
     "validation": (
         {"validation_split": 0.5},
-        "`validation_split` must be left out: the search does not validate, not 0.5.",
+        "`validation_split` is not an argument of `find_learning_rate()`. Leave it out: the search "
+        "does not validate.",
+    ),
+    "callbacks": (
+        {"callbacks": []},
+        "`callbacks` is not an argument of `find_learning_rate()`. Leave it out: only the search's "
+        "own callback runs.",
     ),
     "batch size": (
         {"batch_size": 2.5},
@@ -296,7 +303,7 @@ REFUSED = {
     ),
     "unknown": (
         {"batchsize": 16},
-        "`batchsize` is not an argument of find_learning_rate(). Did you mean `batch_size`?",
+        "`batchsize` is not an argument of `find_learning_rate()`. Did you mean `batch_size`?",
     ),
     "progress": (
         {"progress": True},
@@ -314,7 +321,7 @@ def test_bad_arguments_are_refused(arguments, message):
 
 def test_what_cannot_be_searched_is_refused():  # contract 17.1
     model = compiled(kerasgd.SGD())
-    with pytest.raises(kerasgd.ArgumentTypeError, match="A generator cannot be rewound"):
+    with pytest.raises(kerasgd.ArgumentTypeError, match="A generator gives its data only once"):
         find_learning_rate(model, (batch for batch in [(X, Y)]))
     with pytest.raises(kerasgd.ArgumentTypeError, match="`model` must be a compiled model"):
         find_learning_rate(kerasgd.SGD(), X, Y)
@@ -325,7 +332,7 @@ def test_what_cannot_be_searched_is_refused():  # contract 17.1
         find_learning_rate(compiled(scheduled), X, Y)
     unbuilt = keras.Sequential([keras.layers.Dense(1)])
     unbuilt.compile(kerasgd.SGD(), loss="mse")
-    with pytest.raises(kerasgd.StateError, match="has no weights yet"):
+    with pytest.raises(kerasgd.StateError, match="has no variables yet"):
         find_learning_rate(unbuilt, X, Y)
 
 

@@ -180,6 +180,8 @@ class OwnTrainStep(keras.Sequential):
 
 def test_what_cannot_be_explained_is_refused():  # contract 18.1
     with pytest.raises(kerasgd.ArgumentTypeError, match="`model` must be a compiled model"):
+        explain_step(keras.layers.Dense(1), ONE, ONE)
+    with pytest.raises(kerasgd.StateError, match="The model is not compiled"):
         explain_step(keras.Sequential([keras.Input((1,))]), ONE, ONE)
     own = OwnTrainStep([keras.Input((1,)), keras.layers.Dense(1)])
     own.compile(kerasgd.SGD(), loss="mse")
@@ -201,4 +203,4 @@ class Batches(keras.utils.PyDataset):
 def test_one_batch_is_wanted(batches):  # contract 18.1
     with pytest.raises(kerasgd.ArgumentTypeError, match="`x` must be the inputs of one batch") as e:
         explain_step(one_weight(kerasgd.SGD()), batches)
-    assert "give one of them" in str(e.value)
+    assert "pass the inputs of one of them" in str(e.value)
