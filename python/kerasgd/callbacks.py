@@ -164,7 +164,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
             return
         statistics = vars(self._optimizer.state().statistics).values()
         # `self.model` would bring back the whole state.
-        bring_variables_back(self._model, [self._optimizer.iterations, *statistics])
+        bring_variables_back(self._model, [self._optimizer._iterations, *statistics])
         next_measured = self._next_measured
         self._count_steps()
         if self._steps >= next_measured:
