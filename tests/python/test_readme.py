@@ -132,7 +132,7 @@ def recorded_update(backend, mode):
     return row
 
 
-# "an update with momentum is faster than that of Keras in a TensorFlow graph and on PyTorch"
+# "With momentum, kerasgd is faster than Keras' SGD in a TensorFlow graph and on PyTorch."
 @pytest.mark.parametrize(("backend", "mode"), [("tensorflow", "graph"), ("torch", "eager")])
 def test_an_update_is_faster_as_recorded(backend, mode):
     assert recorded_update(backend, mode)["verdict"] == "faster"
