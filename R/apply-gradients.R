@@ -1,26 +1,26 @@
 #' Apply your own gradients
 #'
-#' `apply_gradients()` takes one step with an optimizer with the gradients that you pass (see
-#' [optimizer_sgd()] for the formulas). With a gradient \eqn{g} and the learning rate \eqn{\eta},
-#' the simplest step is \eqn{w \leftarrow w - \eta g}{w <- w - eta * g}.
+#' `apply_gradients()` takes one optimizer step with gradients that you computed yourself, for
+#' example in a custom training loop. See [optimizer_sgd()] for the formulas; with a gradient
+#' \eqn{g} and the learning rate \eqn{\eta}, the simplest step is
+#' \eqn{w \leftarrow w - \eta g}{w <- w - eta * g}.
 #'
-#' The first step builds the optimizer with these variables. If there is an error, no gradient is
-#' applied.
+#' The first step builds the optimizer: from then on, it trains these variables only. If there is an
+#' error, no variable changes.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
 #' @param grads A list with one gradient for each variable, in the same order. A gradient is a
-#'   numeric vector, matrix or array of R, a tensor of the backend, or `NULL` for none. It must have
-#'   the dimensions of its variable: a vector of n numbers for a variable of shape n, a single
-#'   number for a scalar variable, and a 2 x 3 matrix for a variable of shape (2, 3), row for row
-#'   and column for column. For a single variable, `grads` may be the gradient itself. Infinities
-#'   and `NaN` are accepted; `NA` is an error.
-#' @param variables A list of variables, or a Keras model for its trainable variables.
+#'   numeric vector, matrix or array of R, a tensor of the backend, or `NULL` for a variable without
+#'   a gradient. It must have the dimensions of its variable: a vector of n numbers for a variable
+#'   of shape n, a single number for a scalar variable, and a 2 x 3 matrix for a variable of shape
+#'   (2, 3), row for row and column for column. For a single variable, `grads` may be the gradient
+#'   itself. Infinities and `NaN` are accepted; `NA` is an error.
+#' @param variables A list of variables, or a Keras model, which stands for its trainable variables.
 #' @param ... Not used.
 #'
-#' @details R numbers are passed as doubles and rounded to float32 (to float64 for variables of that
-#' type). With [optimizer_loss_scale()], pass the gradients of the scaled loss (see
-#' `optimizer$scale_loss()`). `optimizer$apply(grads, variables)` is the method that Keras
-#' documents.
+#' @details R numbers are converted to float32, or to float64 for float64 variables. With
+#' [optimizer_loss_scale()], pass the gradients of the scaled loss (see `optimizer$scale_loss()`).
+#' `optimizer$apply(grads, variables)` is the method that Keras documents, for tensors.
 #'
 #' @return The optimizer, invisibly. The variables are changed in place.
 #'

@@ -1,24 +1,24 @@
-#' Back up training, so that it can resume if it is killed
+#' Back up training so that it can resume after a crash
 #'
-#' A callback for `fit()` that backs up weights and optimizer after each epoch. If training is
-#' killed, run the script again with the same arguments: `fit()` restores the last backup and
-#' continues with the epoch that was interrupted.
+#' A callback for `fit()` that backs up the weights and the optimizer after each epoch. If training
+#' is killed, run the same script again: `fit()` restores the last backup and starts the interrupted
+#' epoch again.
 #'
 #' If the order of the data does not depend on earlier epochs (for example with `shuffle = FALSE`),
 #' the final weights are bit for bit those of uninterrupted training. The backup contains the
 #' complete optimizer state: for each weight \eqn{w} its velocity \eqn{v}, its moving average
-#' \eqn{a} and the gradients of an open accumulation window, and the number of steps, which
+#' \eqn{a} and the gradients accumulated for the next update, and the number of steps, which
 #' schedules depend on.
 #'
-#' This callback uses `keras$callbacks$BackupAndRestore()`, which overwrites the last backup with
-#' each new one. If the process is killed during a write, Keras' callback leaves a file that cannot
-#' be read, or the weights of one epoch under the number of another. This callback writes each
-#' backup to a new file, and replaces the last backup once the new one is complete. It has no
-#' `save_freq`: with that argument, Keras restarts an epoch from weights that were saved in its
-#' middle.
+#' This callback extends `keras$callbacks$BackupAndRestore()`, which overwrites the last backup with
+#' each new one. If the process is killed while Keras' callback writes, the backup may be
+#' unreadable, or combine the weights of one epoch with the number of another. `callback_backup()`
+#' writes each backup to a new file, and replaces the last backup once the new one is complete. It
+#' has no `save_freq` argument: after a backup in the middle of an epoch, Keras would repeat the
+#' whole epoch with weights that have already seen a part of it.
 #'
 #' @param backup_dir The path of a folder for the backups of this training run only. It need not
-#'   exist. Each of several processes needs its own folder.
+#'   exist. If several processes train, give each its own folder.
 #' @param delete_checkpoint Whether to delete the backups when `fit()` completes, together with the
 #'   folder if it is then empty.
 #' @param ... Not used.

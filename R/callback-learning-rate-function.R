@@ -1,11 +1,12 @@
-#' Set the learning rate with a function before each batch
+#' Set the learning rate before each batch with a function
 #'
-#' A callback for `fit()` with the effect of a function as the `learning_rate` of [optimizer_sgd()],
-#' on every backend. Compiled training steps on JAX cannot call a function, so use this callback
-#' there.
+#' A callback for `fit()` that calls a function before each batch and sets the learning rate to the
+#' result. It works on every backend. On JAX, it is the only way to use a function in `fit()`:
+#' compiled training steps cannot call one there, so `fit()` does not accept a function as the
+#' `learning_rate` of [optimizer_sgd()].
 #'
-#' The function is called once for each batch; with `steps_per_execution = n`, once for every n
-#' batches. The optimizer's own `learning_rate` must be a number.
+#' With `steps_per_execution = n`, the function is called once for every n batches. The optimizer's
+#' own `learning_rate` must be a number.
 #'
 #' @param learning_rate A function without arguments that returns a finite number >= 0.
 #' @param ... Not used.
@@ -13,9 +14,9 @@
 #' @return A Keras callback, for the argument `callbacks` of `fit()`.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if `learning_rate` is anything else. If the function fails during
-#' training, or returns anything but a learning rate, `fit()` stops with an error that names
-#' `learning_rate`.
+#' `kerasgd_argument_error` if `learning_rate` is not a function, or requires arguments. If the
+#' function fails during training, or returns anything but a finite number >= 0, `fit()` stops with
+#' an error that names `learning_rate`.
 #'
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
 #'

@@ -1,22 +1,22 @@
 #' Collect update statistics in `fit()`
 #'
-#' A callback for `fit()`. It keeps one row for each update that the optimizer measures (see
-#' [track_statistics()]), and adds a summary of each epoch to the logs, which the progress bar, the
-#' history and other callbacks show.
+#' A callback for `fit()` that keeps one row for each update that the optimizer measures (see
+#' [track_statistics()]). It also adds a summary of each epoch to Keras' logs, which the progress
+#' bar, the history and other callbacks show.
 #'
-#' The logs of an epoch contain, over the measured updates of the epoch:
+#' The summary covers the measured updates of the epoch:
 #'
 #' * `learning_rate`: the last value;
 #' * `gradient_norm` and `update_ratio`: the means of the finite values;
-#' * `clipped`: the share of updates whose clip coefficient is below 1;
+#' * `clipped`: the share of updates that were clipped;
 #' * `nonfinite`: the sum;
 #' * `loss_scale`: the last value, if there is a loss scale.
 #'
 #' Callbacks that come before this one in the list do not see these values, so put this one first.
 #'
-#' On JAX, each measured update reads the state back from Keras' trainer, which takes time:
-#' `track_statistics(optimizer, every = 10)` measures only every tenth update. With
-#' `steps_per_execution = n`, the callback sees the last update of each execution.
+#' On JAX, the callback has to fetch each measurement from Keras' trainer, which takes time. To save
+#' time, measure fewer updates: `track_statistics(optimizer, every = 10)` measures every tenth. With
+#' `steps_per_execution = n`, the callback sees only the last measured update of every n steps.
 #'
 #' @param ... Not used.
 #'

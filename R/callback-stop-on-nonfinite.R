@@ -1,12 +1,13 @@
 #' Stop `fit()` when gradients are not finite
 #'
-#' A callback for `fit()`, for an optimizer that skips updates whose gradient has a `NaN` or an
-#' infinity (see [skip_nonfinite()]). After `max_in_a_row` consecutive skipped updates, it stops
-#' training with an error that locates the fault.
+#' A callback for `fit()` that stops training after `max_in_a_row` consecutive updates whose
+#' gradient has a `NaN` or an infinity. Its error names the batch and the variables. The optimizer
+#' must skip such updates: see [skip_nonfinite()].
 #'
 #' The error names the epoch and the batch, the loss of that batch (unless an earlier loss of the
 #' epoch was not finite), and the variables whose gradients were not finite, with the number of
-#' `NaN` and of infinite elements. The weights are those from before the first of these updates.
+#' `NaN` and of infinite elements. The weights are still those from before the first of these
+#' updates.
 #'
 #' With `steps_per_execution = n`, the callback checks after every n-th batch.
 #'
@@ -17,14 +18,15 @@
 #' @return A Keras callback, for the argument `callbacks` of `fit()`.
 #'
 #' @section Errors:
-#' `kerasgd_argument_error` if `max_in_a_row` is anything else. If the optimizer does not skip
-#' updates, `fit()` stops at once with an error that names `skip_nonfinite()`.
+#' `kerasgd_argument_error` if `max_in_a_row` is not a whole number >= 1. If the optimizer does not
+#' skip updates, `fit()` stops at once with an error that names `skip_nonfinite()`.
 #'
 #' Pass the callback in a list: `callbacks = list(callback)`. On JAX and PyTorch, Keras runs a
 #' callback that is not in a list in parallel with the training steps; `fit()` then stops with an
 #' error.
 #'
-#' The error that stops training passes through `fit()`, so reticulate reports it as text.
+#' The error that stops training passes through reticulate and loses the classes of this package;
+#' see [optimizer_sgd()].
 #'
 #' @source Keras' documentation of [callbacks](https://keras.io/api/callbacks/).
 #'

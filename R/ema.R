@@ -1,9 +1,10 @@
 #' Use the moving averages of the weights
 #'
 #' An optimizer with `use_ema = TRUE` keeps an exponential moving average of each weight (see
-#' [optimizer_sgd()]). `swap_ema_weights()` exchanges weights and averages, so that you can evaluate
-#' or predict with the averages; a second call swaps them back exactly. `finalize_variable_values()`
-#' overwrites the weights with the averages, as `fit()` does after its last epoch.
+#' [optimizer_sgd()]). `swap_ema_weights()` swaps the weights and their averages, so that you can
+#' evaluate or predict with the averages; a second call restores both exactly.
+#' `finalize_variable_values()` overwrites the weights with the averages for good, as `fit()` does
+#' after its last epoch.
 #'
 #' With weights \eqn{w} and averages \eqn{a}, `swap_ema_weights()` does
 #' \eqn{(w, a) \leftarrow (a, w)}{(w, a) <- (a, w)}, and `finalize_variable_values()` does
@@ -12,10 +13,11 @@
 #' swapped, the optimizer cannot be trained or saved.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
-#' @param model A Keras model, or a list of variables. `finalize_variable_values()` overwrites its
-#'   trainable variables; it skips variables that have no average, with a warning.
-#'   `swap_ema_weights()` always swaps all variables, and only checks that the optimizer trains this
-#'   model. `NULL` stands for all variables that the optimizer was built with.
+#' @param model A Keras model, or a list of variables. `finalize_variable_values()` overwrites the
+#'   listed variables, or the trainable variables of the model; it skips variables that have no
+#'   average, with a warning. `swap_ema_weights()` always swaps all variables, and uses `model` only
+#'   to check that the optimizer trains this model. `NULL` stands for all variables that the
+#'   optimizer was built with.
 #' @param ... Not used.
 #'
 #' @details `optimizer$swap_ema_weights()` and `optimizer$finalize_variable_values(variables)` are

@@ -1,14 +1,14 @@
 #' Explain a step, stage by stage
 #'
 #' `explain_step()` shows how the next step would change each variable of a model, given one batch
-#' of data: the norm of the gradient before and after the clip, the contributions of weight decay,
-#' velocity and constraints, and how far the weights move. With `check = TRUE` it also does the real
-#' step, on copies, and compares the two, so that you can verify the documentation on your own
-#' model. The model does not change.
+#' of data: the norm of the gradient before and after clipping, the contributions of weight decay,
+#' velocity and constraints, and how far the weights move. With `check = TRUE`, it also takes the
+#' real step, on copies of the weights and the optimizer, and compares the two, so you can check on
+#' your own model that the optimizer does what its documentation says. The model does not change.
 #'
 #' @section The stages:
-#' A plain NumPy implementation of the documentation (see [optimizer_sgd()]) computes the step in
-#' float64 from the current weights and state. For each variable, with the L2 norm
+#' A reference implementation of the documentation (see [optimizer_sgd()]) in plain NumPy computes
+#' the step in float64 from the current weights and state. For each variable, with the L2 norm
 #' \eqn{\|\cdot\|}{||.||} over its elements:
 #'
 #' | column | definition | in `print()` |
@@ -23,15 +23,15 @@
 #' | `velocity_norm` | \eqn{\|v\|}{||v||} after the step | velocity |
 #' | `constraint_norm` | norm of the change by the constraint | constraint |
 #' | `overwritten` | whether the average overwrites the weights | overwritten |
-#' | `change_norm` | \eqn{\|\Delta w\|}{||dw||}, of the total change | change of weights |
+#' | `change_norm` | \eqn{\|\Delta w\|}{||dw||}, norm of the total change | change of weights |
 #' | `average_distance` | norm of the new weights minus their average | distance to average |
 #'
-#' `NA` means that the stage does not run: inside an accumulation window, every stage after
-#' unscaling; in a step that [skip_nonfinite()] skips, every stage after the mean; in a step that
-#' [optimizer_loss_scale()] skips, the mean too. `print()` reports this.
+#' `NA` means that this step does not reach the stage. A step of gradient accumulation that is not
+#' an update ends after unscaling, and so does a step that [optimizer_loss_scale()] skips. A step
+#' that [skip_nonfinite()] skips ends after the mean. `print()` reports this.
 #'
 #' `check = TRUE` adds three columns. `largest_difference` is the largest difference of any weight
-#' between the real step, done with the same gradients, and the reference. `bound` is the largest
+#' between the real step and the reference, which use the same gradients. `bound` is the largest
 #' difference that rounding explains: the largest weight times 2e-6 in float32, 1e-12 in float64,
 #' \eqn{2^{-10}}{2^-10} in float16 and \eqn{2^{-7}}{2^-7} in bfloat16. `holds` is `TRUE` if the
 #' difference is within the bound.
@@ -46,7 +46,7 @@
 #' @param ... Not used.
 #'
 #' @return A data frame of class `kerasgd_step` with one row for each variable: `path`, `shape`
-#'   (such as `"784 x 128"`, or `"scalar"`), and the columns above.
+#'   (such as `"784 x 128"`, or `"scalar"`), and the columns listed in the section "The stages".
 #'
 #'   `print()` shows stages as rows and variables as columns, in as many blocks as the width of the
 #'   console requires. It shows at most 10 variables; `print(x, n = Inf)` shows all. Stages that
@@ -58,12 +58,10 @@
 #' model is not compiled, or has another optimizer or a custom `train_step()`;
 #' `kerasgd_python_error` for errors of Keras, for example if the batch does not fit the model.
 #'
-#' @source
-#' The documentation of [`keras.optimizers.SGD`](https://keras.io/api/optimizers/sgd/), in the order
-#' of its sentences; see [optimizer_sgd()].
+#' @source The documentation of [`keras.optimizers.SGD`](https://keras.io/api/optimizers/sgd/).
 #'
-#' @seealso [sgd_conformance()] to check all sentences of the documentation; [track_statistics()] to
-#' measure steps during training
+#' @seealso [sgd_conformance()] to check an optimizer against all of the documentation;
+#' [track_statistics()] to measure steps during training
 #' @concept debugging
 #' @concept gradient norm
 #' @export

@@ -1,15 +1,16 @@
 #' Find a learning rate to start with
 #'
-#' `find_learning_rate()` trains the model for some batches with a learning rate that grows from
-#' batch to batch, and records the loss. Rates at which the loss falls are useful; where the loss
-#' rises again, the rate is too high. Afterwards the model is restored.
+#' `find_learning_rate()` suggests a learning rate for your model and data. It trains the model for
+#' some batches with a learning rate that grows from batch to batch, and records the loss. Rates at
+#' which the loss falls are useful; where the loss rises again, the rate is too high. Afterwards the
+#' model is restored.
 #'
 #' @section The search:
 #' The rate of batch \eqn{i} of \eqn{n} is
 #' \deqn{\eta_i = \eta_{low} (\eta_{high} / \eta_{low})^{(i - 1) / (n - 1)}}{eta_i = low * (high /
-#' low)^((i - 1) / (n - 1))}
-#' with `lowest_rate`, `highest_rate` and \eqn{n} = `steps`. The losses \eqn{L_i} of single batches
-#' are noisy, so the search uses an exponential moving average,
+#' low)^((i - 1) / (n - 1))} with \eqn{\eta_{low}}{low} for `lowest_rate`, \eqn{\eta_{high}}{high}
+#' for `highest_rate` and \eqn{n} for `steps`. The losses \eqn{L_i} of single batches are noisy, so
+#' the search uses an exponential moving average,
 #' \deqn{\bar L_i = \frac{(1 - \beta) \sum_{j \le i} \beta^{i - j} L_j}{1 - \beta^i}}{smoothed_i =
 #' (1 - b) * sum(b^(i - j) * L_j for j <= i) / (1 - b^i)}
 #' with \eqn{\beta}{b} = 0.9. The search ends early when this smoothed loss exceeds 4 times its
@@ -20,16 +21,16 @@
 #'   rate;
 #' * `minimum`: a tenth of the rate with the lowest smoothed loss.
 #'
-#' A suggestion is never a rate at which the loss has not yet fallen by more than its noise. If no
-#' rate makes the loss fall, nothing is suggested. Look at the plot before you choose a rate: a rate
-#' on the slope, well before the loss rises again, is a good start.
+#' The search considers only rates from the point on where the loss has fallen by more than its
+#' noise. If there is no such point, it suggests nothing. Look at the plot before you choose a rate:
+#' a rate on the slope, well before the loss rises again, is a good start.
 #'
 #' @section Restored state:
-#' A copy of the optimizer, with the same settings but without velocities, does the training.
-#' Afterwards the weights, the optimizer and its state, metrics, seed generators and the global
-#' random state of Keras and Python are restored bit for bit, also after an error or an interrupt.
-#' The state of the data, such as a `tf.data.Dataset` that shuffles, cannot be restored. (The search
-#' does not use R's random numbers.)
+#' The search trains with a copy of the optimizer, whose settings are the same and whose velocities
+#' start at 0. Afterwards the weights, the optimizer and its state, metrics, seed generators and the
+#' global random state of Keras and Python are restored bit for bit, even after an error or an
+#' interrupt. The state of the data, such as a `tf.data.Dataset` that shuffles, cannot be restored.
+#' (The search does not use R's random numbers.)
 #'
 #' @param model A compiled Keras model, from reticulate or the keras3 package. Its optimizer comes
 #'   from kerasgd, with any learning rate, or is another Keras optimizer whose learning rate is a
@@ -42,21 +43,21 @@
 #'   that you will train with: the best rate depends on it.
 #' @param lowest_rate,highest_rate The first and the last rate: numbers from 1e-37 to 1e+38.
 #' @param steps The number of batches, a whole number >= 10. Data with fewer batches are repeated.
-#'   With momentum, use more than 100: a gradient then acts for many batches, and the rate must not
-#'   grow much in that time.
+#'   With momentum, use more than 100: each gradient then affects many later batches, during which
+#'   the rate should grow only a little.
 #'
 #' @return An object of class `kerasgd_rate_search`, a list of
 #'   * `suggestion`: a numeric vector with the names `steepest` and `minimum`, or an empty vector if
 #'     no rate made the loss fall;
 #'   * `rows`: a data frame with one row for each batch: `step`, `learning_rate`, `loss`,
 #'     `smoothed_loss`. `as.data.frame()` returns it too;
-#'   * `steps`: the argument `steps`. There are fewer rows if the search ended early.
+#'   * `steps`: the argument `steps`. `rows` has fewer rows if the search ended early.
 #'
 #'   It has methods for `print()`, `plot()` and `ggplot2::autoplot()`; see
 #'   [plot.kerasgd_rate_search()].
 #'
 #' @section Progress:
-#' In an interactive session, a long search shows a progress bar. You can interrupt it.
+#' In an interactive session, a long search shows a progress bar. You can interrupt the search.
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` if an argument is not as described above; `kerasgd_state_error` if the

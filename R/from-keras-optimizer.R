@@ -1,18 +1,20 @@
 #' Convert a Keras optimizer together with its state
 #'
-#' `from_keras_optimizer()` creates an optimizer of kerasgd that continues from the state of a Keras
-#' SGD optimizer. Use it to continue training a model that was trained with Keras' optimizer, in
-#' this session or loaded from a file.
+#' `from_keras_optimizer()` creates a kerasgd optimizer with the settings and the state of a Keras
+#' SGD optimizer. Use it to continue the training of a model that was trained with Keras' optimizer,
+#' in this session or in an earlier one.
 #'
 #' @section Converted settings and state:
-#' All settings and the state: the number of steps, the learning rate or schedule, the velocity and
-#' the moving average of each weight, an open gradient accumulation window as Keras stores it, and
-#' the scale of a loss-scale optimizer. The state is applied when the new optimizer is built, at its
-#' first step. The Keras optimizer does not change.
+#' The new optimizer takes over all settings and the whole state: the number of steps, the learning
+#' rate or schedule, the velocity and the moving average of each weight, the gradients accumulated
+#' for the next update, and the scale of a loss-scale optimizer. It restores the state at its first
+#' step, when it is built. The Keras optimizer does not change.
 #'
-#' A file does not record which Keras optimizer wrote its state, and several optimizers store arrays
-#' of the same shapes. So `load_model_weights()` and `load_weights()` leave such state out, with a
-#' warning. Instead, load the model with the optimizer that saved it, and convert that optimizer.
+#' A weights file does not record which Keras optimizer saved its state, and several optimizers
+#' store arrays of the same shapes. So when you load such a file into a model with a kerasgd
+#' optimizer (`load_model_weights()` in keras3, or `model$load_weights()`), the state is left out,
+#' with a warning. Instead, load the file into a model with the Keras optimizer that saved it, and
+#' convert that optimizer.
 #'
 #' @param optimizer A Keras SGD optimizer, or a Keras loss-scale optimizer around one, such as
 #'   `model$optimizer`.

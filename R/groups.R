@@ -3,7 +3,7 @@
 #' `set_group()` puts variables into a group with its own settings. Call it before the optimizer is
 #' built, that is, before its first step. For example, a pretrained base can learn at a tenth of the
 #' rate of a new head, or not at all, and biases can be excluded from weight decay.
-#' `set_learning_rate_factor()` changes the factor of a group later, also during training.
+#' `set_learning_rate_factor()` changes the learning rate of a group later, even during training.
 #'
 #' @section The step:
 #' Let \eqn{\eta}{eta} be the learning rate of the optimizer at this step, and \eqn{f},
@@ -16,22 +16,22 @@
 #'
 #' * All changes of the optimizer's learning rate act on all groups alike: a schedule, a function,
 #'   `optimizer$learning_rate <- 0.01`, and callbacks such as `ReduceLROnPlateau`.
-#' * A factor of 0 freezes the variable and its velocity: no weight decay, no constraint, and no
-#'   overwriting with the average.
+#' * A factor of 0 freezes the variable and its velocity: weight decay, constraints and the
+#'   overwriting with averages do not act on it either.
 #' * A variable can be in several groups. Each setting comes from the last group that sets it, and
 #'   otherwise from the optimizer. [exclude_from_weight_decay()] takes precedence over groups.
-#' * Clips apply before groups: `global_clipnorm` limits the norm over all variables.
+#' * Clipping comes first and ignores groups: `global_clipnorm` limits the norm over all variables.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
 #'   `set_group()` changes it.
 #' @param select The variables of the group:
-#'   * a layer or a model, for its trainable variables;
+#'   * a layer or a model, which stands for its trainable variables;
 #'   * Python regular expressions, as a character vector. A variable is in the group if one of them
 #'     matches a part of its path, which is `"dense/bias"` for the bias of the layer `dense`;
 #'   * a list of variables, or one variable;
 #'   * a function of a variable that returns `TRUE` or `FALSE`. It is called once for each variable,
 #'     when the optimizer is built. It can use `variable$path`, `variable$name` and
-#'     `length(variable$shape)`, the number of dimensions. It may select no variable at all.
+#'     `length(variable$shape)`, the number of dimensions. It may return `FALSE` for all of them.
 #' @param ... Not used. Settings must be named, and at least one is required.
 #' @param learning_rate_factor The factor \eqn{f} of the learning rate: a finite number >= 0, or a
 #'   [learning-rate schedule][learning_rate_schedules] that returns the factor of each step.
@@ -39,8 +39,9 @@
 #' @param weight_decay The weight decay of the group: a finite number >= 0, or `NULL` for none.
 #' @param group The number of a group, from 1 in the order of the calls of `set_group()`, or the
 #'   regular expression that selected it.
-#' @param factor The new factor: a finite number >= 0. If it replaces a number, it takes effect at
-#'   once, also during `fit()`. A schedule is accepted as long as no training step is compiled.
+#' @param factor The new factor: a finite number >= 0, or a learning-rate schedule. A number that
+#'   replaces a number takes effect at once, even during `fit()`. Any other change is accepted only
+#'   as long as no training step is compiled.
 #'
 #' @details In a callback that sets a factor, access the optimizer as `callback$model$optimizer`. On
 #' JAX, any other access is an error, because `fit()` would lose the new factor.
@@ -52,11 +53,11 @@
 #'   variables of `select` are known only at the first step. At that step, it is an error if a
 #'   regular expression matches no path, if a layer or list contains no variable of the model, or if
 #'   a function fails or returns anything but `TRUE` or `FALSE`; the optimizer is then not built.
-#' * `kerasgd_unknown_argument_error`: another setting, such as a clip, which applies to all groups
-#'   together.
+#' * `kerasgd_unknown_argument_error`: a group cannot have this setting. For example, clipping
+#'   applies to all groups together.
 #' * `kerasgd_state_error`: `set_group()` for an optimizer that is already built;
-#'   `set_learning_rate_factor()` for a group that was created without a factor, or if the new
-#'   factor could not take effect.
+#'   `set_learning_rate_factor()` for a group that was created without a factor, or for a new factor
+#'   that would have no effect.
 #'
 #' @source
 #' Howard, J. and Ruder, S. (2018). Universal language model fine-tuning for text classification.

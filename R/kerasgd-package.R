@@ -1,8 +1,8 @@
 #' kerasgd: stochastic gradient descent for Keras that does what its documentation says
 #'
-#' [optimizer_sgd()] creates the optimizer. It is a `keras.optimizers.SGD`, so it works in
-#' `compile()` and `fit()`, with models from reticulate and from the keras3 package. keras3 is not
-#' required.
+#' [optimizer_sgd()] creates an SGD optimizer for Keras models. It is a `keras.optimizers.SGD`, so
+#' it works in `compile()` and `fit()`. Models may come from reticulate or from the keras3 package;
+#' keras3 is not required.
 #'
 #' @section Python:
 #' The optimizer is Python code that is part of this package. The first call that needs it starts
@@ -17,10 +17,11 @@
 #'   `kerasgd_unknown_argument_error` and the field `suggestion`.
 #' * `kerasgd_environment_error`: Python, Keras or its backend is missing or has an unsupported
 #'   version; field `facts`, as returned by [kerasgd_sitrep()].
-#' * `kerasgd_state_error`: the state of the optimizer or the file does not allow the call; or the
-#'   object comes from `saveRDS()` or `save()`, which cannot store it.
+#' * `kerasgd_state_error`: the call does not fit the state of the optimizer, the model or the file
+#'   (for example, it must come before the first step), or the object comes from `readRDS()` or
+#'   `load()`, which cannot restore it.
 #' * `kerasgd_python_error`: any other Python error; fields `type` (the Python class), `traceback`
-#'   and `exception`, with the whole message as the parent.
+#'   and `exception`. The parent condition has the complete message.
 #' * `kerasgd_conformance_error`: [sgd_conformance()] could not run.
 #'
 #' Errors inside `fit()` pass through reticulate and lose these classes; see [optimizer_sgd()].

@@ -1,31 +1,30 @@
 #' Lower the learning rate from the last layer to the first
 #'
-#' In fine-tuning, a new head has everything to learn, while the first layers of a pretrained model
-#' hold general features that should hardly change. `layer_decay()` creates one group for each
-#' layer, with a lower learning rate for earlier layers. Call it before the optimizer is built, that
-#' is, before its first step.
+#' `layer_decay()` gives earlier layers lower learning rates: it creates one group for each layer
+#' (see [set_group()]). It is meant for fine-tuning, where a new head has everything to learn, while
+#' the first layers of a pretrained model hold general features that should hardly change. Call it
+#' before the optimizer is built, that is, before its first step.
 #'
 #' Let \eqn{\eta}{eta} be the learning rate of the optimizer, and \eqn{d} the depth of a layer: 0
-#' for the last layer that has weights, and one more for each earlier layer. With the decay
-#' \eqn{\gamma}{gamma}, the learning rate of the layer's variables is
+#' for the last layer that has weights, and one more for each earlier layer. With
+#' \eqn{\gamma}{gamma} for `decay`, the learning rate of the layer's variables is
 #' \deqn{\eta_d = \gamma^d \eta.}{eta_d = gamma^d * eta.}
-#' Usual values of \eqn{\gamma}{gamma} lie between 0.65 and 0.95.
+#' Common values of `decay` are 0.65 to 0.95.
 #'
-#' @details
-#' Layers are counted in the order of `model$layers`. In a functional model, the layers farthest
-#' from the output come first; in a subclass of `keras.Model`, layers come in the order of their
-#' creation. The layers of a nested model count individually. Any other layer counts as one, even if
-#' it contains further layers, such as a `Bidirectional` layer or a transformer block.
+#' @details Layers are counted in the order of `model$layers`. In a functional model, the layers
+#' farthest from the output come first; in a subclass of `keras.Model`, layers come in the order of
+#' their creation. The layers of a nested model count one by one. Any other layer counts as one
+#' layer, even if it contains others, as a `Bidirectional` layer or a transformer block does.
 #'
-#' Frozen layers count, so factors do not change when they are unfrozen, but a layer that is frozen
-#' now gets no group. The groups follow the order of the layers, after any existing groups of the
-#' optimizer. Groups that are set later take precedence.
+#' Frozen layers count too, so the factors stay the same when you unfreeze a layer later, but a
+#' layer that is frozen now gets no group. The groups follow the order of the layers, after any
+#' existing groups of the optimizer. Groups that are set later take precedence.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
 #'   `layer_decay()` changes it.
-#' @param model A Keras model whose variables are built.
-#' @param decay The factor between the learning rates of a layer and of the next one: a number above
-#'   0 and at most 1.
+#' @param model A Keras model whose variables exist, for example because it has an input shape.
+#' @param decay The learning rate of a layer divided by that of the next layer: a number above 0 and
+#'   at most 1.
 #' @param ... Not used.
 #'
 #' @return The optimizer, invisibly, so that calls can be chained.

@@ -12,27 +12,29 @@
 #' @section The rates:
 #' `schedule(steps)` returns the rates at `steps`, which are whole numbers >= 0, as a numeric vector
 #' in double precision. During training, rates are computed in single precision, unless Keras'
-#' `floatx` is `"float64"`. For a Python tensor or variable, it returns a tensor.
+#' `floatx` is `"float64"`. If `steps` is a Python tensor or variable, the result is a tensor.
 #'
 #' @section Methods:
 #' * `print(schedule)` and `format(schedule)` show the formula and the arguments.
 #' * `as.character(schedule)` returns one line, such as `cosine_decay(0.1, decay_steps 100)`: the
-#'   first argument, and the others that have no default or differ from it. `str()`, tibbles and
-#'   titles of plots show this line.
+#'   first argument, and all others that differ from their defaults or have none. `str()`, tibbles
+#'   and titles of plots show this line.
 #' * `as.list(schedule)` returns the arguments by name.
 #' * `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if both have the same class and
 #'   equal arguments; otherwise it describes the differences.
 #' * `as.data.frame(schedule, steps = )` has one row for each of `steps`, with the columns `step`
 #'   and `learning_rate`. Without `steps`, it covers the whole schedule with at most 1001 rows.
-#' * `update(schedule, alpha = 0.1, ...)` returns a schedule of the same class with other arguments.
+#' * `update(schedule, alpha = 0.1, ...)` returns a copy of the schedule with these arguments
+#'   changed.
 #' * `plot()`, `lines()` and `ggplot2::autoplot()` plot one or several schedules: see
 #'   [plot_schedules].
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` if `steps` are not whole numbers >= 0, if an argument of `update()` or
-#' `as.data.frame()` is invalid, or for `schedule$alpha <- `; `kerasgd_state_error` for a schedule
-#' from `readRDS()` or `load()`, which cannot restore a Python object: recreate it. (Only `print()`,
-#' `str()` and `as.character()` still work for it, and say so in one line.)
+#' `as.data.frame()` is invalid, or for an assignment such as `schedule$alpha <- 0.1`;
+#' `kerasgd_state_error` for a schedule from `readRDS()` or `load()`, which cannot restore a Python
+#' object: recreate it. (Only `print()`, `str()` and `as.character()` still work, and show one line
+#' that says so.)
 #'
 #' @return `format()` returns a character vector, `as.character()` a string, `as.list()` a named
 #'   list, `as.data.frame()` a data frame, `update()` a schedule, and `all.equal()` either `TRUE` or

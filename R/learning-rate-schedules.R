@@ -39,16 +39,15 @@ rates_at <- function(schedule, steps, call = rlang::caller_env()) {
 
 #' Cosine decay
 #'
-#' The rate follows half a cosine, down to `alpha` times its initial value after `decay_steps`
-#' steps: it falls slowly at the start and at the end. Optionally, a linear warm-up to
-#' `warmup_target` comes first.
+#' The rate falls along half a cosine, slowly at the start and at the end, to `alpha` times its
+#' highest value after `decay_steps` steps. A linear warm-up to `warmup_target` can come first.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{\alpha}{a} for `alpha` and \eqn{n} for
 #' `decay_steps`, the rate at step \eqn{t = 0, 1, \ldots}{t = 0, 1, ...} is
 #' \deqn{\eta(t) = \eta_0 \left((1 - \alpha) \frac{1 + \cos(\pi \min(t, n) / n)}{2} +
-#'   \alpha\right).}{rate(t) = eta0 * ((1 - a) * (1 + cos(pi * min(t, n) / n)) / 2 + a).}
-#' With \eqn{\eta_1}{eta1} for `warmup_target` and \eqn{m} for `warmup_steps` it is
+#'   \alpha\right).}{rate(t) = eta0 * ((1 - a) * (1 + cos(pi * min(t, n) / n)) / 2 + a).} With a
+#' warm-up, let \eqn{\eta_1}{eta1} be `warmup_target` and \eqn{m} be `warmup_steps`: the rate is
 #' \eqn{\eta_0 + (\eta_1 - \eta_0) t / m}{eta0 + (eta1 - eta0) * t / m} for \eqn{t < m}. After that,
 #' the formula above applies with \eqn{\eta_1}{eta1} for \eqn{\eta_0}{eta0} and \eqn{t - m} for
 #' \eqn{t}.
@@ -60,7 +59,7 @@ rates_at <- function(schedule, steps, call = rlang::caller_env()) {
 #' @param warmup_target The rate at the end of the warm-up: a finite number >= 0, or `NULL` for no
 #'   warm-up.
 #' @param warmup_steps The number of steps of the warm-up: a whole number >= 0. Without
-#'   `warmup_target` it has no effect, and there is a warning.
+#'   `warmup_target`, it has no effect and gives a warning.
 #' @param ... Not used.
 #'
 #' @return The schedule: a Python object that is also an R function of the step; see
@@ -107,21 +106,23 @@ class(learning_rate_schedule_cosine_decay) <- c("kerasgd_constructor", "function
 
 #' Cosine decay with warm restarts
 #'
-#' At the end of each period, the rate jumps up again. Each period is longer than the last by the
-#' factor `t_mul`, and the peaks change by the factor `m_mul`.
+#' In each period, the rate falls along half a cosine; then it jumps up again. Each period is
+#' `t_mul` times as long as the one before, and each peak is `m_mul` times as high (with `alpha =
+#' 0`).
 #'
 #' @section Formula:
 #' Period \eqn{i = 0, 1, \ldots}{i = 0, 1, ...} takes `first_decay_steps` \eqn{\times}{*}
-#' `t_mul`\eqn{^i} steps. When the fraction \eqn{f} of the period is over, the rate is, with
-#' \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{m} for `m_mul` and \eqn{\alpha}{a} for
-#' `alpha`,
+#' `t_mul`\eqn{^i} steps. At the point where a fraction \eqn{f} of period \eqn{i} has passed, the
+#' rate is, with \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{m} for `m_mul` and
+#' \eqn{\alpha}{a} for `alpha`,
 #' \deqn{\eta_0 \left((1 - \alpha) m^i \frac{1 + \cos(\pi f)}{2} + \alpha\right).}{
 #'   eta0 * ((1 - a) * m^i * (1 + cos(pi * f)) / 2 + a).}
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param first_decay_steps The number of steps of the first period: a whole number >= 1.
-#' @param t_mul The factor from the length of one period to the next: a finite number >= 1.
-#' @param m_mul The factor from one peak to the next: a finite number >= 0.
+#' @param t_mul The length of a period divided by that of the period before: a finite number >= 1.
+#' @param m_mul The height of a peak divided by that of the peak before, for `alpha = 0`: a finite
+#'   number >= 0.
 #' @param alpha The final rate of a period, as a fraction of `initial_learning_rate`: a number from
 #'   0 to 1.
 #' @inherit learning_rate_schedule_cosine_decay return
@@ -152,13 +153,14 @@ class(learning_rate_schedule_cosine_decay_restarts) <- c("kerasgd_constructor", 
 
 #' Exponential decay
 #'
-#' The rate is multiplied by `decay_rate` in every `decay_steps` steps.
+#' The rate is multiplied by `decay_rate` every `decay_steps` steps: gradually, or all at once with
+#' `staircase = TRUE`.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
 #' `decay_steps`, the rate at step \eqn{t} is
 #' \deqn{\eta(t) = \eta_0 r^{t / n}.}{rate(t) = eta0 * r^(t / n).}
-#' With `staircase = TRUE` the exponent is \eqn{\lfloor t / n \rfloor}{floor(t / n)}.
+#' With `staircase = TRUE`, the exponent is \eqn{\lfloor t / n \rfloor}{floor(t / n)}.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param decay_steps The number of steps for one multiplication by `decay_rate`: a whole
@@ -189,19 +191,19 @@ class(learning_rate_schedule_exponential_decay) <- c("kerasgd_constructor", "fun
 
 #' Inverse time decay
 #'
-#' The rate is inversely proportional to a linear function of the step: it falls fast at first, then
+#' The rate is divided by a number that grows linearly with the step: it falls fast at first, then
 #' ever more slowly.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{r} for `decay_rate` and \eqn{n} for
 #' `decay_steps`, the rate at step \eqn{t} is
 #' \deqn{\eta(t) = \frac{\eta_0}{1 + r t / n}.}{rate(t) = eta0 / (1 + r * t / n).}
-#' With `staircase = TRUE` it is \eqn{\lfloor t / n \rfloor}{floor(t / n)} instead of \eqn{t / n}.
+#' With `staircase = TRUE`, \eqn{\lfloor t / n \rfloor}{floor(t / n)} replaces \eqn{t / n}.
 #'
 #' @inheritParams learning_rate_schedule_exponential_decay
-#' @param decay_steps The number of steps in which the denominator grows by `decay_rate`: a whole
+#' @param decay_steps The number of steps in which the divisor grows by `decay_rate`: a whole
 #'   number >= 1.
-#' @param decay_rate The growth of the denominator in `decay_steps` steps: a finite number >= 0.
+#' @param decay_rate The growth of the divisor in `decay_steps` steps: a finite number >= 0.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source Keras' documentation of [InverseTimeDecay](
@@ -232,8 +234,8 @@ class(learning_rate_schedule_inverse_time_decay) <- c("kerasgd_constructor", "fu
 #' including step `boundaries[2]`, and so on. After the last boundary, it is the last value.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
-#' @param boundaries The last step of each value except the final one: increasing whole
-#'   numbers >= 0. One boundary is enough.
+#' @param boundaries The last step of each of `values` but the final one: increasing whole
+#'   numbers >= 0, at least one.
 #' @param values The rates: finite numbers >= 0, one more than `boundaries`.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
@@ -257,16 +259,16 @@ class(learning_rate_schedule_piecewise_constant_decay) <- c("kerasgd_constructor
 
 #' Polynomial decay
 #'
-#' The rate falls to `end_learning_rate` in `decay_steps` steps. The fall is linear for `power = 1`.
+#' The rate falls to `end_learning_rate` in `decay_steps` steps: linearly with `power = 1`, and
+#' faster at the start with a higher `power`.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{\eta_1}{eta1} for `end_learning_rate`,
 #' \eqn{n} for `decay_steps` and \eqn{p} for `power`, the rate at step \eqn{t} is
 #' \deqn{\eta(t) = \eta_1 + (\eta_0 - \eta_1) \left(1 - \frac{\min(t, n)}{n}\right)^p.}{
-#'   rate(t) = eta1 + (eta0 - eta1) * (1 - min(t, n) / n)^p.}
-#' With `cycle = TRUE`, \eqn{n} is replaced by its first multiple that is not less than \eqn{t}
-#' (\eqn{n} itself for \eqn{t = 0}). So the rate jumps up after each multiple, to lower and lower
-#' peaks.
+#'   rate(t) = eta1 + (eta0 - eta1) * (1 - min(t, n) / n)^p.} With `cycle = TRUE`, the smallest
+#' multiple of \eqn{n} that is at least \eqn{t} replaces \eqn{n} (\eqn{n} itself for \eqn{t = 0}).
+#' So the rate jumps up after each multiple of \eqn{n}, to ever lower peaks.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param end_learning_rate The final rate: a finite number >= 0.
@@ -297,8 +299,8 @@ class(learning_rate_schedule_polynomial_decay) <- c("kerasgd_constructor", "func
 
 #' Linear warm-up before a schedule or a constant rate
 #'
-#' The rate rises linearly to the initial rate of the schedule. Then the schedule runs from its own
-#' step 0.
+#' The rate rises linearly to the first rate of a schedule, or to a constant rate. Then the schedule
+#' starts, from its own step 0.
 #'
 #' @section Formula:
 #' With \eqn{\eta_0}{eta0} for `initial_learning_rate`, \eqn{m} for `warmup_steps` and \eqn{s} for
@@ -377,8 +379,8 @@ class(learning_rate_schedule_warmup_stable_decay) <- c("kerasgd_constructor", "f
 
 #' One-cycle learning rate
 #'
-#' One cycle spans the whole training: the rate rises along half a cosine to a high value and falls
-#' along another to a very low one.
+#' One cycle spans the whole training: the rate rises along half a cosine to a high peak, and falls
+#' along another to a very low rate.
 #'
 #' @section Formula:
 #' Let \eqn{\eta}{eta} be `peak_learning_rate`, \eqn{a = \eta /}{a = eta /} `initial_divisor`,
@@ -396,8 +398,8 @@ class(learning_rate_schedule_warmup_stable_decay) <- c("kerasgd_constructor", "f
 #' @param total_steps The number of steps of the cycle: a whole number >= 1.
 #' @param warmup_fraction The fraction of these steps in which the rate rises: a number between 0
 #'   and 1.
-#' @param initial_divisor,end_divisor The peak rate divided by the initial and by the final rate:
-#'   finite numbers >= 1.
+#' @param initial_divisor,end_divisor The initial rate is the peak divided by `initial_divisor`, the
+#'   final rate is the peak divided by `end_divisor`: finite numbers >= 1.
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @inheritSection learning_rate_schedule_cosine_decay Errors
 #' @source
@@ -425,10 +427,11 @@ class(learning_rate_schedule_one_cycle) <- c("kerasgd_constructor", "function")
 
 #' Learning rate from a function of the step
 #'
-#' `learning_rate_schedule_function()` calls the function once for each of the steps `0`, `1`, ...,
-#' `steps - 1`, when the schedule is created, and stores the rates in a table. So the schedule works
-#' in compiled training, which cannot call R, and is saved with the model. After the last step, the
-#' rate keeps its last value. In an interactive session, a progress bar shows if this takes long.
+#' `learning_rate_schedule_function()` makes a schedule of your own formula. It calls your function
+#' at once for each of the steps `0`, `1`, ..., `steps - 1`, and stores the rates in a table. So the
+#' schedule works in compiled training, which cannot call R, and can be saved with the model. After
+#' the last step, the rate stays constant. In an interactive session, a long calculation shows a
+#' progress bar.
 #'
 #' @inheritParams learning_rate_schedule_cosine_decay
 #' @param fn A function of the step that returns a finite number >= 0. It is called with one step at
@@ -437,7 +440,7 @@ class(learning_rate_schedule_one_cycle) <- c("kerasgd_constructor", "function")
 #' @inherit learning_rate_schedule_cosine_decay return
 #' @section Errors:
 #' `kerasgd_argument_error` if an argument is not as described above, or if `fn` fails or returns
-#' anything else at one of the steps; see [optimizer_sgd()].
+#' anything but a finite number >= 0 at one of the steps; see [optimizer_sgd()].
 #' @seealso [optimizer_sgd()] also accepts a function *without* arguments as `learning_rate`, and
 #' calls it during training.
 #' @source Written for this package.

@@ -1,15 +1,16 @@
 #' Dynamic loss scaling
 #'
-#' In half precision, small gradients become zero. `optimizer_loss_scale()` wraps an optimizer: it
-#' multiplies the loss by a scale that is as large as the gradients allow, and divides the gradients
-#' by this scale before the step.
+#' In half precision, small gradients are rounded to zero. `optimizer_loss_scale()` wraps an
+#' optimizer to prevent this: it multiplies the loss by a scale, divides the gradients by the same
+#' scale before the step, and keeps the scale as large as possible without infinite gradients.
 #'
 #' @section The scale:
-#' Let \eqn{s} be the scale, which starts at `initial_scale`.
+#' Let \eqn{s} be the scale, which starts at `initial_scale`, and \eqn{g} the gradients of the loss
+#' multiplied by \eqn{s}.
 #'
-#' * If all gradients of a step are finite, the inner optimizer takes its step with \eqn{g / s}.
-#'   After `dynamic_growth_steps` consecutive steps of this kind, the scale doubles:
-#'   \eqn{s \leftarrow 2 s}{s <- 2 * s}.
+#' * If all gradients are finite, the inner optimizer takes its step with \eqn{g / s}. After
+#'   `dynamic_growth_steps` such steps in a row, the scale doubles: \eqn{s \leftarrow 2 s}{s <- 2 *
+#'   s}.
 #' * Otherwise the step is skipped and not counted, and the scale is halved:
 #'   \eqn{s \leftarrow s / 2}{s <- s / 2}.
 #'
@@ -24,8 +25,8 @@
 #'   the dynamic scale replaces it, with a warning.
 #' @param initial_scale The initial scale: a number from \eqn{2^{-126}}{2^-126} to
 #'   \eqn{2^{126}}{2^126}.
-#' @param dynamic_growth_steps The number of consecutive finite steps after which the scale doubles:
-#'   a whole number >= 1.
+#' @param dynamic_growth_steps The number of consecutive steps with finite gradients after which the
+#'   scale doubles: a whole number >= 1.
 #' @param name The name: one non-empty string without `/`, or `NULL` for `"loss_scale_optimizer"`.
 #' @param ... Not used. Settings such as `momentum` belong to the inner optimizer.
 #'

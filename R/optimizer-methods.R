@@ -20,20 +20,20 @@
 #' * `as.data.frame(optimizer)` has one row for each setting; see below.
 #' * `optimizer$` followed by the Tab key completes the names of settings and methods.
 #'
-#' None of these calls a learning-rate function. `optimizer$learning_rate` calls it before the first
-#' step.
+#' If the learning rate is a function, none of these methods calls it. Reading
+#' `optimizer$learning_rate` before the first step does.
 #'
 #' Under the policy `mixed_float16`, `compile()` puts Keras' own wrapper around the optimizer, and
 #' `model$optimizer` is that wrapper. These methods work with it too; `update()` turns it into an
 #' [optimizer_loss_scale()].
 #'
-#' After `readRDS()` or `load()`, `print()`, `str()` and `as.character()` describe in one line what
-#' the object was.
+#' `readRDS()` and `load()` cannot restore an optimizer. For such an object, `print()`, `str()` and
+#' `as.character()` show one line that says so.
 #'
 #' @section Settings as a data frame:
 #' `as.data.frame(optimizer)` has the columns
 #' * `argument`: the name of the argument, as `update()` takes it;
-#' * `value`: its value as `print()` shows it, but strings without quotation marks;
+#' * `value`: its value as `print()` shows it, without quotation marks;
 #' * `number`: the value if it is a number, otherwise `NA`;
 #' * `default`: the default, in the form of `value`.
 #'
@@ -45,23 +45,24 @@
 #' `all.equal(target, current, tolerance = 1.5e-8)` is `TRUE` if class, settings, groups and state
 #' of two optimizers are equal; otherwise it describes the differences. Numbers \eqn{a} and \eqn{b}
 #' are equal if \eqn{|a - b| \le \tau |a|}{|a - b| <= tau * |a|} for the `tolerance`
-#' \eqn{\tau}{tau}; arrays are compared by the mean of both sides over the elements that differ.
-#' Functions are compared with `identical()`. State from a file that waits for its variables counts
-#' as state. `expect_equal()` from testthat and `waldo::compare()` compare the same values.
+#' \eqn{\tau}{tau}. For arrays, both sides are means over the elements that differ, as in
+#' [all.equal()] for numeric vectors. Functions are compared with `identical()`. State that was
+#' loaded and will be restored at the first step is compared too. `expect_equal()` from testthat and
+#' `waldo::compare()` compare the same values.
 #'
 #' @section Changing settings:
 #' * `update(optimizer, learning_rate = 0.1, ...)` returns a new optimizer with the given settings,
 #'   which are checked as in [optimizer_sgd()]. All other settings, the groups and the exclusions
-#'   from weight decay are those of `optimizer`. The new optimizer starts without state. With
-#'   `keep_state = TRUE` it keeps the step count, velocities and averages; state that the new
+#'   from weight decay are those of `optimizer`. The new optimizer starts without state; with
+#'   `keep_state = TRUE`, it keeps the step count, velocities and averages; state that the new
 #'   settings do not use is left out with a warning. For [optimizer_loss_scale()], the inner
 #'   optimizer is new as well, and `update()` accepts its settings too.
 #' * `optimizer$learning_rate <- 0.1` changes the learning rate of an optimizer in use. A number
-#'   takes effect at once, also during `fit()`; it replaces a schedule or a function for good. A
-#'   schedule or a function takes effect at once, unless a training step was compiled on TensorFlow
-#'   or JAX, which would ignore it. That is an error; use `compile(model, update(optimizer,
-#'   learning_rate = schedule, keep_state = TRUE), ...)` instead. Changing any other setting, or
-#'   creating a new attribute, is an error.
+#'   takes effect at once, even during `fit()`; it replaces a schedule or a function for good. A
+#'   schedule or a function takes effect at once as well, unless a training step is already compiled
+#'   on TensorFlow or JAX. A compiled step would ignore it, so this is an error; use `compile(model,
+#'   update(optimizer, learning_rate = schedule, keep_state = TRUE), ...)` instead. Changing any
+#'   other setting, or creating a new attribute, is an error.
 #'
 #' One optimizer trains one model. The first step with a second model is an error;
 #' `update(optimizer)` creates another optimizer for it.
@@ -73,11 +74,11 @@
 #' \eqn{2^{53}}{2^53}.
 #'
 #' @section Python methods:
-#' You can call the methods that Keras documents from R: `optimizer$apply()`, `$apply_gradients()`,
+#' From R, you can call the methods that Keras documents: `optimizer$apply()`, `$apply_gradients()`,
 #' `$build()`, `$exclude_from_weight_decay()`, `$finalize_variable_values()`, `$get_config()` and
 #' `$swap_ema_weights()`. You can also call `$track_statistics()`, `$skip_nonfinite()`,
-#' `$set_group()` and `$set_learning_rate_factor()`, which counts groups from 0. Their errors and
-#' warnings are conditions of this package.
+#' `$set_group()` and `$set_learning_rate_factor()`, which counts groups from 0, unlike the R
+#' function. Their errors and warnings are conditions of this package.
 #'
 #' @section Errors:
 #' * `kerasgd_argument_error`: an argument of `update()` or `as.data.frame()`, or a learning rate,

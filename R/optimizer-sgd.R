@@ -12,7 +12,7 @@
 #' accumulation, every step is an update. An update does the following, in this order:
 #'
 #' 1. Divide the gradient by `loss_scale_factor`, sum it over the devices, and average it over the
-#'    accumulated steps.
+#'    accumulation window.
 #' 2. Clip it:
 #'    * `clipvalue` \eqn{= c}: \eqn{g \leftarrow \min(\max(g, -c), c)}{g <- min(max(g, -c), c)},
 #'      element by element;
@@ -38,9 +38,10 @@
 #'   of this package (see [learning_rate_schedules]) or of Keras, or a function without arguments. A
 #'   schedule is called with the number of steps so far. A function, from R or Python, is called
 #'   once for each step, also in `fit()` (with `steps_per_execution = n`, once for every n steps),
-#'   and must return a finite number >= 0. On JAX, `fit()` does not accept a function.
-#' @param momentum The momentum \eqn{\mu}: a finite number >= 0. Above 1 the iteration diverges;
-#'   this is accepted with a warning.
+#'   and must return a finite number >= 0. On JAX, `fit()` does not accept a function; use
+#'   [callback_learning_rate_function()] instead.
+#' @param momentum The momentum \eqn{\mu}: a finite number >= 0. Above 1, the velocity grows without
+#'   bound; this is accepted with a warning.
 #' @param nesterov Whether to use Nesterov's rule: `TRUE` or `FALSE`. Without momentum it has no
 #'   effect.
 #' @param weight_decay The weight decay \eqn{\lambda}: a finite number >= 0, or `NULL` for none. It
@@ -53,18 +54,19 @@
 #'   After the last epoch, `fit()` overwrites the weights with their averages.
 #' @param ema_momentum The decay rate of the average: a number from 0 to 1. Larger values average
 #'   over more updates. It has an effect only with `use_ema = TRUE`.
-#' @param ema_overwrite_frequency The number of updates after which the weights are overwritten with
-#'   their averages: a whole number >= 1, or `NULL` for never during training. It has an effect only
+#' @param ema_overwrite_frequency The averages overwrite the weights after every f-th update: a
+#'   whole number f >= 1, or `NULL` to overwrite them only when `fit()` ends. It has an effect only
 #'   with `use_ema = TRUE`.
 #' @param name The optimizer's name, and the first part of the paths of its variables: one non-empty
 #'   string without `/`.
 #' @param ... Further named arguments of the installed `keras.optimizers.SGD`. Any other name is an
 #'   error.
-#' @param loss_scale_factor A factor that multiplies the loss before gradients are computed and
-#'   divides the gradients afterwards, so that small gradients do not vanish in half precision: a
-#'   finite number > 0, or `NULL` for 1.
-#' @param gradient_accumulation_steps The number of steps whose gradients are averaged for one
-#'   update: a whole number >= 1, or `NULL` for 1.
+#' @param loss_scale_factor A factor that keeps small gradients from vanishing in half precision:
+#'   the loss is multiplied by it, and the gradients are divided by it. A finite number > 0, or
+#'   `NULL` for 1.
+#' @param gradient_accumulation_steps The number n of steps in an *accumulation window*: the weights
+#'   change only at the last step of a window, by the mean of its n gradients. A whole number >= 1,
+#'   or `NULL` for 1.
 #'
 #' @details
 #' Whole numbers may be given as doubles (`2` for `2L`) and numbers as integers. `NA` is never
@@ -73,7 +75,7 @@
 #' must be written in full. Misspelt and abbreviated names, and unnamed arguments after `name`, are
 #' errors that are raised without starting Python.
 #'
-#' Only the arguments that you pass are handed to Python; the defaults above are those of the Python
+#' R passes only the arguments that you set to Python; the defaults above are those of the Python
 #' class.
 #'
 #' @return The optimizer, a Python object of class `kerasgd.SGD` and `keras.optimizers.SGD`, for the
@@ -84,8 +86,8 @@
 #' its class and those of the schedules for `keras$saving$load_model()`.
 #'
 #' @section Averages and other callbacks:
-#' `fit()` writes the averages into the weights after its last epoch. Keras' callbacks see the
-#' weights before that, which affects two of them with `use_ema = TRUE`:
+#' With `use_ema = TRUE`, `fit()` overwrites the weights with their averages, but only after its
+#' last epoch: Keras' callbacks see the weights as they were before. This affects two of them:
 #' `EarlyStopping(restore_best_weights = TRUE)` restores the best weights, not their averages, and
 #' `ModelCheckpoint` saves weights, not averages. To use the averages with these callbacks, put
 #' Keras' callback `SwapEMAWeights(swap_on_epoch = TRUE)` before them in the list: the model then
@@ -102,12 +104,11 @@
 #'
 #' Warnings have the class `kerasgd_warning`.
 #'
-#' `compile(optimizer = optimizer_sgd)`, without the `()`, is a `kerasgd_argument_error` too, with
-#' the call of `compile()`.
+#' `compile(optimizer = optimizer_sgd)`, without the `()`, is also a `kerasgd_argument_error`; its
+#' call is that of `compile()`.
 #'
-#' Later errors, inside `fit()`, pass through reticulate, whose conditions do not have these
-#' classes. Their message starts with the name of the Python error, such as
-#' `kerasgd.errors.StateError`, followed by the usual text.
+#' Errors inside `fit()` pass through reticulate and lose these classes. Their message starts with
+#' the name of the Python error, such as `kerasgd.errors.StateError`, followed by the usual text.
 #'
 #' @source
 #' The [documentation of `keras.optimizers.SGD`](https://keras.io/api/optimizers/sgd/).

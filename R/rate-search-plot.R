@@ -1,14 +1,14 @@
 #' Plot a learning-rate search
 #'
-#' Plots the loss over the learning rate, on a logarithmic axis: the loss of each batch in grey, the
-#' smoothed loss in blue, and the suggested rates as an orange and a white point.
-#' `ggplot2::autoplot(x)` draws the same plot with the package ggplot2.
+#' `plot()` draws the loss over the learning rate, on a logarithmic axis: the loss of each batch in
+#' grey, the smoothed loss in blue, and the suggested rates as points, `steepest` in orange and
+#' `minimum` in white. `ggplot2::autoplot(x)` draws the same plot with the package ggplot2.
 #'
 #' @section Interpretation:
 #' From left to right, the curve is level while the rate is too low to matter, then falls, and rises
 #' when the rate is too high. A rate on the slope is a good start. The loss axis ends a little above
-#' the losses before the minimum, so that a loss that explodes at the end does not flatten the rest.
-#' If the curve does not fall, there are no points; see [find_learning_rate()].
+#' the losses before the minimum, so that very high losses at the end do not flatten the rest of the
+#' curve. If the curve does not fall, there are no points; see [find_learning_rate()].
 #'
 #' @param x The result of [find_learning_rate()].
 #' @param ... Graphical parameters, as in [graphics::plot.default()].

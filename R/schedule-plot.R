@@ -19,17 +19,17 @@
 #'   parameters, for `plot()` those of [graphics::matplot()], for `lines()` those of
 #'   [graphics::lines()]. `lines()` draws one schedule. `autoplot()` accepts no graphical
 #'   parameters: change its plot with `+`.
-#' * `steps`: the steps to show, whole numbers >= 0; also the second argument of `plot()`. By
-#'   default, plots show all of the schedules with at most 1001 steps, and `lines()` uses the range
-#'   of the existing plot.
+#' * `steps`: the steps to show, whole numbers >= 0. `plot(schedule, 0:100)`, without the name,
+#'   works too. By default, a plot covers the schedules from beginning to end with at most 1001
+#'   steps, and `lines()` covers the range of the existing plot.
 #'
 #' @section Titles and legends:
-#' The title of a single schedule is its R name with its arguments, such as
+#' The title of a plot of one schedule is its R name with its arguments, such as
 #' `cosine_decay(0.1, decay_steps 100)`. Several schedules have a legend instead. The legend shows
 #' the name of the argument (`plot(a, "with warm-up" = b)`) or list element, otherwise the name of
-#' the variable, otherwise the R name. `plot()` places the legend where it covers no curve, and
-#' extends the vertical axis if there is no such place. From the seventh schedule on, colours repeat
-#' with dashed lines.
+#' the variable, otherwise the R name. `plot()` places the legend where it covers no curve; if there
+#' is no such place, it extends the vertical axis. From the seventh schedule on, colours repeat with
+#' dashed lines.
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` for steps or arguments that are not as described above, and

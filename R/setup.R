@@ -1,8 +1,8 @@
 #' Install Keras and a backend for R
 #'
-#' Creates a virtual environment with Keras and one of its backends, or installs them into an
-#' existing one. The output of pip is shown. kerasgd finds the environment `r-kerasgd` by itself the
-#' next time Python is needed (unless another Python is selected; see [kerasgd_sitrep()]).
+#' `install_kerasgd()` creates a virtual environment with Keras and one of its backends, or installs
+#' them into an existing one, and shows the output of pip. kerasgd uses the environment `r-kerasgd`
+#' the next time that Python starts (unless another Python is selected; see [kerasgd_sitrep()]).
 #'
 #' @section CPU or GPU:
 #' The builds for an NVIDIA GPU take gigabytes, and exist only for Linux (on Windows, use WSL). On
@@ -19,18 +19,19 @@
 #' backend; kerasgd uses the packages that it finds there.
 #'
 #' @section NumPy:
-#' reticulate before 1.38 does not work with NumPy 2. With such a version, an older NumPy
-#' (`numpy<2`) is installed, together with the newest JAX that supports it.
+#' reticulate before 1.38 does not work with NumPy 2. For such a reticulate, `install_kerasgd()`
+#' installs an older NumPy (`numpy<2`), and for the backend JAX the newest JAX that supports it.
 #'
 #' @param backend The backend of Keras: `"tensorflow"` (the default), `"jax"` or `"torch"`
 #'   (PyTorch).
 #' @param envname The environment, one string: its name among reticulate's environments, or a path
 #'   (with a `/`).
 #' @param ... Not used.
-#' @param python The Python to create a new environment with: a path, or `NULL` for the first
-#'   suitable Python (3.11 or newer) on the search path.
+#' @param python The Python for a new environment: a path, or `NULL` for the first suitable Python
+#'   (3.11 or newer) on the search path.
 #' @param gpu The build to install: `FALSE` for the CPU, `TRUE` for an NVIDIA GPU (on Linux), or
-#'   `NA` to check for such a device. To change the build, create another environment (`envname`).
+#'   `NA` to choose the build for the GPU if there is one. To change the build, create another
+#'   environment (`envname`).
 #'
 #' @return The path of the environment, invisibly.
 #'

@@ -1,17 +1,18 @@
 #' Check an optimizer against the documentation of SGD
 #'
-#' The documentation of [optimizer_sgd()] is split into numbered clauses. Each clause has checks
-#' that compare an optimizer with a NumPy reference or with a closed form. `sgd_conformance()` runs
-#' these checks for kerasgd or for another optimizer class. On the command line, `python -m
-#' kerasgd.conformance` does the same.
+#' `sgd_conformance()` checks whether an optimizer class, kerasgd's or another, does what the
+#' documentation of [optimizer_sgd()] says. The documentation is split into numbered clauses, and
+#' each clause has checks that compare the optimizer with a NumPy reference or with a closed form.
+#' On the command line, `python -m kerasgd.conformance` does the same.
 #'
 #' Groups of variables (section 14), statistics (15) and skipped updates (16) go beyond the
 #' documentation of Keras. A class that lacks the method of such a section (`set_group()`,
-#' `track_statistics()`, `skip_nonfinite()`) does not claim its clauses, and they do not count.
+#' `track_statistics()`, `skip_nonfinite()`) does not claim its clauses: their status is `"not
+#' claimed"`, which is not a failure.
 #'
-#' The checks run in a separate Python process, because checks on several devices must configure
-#' them before TensorFlow starts. They take some minutes. An interactive session shows the number of
-#' completed clauses, and you can interrupt it.
+#' The checks run in a separate Python process, because the devices for some checks must be
+#' configured before TensorFlow starts. They take some minutes. An interactive session shows the
+#' number of completed clauses, and you can interrupt it.
 #'
 #' @param subject The class to check, as `"module:Class"`. `"keras.optimizers:SGD"` is Keras' own.
 #' @param clause A section such as `"5"`, one clause such as `"5.2"`, or `NULL` for all.
@@ -25,8 +26,9 @@
 #' @return A data frame of class `sgd_conformance` with one row for each clause: `clause` (its
 #'   number), `sentence` (a summary), `status` (`"holds"`, `"fails"`, `"not tested here"` or `"not
 #'   claimed"`), and for the first check that failed `where`, `expected`, `actual` and `deviations`
-#'   (the numbers of Keras' known deviations from its documentation that the check shows). The
-#'   attributes `subject` and `backend` record what was checked.
+#'   (the known deviations of Keras from its documentation that explain the failure, by their
+#'   numbers in `vignette("differences")`). The attributes `subject` and `backend` record what was
+#'   checked.
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` if an argument is not as described above, `kerasgd_environment_error` if

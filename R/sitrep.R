@@ -7,25 +7,25 @@
 #' @section Choice of Python:
 #' reticulate chooses the Python. Most users only need [install_kerasgd()]: its environment
 #' `r-kerasgd` is found unless another Python is selected by the environment variable
-#' `RETICULATE_PYTHON`, by a function such as [reticulate::use_virtualenv()], or by a package that
-#' started Python before. If keras3 is loaded, its environment `r-keras` takes precedence if it
-#' exists. R can use only one Python in a session.
+#' `RETICULATE_PYTHON`, by a function such as [reticulate::use_virtualenv()], or by another package
+#' that has already started Python. If keras3 is loaded and its environment `r-keras` exists, that
+#' environment takes precedence. R can use only one Python in a session.
 #'
-#' From version 1.41 on, reticulate creates an environment itself if it finds none. kerasgd declares
-#' the required packages, and reticulate installs them at first use. On Linux this installs PyTorch
-#' with CUDA, unless the environment variable `UV_INDEX` names PyTorch's index of CPU builds.
+#' If reticulate 1.41 or newer finds no environment, it creates one with the packages that kerasgd
+#' requires, when Python is first used. On Linux this installs PyTorch with CUDA, unless the
+#' environment variable `UV_INDEX` names PyTorch's index of CPU builds.
 #'
 #' @section Choice of backend:
 #' Keras uses the backend in the environment variable `KERAS_BACKEND` or in its file `keras.json`,
-#' and otherwise TensorFlow. If that backend is not installed but another is, kerasgd makes Keras
-#' use the other.
+#' and otherwise TensorFlow. If that backend is not installed but another one is, kerasgd selects
+#' the installed one.
 #'
 #' @return `kerasgd_sitrep()` returns, invisibly, a list of class `kerasgd_sitrep` with a print
 #'   method: `version` (of kerasgd), `r`, `reticulate`, `python` (the path), `python_version`,
 #'   `source` (the reason for this Python), `started`, `keras`, `tensorflow`, `jax`, `torch`,
-#'   `numpy` (versions, each only if installed), `backend`, `fits` (`TRUE` or `FALSE`), and
-#'   `problems`, a list with a `problem` and its `advice` for each. `kerasgd_available()` returns
-#'   `TRUE` or `FALSE`.
+#'   `numpy` (versions, each only if installed), `backend`, `fits` (whether the versions work
+#'   together), and `problems`, a list with a `problem` and its `advice` for each.
+#'   `kerasgd_available()` returns `TRUE` or `FALSE`.
 #' @export
 #' @examples
 #' kerasgd_sitrep()

@@ -1,21 +1,21 @@
 #' Skip updates whose gradient is not finite
 #'
-#' A single `NaN` in the data makes the loss and its gradients `NaN`, and the next update makes all
-#' weights `NaN`. `skip_nonfinite()` makes the optimizer skip such an update.
+#' `skip_nonfinite()` makes an optimizer skip each update whose gradient has a `NaN` or an infinity.
+#' Otherwise, a single `NaN` in the data makes the loss, the gradients and then all weights `NaN`.
 #'
-#' Let \eqn{g} be the gradient of an update, over all variables and before the clip (with
+#' Let \eqn{g} be the gradient of an update, over all variables and before clipping (with
 #' accumulation, the mean over the window). If any element of it is `NaN` or infinite, weights
-#' \eqn{w}, velocities \eqn{v} and averages \eqn{a} do not change:
-#' \eqn{(w, v, a) \leftarrow (w, v, a)}{(w, v, a) <- (w, v, a)}. The step counts, so a
-#' learning-rate schedule advances, but the update does not. The accumulation window is cleared. On
-#' several devices, either all devices skip the update or none.
+#' \eqn{w}, velocities \eqn{v} and averages \eqn{a} do not change. The step is counted, so a
+#' learning-rate schedule advances; the update is not, for example by `ema_overwrite_frequency`. A
+#' new accumulation window begins. On several devices, either all devices skip the update or none
+#' does.
 #'
 #' `optimizer$skipped` is the number of skipped updates, and `optimizer$skipped_in_a_row` the number
-#' of skipped updates since the last completed one. `summary(optimizer)` shows both.
+#' since the last update that was not skipped. `summary(optimizer)` shows both.
 #'
-#' Without this call, nothing is hidden: the weights become `NaN`. A skipped update is lost, so many
-#' of them can hide a fault in the data or the model. [callback_stop_on_nonfinite()] stops training
-#' and locates the fault.
+#' Skipping can hide a fault in the data or the model, which would otherwise show as `NaN` weights.
+#' [callback_stop_on_nonfinite()] stops training after several skipped updates in a row and locates
+#' the fault.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()], before its first step.
 #' @param ... Not used.

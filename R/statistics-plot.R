@@ -1,18 +1,18 @@
 #' Plot update statistics
 #'
-#' Plots three panels over the updates, with logarithmic axes: the learning rate, the norm of the
-#' gradient and the update-to-weight ratio. For `statistics(x, of = "variables")`, there are two
-#' panels with one line for each variable. `ggplot2::autoplot(x)` draws the same plot with the
+#' `plot()` draws three panels over the updates, with logarithmic axes: the learning rate, the norm
+#' of the gradient and the update-to-weight ratio. For `statistics(x, of = "variables")`, there are
+#' two panels with one line for each variable. `ggplot2::autoplot(x)` draws the same plot with the
 #' package ggplot2.
 #'
 #' @section Interpretation:
 #' * *Gradient norm*: an orange point is a clipped update; the dashed line is the limit,
 #'   `global_clipnorm` (`clipnorm` in the panels of variables). If nearly all points are orange, the
-#'   clip determines the size of the steps: raise the limit until only outliers exceed it.
-#' * *Update-to-weight ratio*: the grey band from 0.0001 to 0.01 surrounds the often healthy ratio
-#'   of 0.001. A point above 0.1 is orange: the update changes the weights by more than 10 %. If the
-#'   ratio stays there and the gradient norm grows, the learning rate is too high. Far below the
-#'   band, the weights hardly change.
+#'   limit determines the size of the steps: raise it until only outliers exceed it.
+#' * *Update-to-weight ratio*: the grey band from 0.0001 to 0.01 surrounds 0.001, which is often a
+#'   healthy ratio. A point above 0.1 is orange: the update changes the weights by more than 10 %.
+#'   If the ratio stays there and the gradient norm grows, the learning rate is too high. If it is
+#'   far below the band, the weights hardly change.
 #' * *Light red background*: an update whose gradient had a `NaN` or an infinity.
 #' * *Variables*: up to six variables that stand out are coloured and labelled with the reason:
 #'   elements of the gradient that are not finite; a gradient of 0 in most updates; or a median

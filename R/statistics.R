@@ -1,12 +1,12 @@
 #' Measure the updates of an optimizer
 #'
 #' `track_statistics()` makes an optimizer measure its updates: the norm of the gradient, the effect
-#' of the clip, and the change of the weights. In `fit()`, [callback_statistics()] collects the
+#' of clipping, and the change of the weights. In `fit()`, [callback_statistics()] collects the
 #' measurements. `statistics()` returns them as a data frame, which can be plotted.
 #'
 #' @section The statistics:
-#' Let \eqn{g} be the gradient of the update, over all variables and before the clip (with
-#' accumulation, the mean over the window), \eqn{\tilde g}{c(g)} the gradient after the clip,
+#' Let \eqn{g} be the gradient of the update, over all variables and before clipping (with
+#' accumulation, the mean over the window), \eqn{\tilde g}{c(g)} the gradient after clipping,
 #' \eqn{w} the weights before the update and \eqn{\Delta w}{dw} their change by weight decay, update
 #' rule and constraints. \eqn{\|\cdot\|}{||.||} is the L2 norm over all elements.
 #'
@@ -27,16 +27,16 @@
 #' row for each update and variable: `path` names the variable, the norms, the ratio and `nonfinite`
 #' are those of this variable alone, and `clip_limit` is the optimizer's `clipnorm`.
 #'
-#' An update with a `clip_coefficient` below 1 was clipped. A healthy `update_ratio` is often near
-#' 0.001 (Karpathy).
+#' An update with a `clip_coefficient` below 1 was clipped. An `update_ratio` near 0.001 is often
+#' healthy (Karpathy).
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()], before its
 #'   first step.
 #' @param per_variable Whether to measure each variable too: `TRUE` or `FALSE`.
-#' @param every A whole number >= 1: measure only one update in `every`.
-#' @param x A callback made by [callback_statistics()], or an optimizer, for the last update that it
-#'   measured.
-#' @param of `"updates"`, or `"variables"` if these are measured.
+#' @param every A whole number n >= 1: the optimizer measures every n-th update.
+#' @param x A callback made by [callback_statistics()], for all its rows, or an optimizer, for the
+#'   last update that it measured.
+#' @param of `"updates"`, or `"variables"`, which requires `per_variable = TRUE`.
 #' @param ... Not used.
 #'
 #' @return `track_statistics()` returns the optimizer, invisibly, so that calls can be chained with

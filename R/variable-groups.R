@@ -1,23 +1,23 @@
 #' Show the settings of each variable
 #'
 #' `variable_groups()` shows the learning rate, the momentum and the weight decay of each trainable
-#' variable, and the groups that it is in. Use it before training, for example to detect a regular
-#' expression that selects too much.
+#' variable, and the groups that it is in. Use it before training to check your groups, for example
+#' that a regular expression does not select too much.
 #'
 #' The learning rate of a variable is \eqn{\eta_f = f \eta}{eta_f = f * eta}, with the learning rate
 #' \eqn{\eta}{eta} of the optimizer and the `learning_rate_factor` \eqn{f} of its group, both for
-#' the next step; see [set_group()] for the update. `variable_groups()` changes and builds nothing.
-#' It calls a function that selects a group once for each variable, and before the first step it
-#' also calls a learning-rate function.
+#' the next step; see [set_group()] for the update. `variable_groups()` changes nothing and does not
+#' build the optimizer. If a group is selected by a function, it calls that function once for each
+#' variable; before the first step, it also calls a learning rate that is a function.
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()], also
 #'   `model$optimizer`.
-#' @param model A Keras model or a layer, for its trainable variables, or a list of variables.
-#'   Before the optimizer is built, these count as all variables that it will train.
+#' @param model A Keras model or a layer, which stands for its trainable variables, or a list of
+#'   variables. If the optimizer is not built yet, these must be all variables that it will train.
 #' @param ... Not used.
 #'
 #' @return A data frame of class `kerasgd_variable_groups` with one row for each variable:
-#'   * `path`: such as `"dense/bias"`; regular expressions are searched in it;
+#'   * `path`: such as `"dense/bias"`; the regular expressions of [set_group()] are matched to it;
 #'   * `shape`: such as `"784 x 128"`, or `"scalar"`;
 #'   * `parameters`: the number of elements;
 #'   * `learning_rate_factor`, `learning_rate`, `momentum` and `weight_decay`: the settings for the

@@ -1,18 +1,19 @@
 #' Exclude variables from weight decay
 #'
-#' Biases and the scales of normalisation layers are often excluded from weight decay. Call
-#' `exclude_from_weight_decay()` before the optimizer is built, that is, before its first step.
+#' `exclude_from_weight_decay()` selects variables that weight decay leaves unchanged, often biases
+#' and the scales of normalisation layers. Call it before the optimizer is built, that is, before
+#' its first step.
 #'
-#' An excluded variable changes only by the update rule. For all others,
-#' \eqn{w \leftarrow w - \eta \lambda w}{w <- w - eta * lambda * w} comes before the rule, with the
-#' learning rate \eqn{\eta} and the `weight_decay` \eqn{\lambda} of [optimizer_sgd()].
+#' All other variables decay, \eqn{w \leftarrow w - \eta \lambda w}{w <- w - eta * lambda * w},
+#' before the update rule is applied, with the learning rate \eqn{\eta} and the `weight_decay`
+#' \eqn{\lambda} of [optimizer_sgd()].
 #'
 #' @param optimizer An optimizer made by [optimizer_sgd()] or [optimizer_loss_scale()].
 #' @param var_names Python regular expressions, as a character vector or a list. A variable is
 #'   excluded if one of them matches a part of its path, which is `"dense/bias"` for the bias of the
 #'   layer `dense`. `".*"` excludes all variables.
-#' @param var_list A variable or a list of variables to exclude, or a layer or a model, for its
-#'   trainable variables.
+#' @param var_list The variables to exclude: a variable or a list of variables, or a layer or a
+#'   model, which stands for its trainable variables.
 #' @param rank_below Exclude variables with fewer dimensions than this: a whole number >= 1, or
 #'   `NULL`. With 2, these are vectors and scalars: biases, and the scales and offsets of
 #'   normalisation layers.
@@ -26,9 +27,9 @@
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` if an argument is not as described above, or if a string is not a valid
-#' regular expression; `kerasgd_state_error` if the optimizer is already built. A regular expression
-#' that matches no path, and a list or layer without any variable of the model, are errors at the
-#' first step, which quote some of the paths. The optimizer is then not built.
+#' regular expression; `kerasgd_state_error` if the optimizer is already built. At the first step,
+#' it is an error if a regular expression matches no path, or if a list or layer contains no
+#' variable of the model. The error quotes some of the paths, and the optimizer is not built.
 #'
 #' @source
 #' Loshchilov, I. and Hutter, F. (2019). Decoupled weight decay regularization. *International
