@@ -57,13 +57,13 @@ test-torch: needs-test .venv-torch ## run the Python tests on PyTorch
 test-r: needs-test install ## run the R tests on the installed package
 	@Rscript tools/test-r.R $(ARGS)
 
-test-keras3: needs-test install .venv-jax .venv-torch ## run scripts of the R package keras3, where it is installed
+test-keras3: needs-test install .venv-jax .venv-torch ## test with the R package keras3, where it is installed
 	@Rscript tools/test-keras3.R $(ARGS)
 
-bench: needs-test install .venv-jax .venv-torch ## time an update beside Keras and other optimizers: about 25 minutes
+bench: needs-test install .venv-jax .venv-torch ## compare the speed of an update with Keras and other optimizers: about 25 minutes
 	@tools/bench.sh $(ARGS)
 
-check: needs-check ## lint, compare man/ with its sources, and run R CMD check --as-cran and test-dist
+check: needs-check ## run lint and test-dist, compare man/ with its sources, and run R CMD check --as-cran
 	@$(MAKE) --keep-going lint check-docs check-package test-dist
 
 check-package: needs-check dist
@@ -72,10 +72,10 @@ check-package: needs-check dist
 check-docs: needs-check
 	@tools/check-docs.sh
 
-dist: needs-dist .venv .venv-dist ## build wheel, sdist and the R package's archive in build/dist
+dist: needs-dist .venv .venv-dist ## build the wheel, the sdist and the R package's archive in build/dist
 	@tools/dist.sh
 
-test-dist: dist ## install each of them into an empty environment and train there
+test-dist: dist ## build them, install each into an empty environment and train a model
 	@tools/test-dist.sh
 
 docs: needs-check ## write man/ and NAMESPACE with roxygen2
@@ -136,5 +136,5 @@ clean: ## remove build/ and caches
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find python tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## remove the Python environments too
+distclean: clean ## run clean, and remove the Python environments
 	@rm -rf .venv .venv-jax .venv-torch .venv-oldest .venv-newest .venv-dist .venv-site

@@ -1,7 +1,7 @@
 """SGD for Keras that does what its documentation says.
 
-Importing the package registers its classes with Keras, so that
-``import kerasgd; keras.saving.load_model(file)`` finds them.
+`SGD` is the optimizer. Importing the package registers its classes with Keras, so that ``import
+kerasgd; keras.saving.load_model(file)`` finds them.
 """
 
 from kerasgd import callbacks, schedules, tools

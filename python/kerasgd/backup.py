@@ -21,23 +21,24 @@ _INCOMPLETE = "incomplete"
 
 
 class Backup(keras.callbacks.Callback):  # type: ignore[misc]
-    """Backs up the training after each epoch, so that a killed `fit()` can resume.
+    """Backs up training after each epoch, so that `fit()` can resume after a crash.
 
-    Run the same program again: `fit()` restores the weights and the optimizer, and starts with the
-    interrupted epoch. If the order of the data does not depend on earlier epochs, the final weights
-    equal those of an uninterrupted training, bit for bit.
+    Run the same program again: `fit()` restores the weights and the optimizer, and starts the
+    interrupted epoch again. If the order of the data does not depend on earlier epochs (for example
+    with `shuffle=False`), the final weights are bit for bit those of uninterrupted training.
 
-    This uses `keras.callbacks.BackupAndRestore`, which writes each backup over the last one. If
-    that callback is killed while it writes, it leaves an unreadable file, or weights of one epoch
-    labelled as those of another. Here each backup is written next to the last one and replaces it
-    only when complete. There is no `save_freq`: with it, Keras would restart an epoch from weights
-    saved in the middle of that epoch.
+    This callback extends `keras.callbacks.BackupAndRestore`, which overwrites the last backup with
+    each new one. If the process is killed while Keras' callback writes, the backup may be
+    unreadable, or combine the weights of one epoch with the number of another. This callback writes
+    each backup to a new file, and replaces the last backup once the new one is complete. It has no
+    `save_freq` argument: after a backup in the middle of an epoch, Keras would repeat the whole
+    epoch with weights that have already seen a part of it.
 
     Args:
-        backup_dir: the path of a folder for the backups of this training only; it need not exist.
-            Each of several processes needs its own.
-        delete_checkpoint: whether to delete the backups when `fit()` ends, and then the folder too
-            if it is empty.
+        backup_dir: the path of a folder for the backups of this training run only; it need not
+            exist. If several processes train, give each its own folder.
+        delete_checkpoint: whether to delete the backups when `fit()` completes, together with the
+            folder if it is then empty.
 
     Raises:
         ArgumentError: an argument is invalid.

@@ -1,4 +1,4 @@
-"""Converts one of Keras' optimizers, with its settings and state (contract 9.4c)."""
+"""Converts a Keras optimizer to one of kerasgd, with its state (contract 9.4c)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Array = np.ndarray[Any, Any]
 
 
 def from_keras(optimizer: Any) -> SGD | LossScaleOptimizer:
-    """Convert Keras' SGD into a kerasgd optimizer that continues from its state.
+    """Convert a Keras SGD optimizer to one of kerasgd, with its settings and its state.
 
-    The new optimizer has the settings, the step count, the learning rate or schedule, the
-    velocities, the averages, an incomplete accumulation window as Keras has it, and the loss scale.
-    The state waits for `build()`; Keras' optimizer is not changed.
+    The new optimizer takes over all settings and the whole state: the step count, the learning rate
+    or schedule, the velocities, the averages, the gradients accumulated for the next update, and
+    the loss scale. It restores the state in `build()`. The Keras optimizer does not change.
 
     Args:
         optimizer: a `keras.optimizers.SGD`, or a `keras.optimizers.LossScaleOptimizer` around one.
 
     Raises:
-        ArgumentTypeError: `optimizer` is another optimizer, or not an optimizer.
+        ArgumentTypeError: `optimizer` is of another class.
         ArgumentValueError: Keras accepts a setting that kerasgd refuses.
 
     Example:

@@ -106,7 +106,7 @@ class Group:
     def learning_rate_factor(self) -> Any:
         """The factor of the rate: a number or a schedule; None if the group does not set it.
 
-        It can be set during training; a number that replaces a number acts at once.
+        It can be set during training; a number that replaces a number takes effect at once.
 
         Raises:
             StateError: the new factor would have no effect.
@@ -120,7 +120,7 @@ class Group:
         self.set_factor(factor, FACTOR)
 
     def set_factor(self, factor: Any, argument: str) -> None:
-        """Change the factor; errors call it `argument`."""
+        """Change the factor; errors name it `argument`."""
         factor = arguments.check(argument, factor, arguments.GROUP_RULES[FACTOR])
         if self._optimizer.built:
             self._check_can_follow(factor)
@@ -169,7 +169,7 @@ class Group:
         return None if self._is_scheduled() else self._variable
 
     def was_loaded(self) -> None:
-        """Take the number that a file has assigned to the variable."""
+        """Use the number that a file has assigned to the variable."""
         if self.variable is not None:
             self._factor = rate_rule.exact(self._factor, keras.ops.convert_to_numpy(self._variable))
 
@@ -200,7 +200,7 @@ class Group:
         return {name: value for name, value in all_of_them.items() if value is not None}
 
     def of(self, optimizer: Any) -> Group:
-        """The same group for another optimizer, which is not built yet."""
+        """A copy of the group for another optimizer, which is not built yet."""
         selection = self.selection
         if self._optimizer.built:
             # By path, because the new optimizer may train another model.

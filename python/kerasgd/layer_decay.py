@@ -17,26 +17,28 @@ Optimizer = TypeVar("Optimizer")
 def layer_decay(optimizer: Optimizer, model: Any, decay: Any) -> Optimizer:
     """Give earlier layers lower learning rates.
 
-    The factor of the rate is ``decay ** depth``. The depth is 0 for the last layer that has weights
-    and grows by one for each earlier layer, so that in fine-tuning a new head learns at the full
-    rate, while layers with general features hardly change. Common values are 0.65 to 0.95.
+    Each layer becomes a group whose learning-rate factor is ``decay ** depth``. The depth is 0 for
+    the last layer that has weights, and grows by one for each earlier layer. So in fine-tuning, a
+    new head learns at the full rate, while the first layers, which hold general features, hardly
+    change. Common values of `decay` are 0.65 to 0.95.
 
-    Layers come in the order of `model.layers`: in a functional model the layers farthest from the
-    output come first, in a subclass of `keras.Model` the layers created first. The layers of a
-    nested model count one by one, also if a wrapper such as `TimeDistributed` contains the model.
-    Any other layer counts as one layer, even if it contains others, as a `Bidirectional` or a
-    transformer block does. Weights that a model has outside its layers count as one layer before
-    them. A layer that is used several times counts where it is first used.
+    Layers are counted in the order of `model.layers`. In a functional model, the layers farthest
+    from the output come first; in a subclass of `keras.Model`, layers come in the order of their
+    creation. The layers of a nested model count one by one, even inside a wrapper such as
+    `TimeDistributed`. Any other layer counts as one layer, even if it contains others, as a
+    `Bidirectional` or a transformer block does. Weights that a model has outside its layers count
+    as one layer before them. A layer that is used several times counts where it is first used.
 
-    Frozen layers count too, so that factors stay the same when a layer is unfrozen, but frozen
-    variables get no group. Each layer with trainable variables becomes a group, as by
-    `set_group()`, in order from the first layer to the last; groups set later take precedence.
+    Frozen layers count too, so the factors stay the same when you unfreeze a layer later, but a
+    layer that is frozen now gets no group. The groups follow the order of the layers, after any
+    existing groups of the optimizer. Groups that are set later take precedence.
 
     Args:
         optimizer: a `kerasgd.SGD`, or a loss-scale optimizer (kerasgd's or Keras') around one; not
             built yet.
-        model: a model whose variables exist.
-        decay: a number above 0 and at most 1; above 1, early layers would learn fastest.
+        model: a model whose variables exist, for example because it has an input shape.
+        decay: the learning rate of a layer divided by that of the next layer; a number above 0 and
+            at most 1.
 
     Returns:
         The optimizer.

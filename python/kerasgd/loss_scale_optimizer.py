@@ -19,7 +19,7 @@ from kerasgd.variables import checked_list, value_of
 
 @keras.saving.register_keras_serializable(package="kerasgd", name="LossScaleOptimizer")
 class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[misc]
-    """Dynamic loss scaling for `SGD` in half precision.
+    """Dynamic loss scaling for `SGD`: keeps small gradients from vanishing in half precision.
 
     The loss is multiplied by `scale`, and the gradients are divided by it::
 
@@ -27,14 +27,15 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
                               after dynamic_growth_steps of them in a row  scale <- 2 * scale
         otherwise:            the step is skipped and not counted;         scale <- scale / 2
 
-    On several replicas the summed gradients are checked, so that a non-finite gradient on one
-    replica skips the step on all of them.
+    On several replicas, the gradients are checked after they are summed, so a non-finite gradient
+    on one replica skips the step on all of them.
 
     Args:
-        inner_optimizer: a `kerasgd.SGD`. Its `loss_scale_factor`, if set, is dropped with a
-            warning: `scale` replaces it.
-        initial_scale: the first scale, a number from 2^-126 to 2^126.
-        dynamic_growth_steps: a whole number >= 1.
+        inner_optimizer: a `kerasgd.SGD`. If it has a `loss_scale_factor`, the dynamic scale
+            replaces it, with a warning.
+        initial_scale: the initial value of `scale`; a number from 2^-126 to 2^126.
+        dynamic_growth_steps: the number of consecutive steps with finite gradients after which the
+            scale doubles; a whole number >= 1.
         name: a non-empty string without "/", or None for "loss_scale_optimizer".
 
     Raises:
@@ -227,7 +228,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # type: ignore[m
         return self.update(keep_state=True)
 
     def update(self, *, keep_state: bool = False, **changes: Any) -> LossScaleOptimizer:
-        """A new optimizer with other settings, around a new inner optimizer; see `SGD.update()`.
+        """Create an optimizer with some settings changed; see `SGD.update()`.
 
         Args:
             keep_state: whether the new optimizer continues from this one's state.

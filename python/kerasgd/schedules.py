@@ -1,9 +1,9 @@
 """Learning-rate schedules: the rate as a function of the step.
 
-They are Keras' six, with checked arguments, and four more. Each formula is written once, with
-functions that NumPy and `keras.ops` share: numbers are computed in double precision, tensors (in
-training) in the precision of the rate. A schedule is a value: it is immutable, and two schedules
-with the same arguments are equal.
+The schedules are the six of Keras, with checked arguments, and four more. Calling one with numbers
+computes the rates in double precision; training calls it with a tensor and computes in the
+precision of the rate. A schedule cannot be changed, and two schedules with the same arguments are
+equal.
 
     >>> from kerasgd.schedules import CosineDecay, LinearWarmup
     >>> schedule = LinearWarmup(CosineDecay(0.5, decay_steps=2), warmup_steps=2)
@@ -237,7 +237,7 @@ def _rates(rate: Any, t: Any, xp: Functions) -> Any:
 
 
 def evaluate(schedule: Any, steps: Any) -> list[float]:
-    """The rates of any learning-rate schedule at the given steps.
+    """Return the rates of any Keras learning-rate schedule at the given steps.
 
     Args:
         schedule: any `keras.optimizers.schedules.LearningRateSchedule`.
@@ -295,7 +295,7 @@ def _rise(t: Any, low: float, high: Any, steps: float) -> Any:
 @_registered
 @dataclass(frozen=True)
 class CosineDecay(Schedule, keras_schedules.CosineDecay):  # type: ignore[misc]
-    """Cosine decay, after a linear warm-up if `warmup_target` is given.
+    """Cosine decay, after an optional linear warm-up.
 
     ::
 
@@ -303,8 +303,8 @@ class CosineDecay(Schedule, keras_schedules.CosineDecay):  # type: ignore[misc]
         f       = min(t, decay_steps) / decay_steps
 
     Without a warm-up, `peak` is `initial_learning_rate`. With a `warmup_target`, the rate first
-    rises linearly from `initial_learning_rate` to it; then `peak` is `warmup_target`, and `t`
-    counts from the end of the warm-up.
+    rises linearly from `initial_learning_rate` to `warmup_target` in `warmup_steps` steps. After
+    that, `peak` is `warmup_target`, and `t` counts from the end of the warm-up.
 
     Args:
         initial_learning_rate: a finite number >= 0.
@@ -378,16 +378,17 @@ class CosineDecay(Schedule, keras_schedules.CosineDecay):  # type: ignore[misc]
 class CosineDecayRestarts(Schedule, keras_schedules.CosineDecayRestarts):  # type: ignore[misc]
     """Cosine decay with warm restarts.
 
-    Period `i` = 0, 1, ... takes `first_decay_steps * t_mul^i` steps. As `f` goes from 0 to 1 in
-    it::
+    In each period, the rate falls along half a cosine; then it jumps up again. Period `i` = 0, 1,
+    ... takes `first_decay_steps * t_mul^i` steps; when a fraction `f` of it has passed::
 
         rate(t) = initial_learning_rate * ((1 - alpha) * m_mul^i * (1 + cos(pi * f)) / 2 + alpha)
 
     Args:
         initial_learning_rate: a finite number >= 0.
         first_decay_steps: the number of steps in the first period; a whole number >= 1.
-        t_mul: the factor from the length of one period to the next; a finite number >= 1.
-        m_mul: the factor from one peak to the next; a finite number >= 0.
+        t_mul: the length of a period divided by that of the period before; a finite number >= 1.
+        m_mul: the height of a peak divided by that of the peak before, for `alpha = 0`; a finite
+            number >= 0.
         alpha: the rate at the end of a period, as a fraction of `initial_learning_rate`; a number
             from 0 to 1.
         name: a non-empty string without "/".
@@ -497,7 +498,7 @@ class ExponentialDecay(Schedule, keras_schedules.ExponentialDecay):  # type: ign
 @_registered
 @dataclass(frozen=True)
 class InverseTimeDecay(Schedule, keras_schedules.InverseTimeDecay):  # type: ignore[misc]
-    """Decay in proportion to the inverse of time.
+    """Inverse time decay: divides the rate by a number that grows linearly with the step.
 
     ::
 
@@ -515,8 +516,8 @@ class InverseTimeDecay(Schedule, keras_schedules.InverseTimeDecay):  # type: ign
     Raises:
         ArgumentTypeError, ArgumentValueError, UnknownArgumentError: an argument is refused.
 
-    Source: the documentation of `keras.optimizers.schedules.InverseTimeDecay`; Robbins & Monro
-    (1951), A stochastic approximation method, for why 1/t.
+    Source: the documentation of `keras.optimizers.schedules.InverseTimeDecay`; the theory behind
+    this decay: Robbins & Monro (1951), A stochastic approximation method.
 
     Example:
         >>> from kerasgd.schedules import InverseTimeDecay
@@ -609,14 +610,14 @@ def _look_up(values: Sequence[float], index: Any, t: Any, xp: Functions) -> Any:
 @_registered
 @dataclass(frozen=True)
 class PolynomialDecay(Schedule, keras_schedules.PolynomialDecay):  # type: ignore[misc]
-    """Decay to `end_learning_rate` along a power of the remaining fraction of steps.
+    """Polynomial decay: the rate falls to `end_learning_rate` in `decay_steps` steps.
 
     ::
 
         rate(t) = end + (initial - end) * (1 - min(t, decay_steps) / decay_steps)^power
 
-    With `cycle`, `decay_steps` is replaced by its smallest positive multiple >= `t`. So the rate
-    jumps up after each multiple, to ever lower peaks.
+    With `cycle`, the smallest positive multiple of `decay_steps` that is at least `t` replaces
+    `decay_steps`. So the rate jumps up after each multiple, to ever lower peaks.
 
     Args:
         initial_learning_rate: a finite number >= 0.
@@ -865,7 +866,7 @@ class OneCycle(Schedule):
 @_registered
 @dataclass(frozen=True)
 class Table(Schedule):
-    """A list of rates, one for each step; after the last step the last rate continues.
+    """A table of rates, one for each step; after the last one, the rate stays constant.
 
     ::
 
@@ -891,11 +892,11 @@ class Table(Schedule):
 
     @classmethod
     def of_function(cls, fn: Any, steps: Any, name: Any = "Table", **kwargs: Any) -> Table:
-        """Create a table of a function's values, which works in compiled training and can be saved.
+        """Create a table from a function of the step, for compiled training and saved models.
 
         Args:
-            fn: a function of the step that returns a finite number >= 0. It is called once with
-                each of 0, 1, ..., steps - 1, immediately.
+            fn: a function of the step that returns a finite number >= 0. It is called at once for
+                each of the steps 0, 1, ..., steps - 1.
             steps: a whole number >= 1.
             name: a non-empty string without "/".
             **kwargs: none.

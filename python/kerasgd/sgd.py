@@ -55,15 +55,16 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         w        <- w + momentum * velocity - learning_rate * g (with nesterov)
 
     `velocity` has the shape of `w` and starts at 0. A *step* is one call that passes gradients to
-    the optimizer; an *update* is a step at which the weights are due to change: every step, or
-    every n-th with `gradient_accumulation_steps = n`.
+    the optimizer, such as one batch of `fit()`. An *update* is a step that changes the weights:
+    every step, or with `gradient_accumulation_steps = n` the last step of each *accumulation
+    window* of n steps.
 
     Args:
         learning_rate: a finite number >= 0; a `keras.optimizers.schedules.LearningRateSchedule`,
             which is called with the number of steps so far; or a function without arguments, which
             is called once per step.
         momentum: a finite number >= 0.
-        nesterov: whether to use Nesterov's rule, see above (Sutskever et al. 2013).
+        nesterov: whether to use Nesterov's rule above (Sutskever et al. 2013).
         weight_decay: a number >= 0 or None: ``w <- w - learning_rate * weight_decay * w`` before
             each update (decoupled, Loshchilov & Hutter 2019).
         clipnorm: a number > 0 or None: the maximum L2 norm of each variable's gradient
@@ -72,21 +73,21 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             [-clipvalue, clipvalue].
         global_clipnorm: a number > 0 or None: the maximum L2 norm of all gradients together. At
             most one of the three clips can be set.
-        use_ema: whether to keep an exponential moving average of the weights
-            (Polyak & Juditsky 1992):
-            ``average <- ema_momentum * average + (1 - ema_momentum) * w`` after each update.
-            Callbacks see the weights, not the averages: put Keras'
-            `SwapEMAWeights(swap_on_epoch=True)` before an `EarlyStopping` that restores the best
-            weights, and before `ModelCheckpoint`.
+        use_ema: whether to keep an exponential moving average of the weights (Polyak & Juditsky
+            1992): ``average <- ema_momentum * average + (1 - ema_momentum) * w`` after each update.
+            Callbacks see the weights, not the averages. To use the averages in `ModelCheckpoint` or
+            in an `EarlyStopping` that restores the best weights, put Keras'
+            `SwapEMAWeights(swap_on_epoch=True)` before them.
         ema_momentum: a number from 0 to 1.
         ema_overwrite_frequency: a whole number f >= 1 or None: the averages overwrite the weights
-            after every f-th update. With None they do so only when `fit()` ends, or when
+            after every f-th update; with None, only when `fit()` ends or
             `finalize_variable_values()` is called.
         name: a non-empty string without "/".
         loss_scale_factor: a number > 0 or None: `scale_loss()` multiplies the loss by it, and each
             step divides the gradients by it.
-        gradient_accumulation_steps: a whole number n >= 1 or None: weights change only at every
-            n-th step, by the mean of the n gradients. Schedules count steps, EMA counts updates.
+        gradient_accumulation_steps: a whole number n >= 1 or None: the weights change only at every
+            n-th step, by the mean of the n gradients. Learning-rate schedules count steps, the
+            moving average counts updates.
         **kwargs: further arguments of the installed `keras.optimizers.SGD`.
 
     Raises:
@@ -241,7 +242,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             )
 
     def add_variable(self, *args: Any, **kwargs: Any) -> Any:
-        """Add a variable of a subclass, in its `build()`; it is saved under its name."""
+        """Add a state variable in the `build()` of a subclass; it is saved under its name."""
         variable = super().add_variable(*args, **kwargs)
         self._keep(variable, kwargs.get("name") or variable.name)
         return variable
@@ -249,7 +250,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def add_variable_from_reference(
         self, reference_variable: Any, name: Any = None, initializer: Any = "zeros"
     ) -> Any:
-        """Add a variable with the shape of another one, and save it as state of that one."""
+        """Add a state variable with the shape of another variable, and save it with that one."""
         with self._own.belonging_to(self, reference_variable, name or "var"):
             return super().add_variable_from_reference(
                 reference_variable, name=name, initializer=initializer
@@ -284,7 +285,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def iterations(self) -> Any:
-        """The number of updates so far, including skipped ones (contract 7.2).
+        """The number of updates so far, including skipped ones.
 
         This is ``t // gradient_accumulation_steps``. A step that a dynamic loss scale skips does
         not count in `t`.
@@ -342,7 +343,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def stateless_apply(
         self, optimizer_variables: Any, grads: Any, trainable_variables: Any
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """`apply()` as a function of values: the new `trainable_variables` and the new state.
+        """`apply()` without side effects: return the new values of the variables and of the state.
 
         Args:
             optimizer_variables: the values of the optimizer's `variables`.
@@ -373,8 +374,9 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Apply the update rule to one variable; a subclass may override it with its own rule.
 
-        The step does everything else: before, it unscales, accumulates and clips the gradient and
-        decays the weights; afterwards, it applies constraints and averages the weights.
+        Everything else happens outside this method. Before it, the step unscales, accumulates and
+        clips the gradient and decays the weights; after it, the step applies constraints and
+        averages the weights.
 
         Args:
             gradient: the gradient of the update, with the variable's shape.
@@ -392,12 +394,13 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def learning_rate(self) -> Any:
-        """The rate of the next step (contract 2.3, 2.7).
+        """The learning rate of the next step.
 
-        For a function it is the last value or, before the first step, the value of one call.
+        If the rate is a function, this is its last value; before the first step, reading it calls
+        the function.
 
-        It can be set to a number, which acts at once, or to a schedule or a function, unless a
-        compiled step would ignore it.
+        It can be set to a number, which takes effect at once. It can also be set to a schedule or a
+        function, unless a training step that is already compiled would ignore it.
 
         Raises:
             StateError: the new rate would have no effect: a compiled step would keep the old one,
@@ -468,17 +471,17 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         self._exclusions = selection.for_exclusion(var_list, var_names, rank)
 
     def set_group(self, select: Any, **settings: Any) -> SGD:
-        """Give variables their own rate factor, momentum or weight decay (contract 14).
+        """Give variables their own learning-rate factor, momentum or weight decay.
 
-        At each step, the rate of a variable is ``learning_rate * learning_rate_factor``. At an
-        update with a factor of 0, the variable and its velocity do not change. A variable may be in
-        several groups: each setting comes from the last group that sets it. Clips see the gradients
-        of all variables, before any group acts.
+        At each step, the rate of a variable is ``learning_rate * learning_rate_factor``. With a
+        factor of 0, the variable and its velocity do not change. A variable may be in several
+        groups: each setting comes from the last group that sets it. Clipping comes first and
+        ignores groups.
 
         Args:
             select: a layer or a model, for its trainable variables; one or more regular
                 expressions, searched in each variable's path; a list of variables; or a function
-                of a variable that returns True or False, which `build()` calls once for each.
+                that returns True or False, which `build()` calls once with each variable.
             **settings: at least one of `learning_rate_factor`, a finite number >= 0 or a
                 learning-rate schedule, which is called with the number of steps so far; `momentum`,
                 a finite number >= 0; and `weight_decay`, a finite number >= 0 or None for no decay.
@@ -488,8 +491,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
         Raises:
             StateError: the optimizer is already built.
-            ArgumentError: an argument is invalid, or not a setting of a group. Later, in
-                `build()`: the group has no variables.
+            ArgumentError: an argument is invalid, or not a setting of a group. Later, `build()`
+                raises it if the group has no variables.
 
         Example:
             >>> import keras, kerasgd
@@ -511,13 +514,14 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return self._groups
 
     def set_learning_rate_factor(self, group: Any, factor: Any) -> None:
-        """Change the rate factor of a group, also during training (contract 14.7).
+        """Change the learning-rate factor of a group, even during training.
 
         Args:
             group: the number of the group, from 0 in the order of `set_group()`; or the pattern
                 that selected it.
-            factor: a finite number >= 0, which acts at once if it replaces a number; or a
-                learning-rate schedule, unless a compiled step would ignore it.
+            factor: a finite number >= 0, or a learning-rate schedule. A number that replaces a
+                number takes effect at once; any other change is refused if a compiled step would
+                ignore it.
 
         Raises:
             ArgumentError: there is no such group, or the factor is invalid.
@@ -528,14 +532,14 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     # -- watching ------------------------------------------------------------------------------
 
     def track_statistics(self, per_variable: Any = False, every: Any = 1) -> SGD:
-        """Measure updates: gradient, change of the weights, and effect of the clip (contract 15).
+        """Measure updates: the gradient, the effect of clipping and the change of the weights.
 
         `statistics` has the numbers of the last measured update; `kerasgd.callbacks.Statistics`
         collects them in `fit()`.
 
         Args:
             per_variable: whether to measure each variable too; True or False.
-            every: one update in this many is measured; a whole number >= 1.
+            every: a whole number n >= 1: every n-th update is measured.
 
         Returns:
             The optimizer, so that calls can be chained.
@@ -565,8 +569,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def statistics(self) -> dict[str, Any] | None:
         """The statistics of the last measured update; None before the first one.
 
-        `learning_rate`; `gradient_norm`, the norm of the gradient before the clip;
-        `clip_coefficient`, the norm after the clip divided by `gradient_norm`, 1 for a norm of 0;
+        `learning_rate`; `gradient_norm`, the norm of the gradient before clipping;
+        `clip_coefficient`, the norm after clipping divided by `gradient_norm`, 1 for a norm of 0;
         `update_norm`, the norm of the change of the weights; `weight_norm`, the norm of the weights
         before it; `update_ratio`, `update_norm / weight_norm`, 0 for weights of 0; `nonfinite`, the
         number of gradient elements that are NaN or infinite; `loss_scale`; `updates`, the number of
@@ -579,12 +583,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return watching.statistics(self)
 
     def skip_nonfinite(self) -> SGD:
-        """Skip updates whose gradient has a NaN or an infinity (contract 16).
+        """Skip updates whose gradient has a NaN or an infinity.
 
-        A skipped update changes no weight, velocity or average, and clears its accumulation window;
-        the step still counts. `skipped` is the number of skipped updates, `skipped_in_a_row` the
-        number since the last update that was done. `kerasgd.callbacks.StopOnNonfinite` can stop
-        `fit()` after such updates.
+        A skipped update changes no weight, velocity or average, and begins a new accumulation
+        window. The step is still counted, so a learning-rate schedule advances. `skipped` is the
+        number of skipped updates, `skipped_in_a_row` the number since the last update that was not
+        skipped. `kerasgd.callbacks.StopOnNonfinite` stops `fit()` after such updates.
 
         Returns:
             The optimizer, so that calls can be chained.
@@ -612,14 +616,14 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
     @property
     def skipped_in_a_row(self) -> int:
-        """The number of updates skipped by `skip_nonfinite()` since the last one that was done."""
+        """The number of updates skipped by `skip_nonfinite()` since the last one that was not."""
         return watching.skipped_in_a_row(self)
 
     def is_frozen(self, parameter: ParameterState) -> bool:
-        """Whether the variable's rate factor was 0 at the last update (contract 14.3).
+        """Whether the variable's learning-rate factor was 0 at the last update.
 
-        Before the first update, whether it would be 0 at the first. A factor that is a number
-        counts as it is now.
+        Before the first update, this is whether it will be 0 at that update. If the factor is a
+        number, its current value counts.
         """
         factor_index = self.settings_of(parameter).factor_index
         return groups_of_variables.factor_of_last_update(self, factor_index) == 0
@@ -634,7 +638,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
             )
 
     def finalize_variable_values(self, var_list: Iterable[Any] | None = None) -> None:
-        """Write the averages of the weights into the weights (contract 5.4).
+        """Overwrite the weights with their averages, as `fit()` does when it ends.
 
         Without `use_ema`, and before the first update, this changes nothing.
 
@@ -650,8 +654,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def swap_ema_weights(self) -> None:
         """Swap the weights and their averages, for evaluation; a second call swaps them back.
 
-        Both are restored exactly. Without `use_ema`, and before the first update, this changes
-        nothing. While they are swapped, the optimizer cannot train or be saved.
+        The second call restores both exactly. Without `use_ema`, and before the first update, this
+        changes nothing. While they are swapped, the optimizer cannot train or be saved.
         """
         ema.swap(self)
 
@@ -698,12 +702,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         return self.update(keep_state=True)
 
     def update(self, *, keep_state: bool = False, **changes: Any) -> SGD:
-        """A new optimizer with other settings; this one does not change.
+        """Create an optimizer with some settings changed; this one does not change.
 
         Args:
-            keep_state: whether the new optimizer continues from this one's state: when it is built,
-                it takes step count, velocities, averages and an incomplete accumulation window.
-                State that the new settings do not use is left out with a warning.
+            keep_state: whether the new optimizer continues from this one's state: the step count,
+                velocities, averages and an incomplete accumulation window. It restores them when it
+                is built. State that the new settings do not use is left out with a warning.
             **changes: the arguments of `SGD` to change.
 
         Raises:
@@ -752,8 +756,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set the values of `variables`, in their order.
 
-        Before `build()`, only the step count and the rate are set at once; `build()` sets the rest
-        if it fits. Legacy `.h5` files need this.
+        Before `build()`, only the step count and the rate are set; `build()` sets the rest, if it
+        fits. Keras calls this method for legacy `.h5` files.
 
         Raises:
             StateError: the number or a shape differs.

@@ -20,10 +20,11 @@ MODEL = "a model, a layer, or a list of variables"
 
 
 def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
-    """The settings of each trainable variable: its rate, momentum, weight decay and groups.
+    """Show the settings of each variable: its rate, momentum, weight decay and groups.
 
-    Before the optimizer is built, this shows the settings of the first step. Nothing is changed; a
-    function that selects a group is called for each variable.
+    Use it before training to check your groups. It changes nothing and does not build the
+    optimizer. If a group is selected by a function, it calls that function once for each variable;
+    before the first step, it also calls a learning rate that is a function.
 
     Args:
         optimizer: a `kerasgd.SGD`, or a loss-scale optimizer (kerasgd's or Keras') around one.
@@ -37,7 +38,7 @@ def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
         0 in the order of `set_group()`.
 
     Raises:
-        ArgumentTypeError: the optimizer is another one, or `model` is invalid.
+        ArgumentTypeError: `optimizer` is of another class, or `model` is invalid.
         ArgumentValueError: a group or an exclusion from weight decay selects no variable.
         StateError: the model has no variables yet, the optimizer was built with other variables, or
             JAX's `fit()` holds the state.

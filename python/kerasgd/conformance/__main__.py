@@ -2,8 +2,8 @@
 
 It prints one line for each clause, and exits with status 1 if a clause fails, or 2 if the command
 line is wrong. Groups (14), statistics (15) and skipped updates (16) go beyond the documentation of
-Keras: a class without `set_group()`, `track_statistics()` or `skip_nonfinite()` does not claim
-these clauses, and they do not count. `KERAS_BACKEND` names the backend. Set
+Keras: if a class lacks `set_group()`, `track_statistics()` or `skip_nonfinite()`, the clauses of
+that section are "not claimed", which is not a failure. `KERAS_BACKEND` names the backend. Set
 `TF_CPP_MIN_LOG_LEVEL=3` to keep TensorFlow silent while it is imported.
 """
 
@@ -51,20 +51,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kerasgd.conformance",
-        description="Run the contract of optimizer_sgd() against the installed Keras.",
+        description="Check an optimizer class against the documentation of SGD, clause by clause.",
     )
     parser.add_argument(
-        "--subject", default="kerasgd:SGD", help="the optimizer class to judge, module:Class"
+        "--subject",
+        default="kerasgd:SGD",
+        help="the optimizer class to check, as module:Class; default: kerasgd:SGD",
     )
-    parser.add_argument("--clause", help="a section (5) or one clause (5.2); default: all")
+    parser.add_argument("--clause", help="check only this section (5) or clause (5.2)")
     parser.add_argument(
         "--python-for",
         action="append",
         default=[],
         metavar="BACKEND=PYTHON",
-        help="an interpreter with kerasgd and Keras on another backend, for 9.2; can be repeated",
+        help="a Python with kerasgd and Keras on another backend, such as jax=/path/to/python, "
+        "to train saved files there (clause 9.2); can be repeated",
     )
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results here")
+    parser.add_argument(
+        "--json", type=pathlib.Path, metavar="FILE", help="also write the results to FILE"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The testable clauses of the contract, each in one short sentence."""
+"""The contract: the documentation of SGD in testable clauses, each summarised in one sentence."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ rules are tried in turn:
 3. the number of variables is the same, and their shapes agree in order;
 4. otherwise, only variables that rule 1 or 2 pairs and whose shapes agree are paired.
 
-Rule 4 takes precedence over rule 3 if some paths match and the saved weights confirm rule 4 but
-not rule 3: for example, one layer was frozen and another of the same shape was unfrozen.
+If some paths match, and the saved weights confirm the pairs of rule 4 but not those of rule 3, rule
+4 is used. This happens, for example, if one layer was frozen and another of the same shape was
+unfrozen.
 """
 
 from __future__ import annotations

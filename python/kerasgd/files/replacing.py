@@ -15,7 +15,7 @@ SUFFIX = ".saving"
 
 
 def write(file: str, write_content: Callable[[BinaryIO], None]) -> None:
-    """Replace `file` by a new file, whose content `write_content` writes.
+    """Replace `file` with a new file, which `write_content` writes.
 
     If `file` is a symbolic link, its target is replaced. The new file keeps the mode of the old
     one. Temporary files left by killed processes are removed.

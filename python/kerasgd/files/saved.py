@@ -1,8 +1,8 @@
 """Reads and checks the state of an optimizer in a file, before any of it is used (contract 9.4).
 
 State is stored by role and variable: `velocity_3` is the velocity of the fourth variable. A
-description next to it names the variables and says whether the optimizer was built. It is JSON in
-an array of bytes, which every file format can hold.
+description, stored with it, names the variables and says whether the optimizer was built. The
+description is JSON in an array of bytes, because every file format can hold arrays.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class SavedState:
     rate_is_number: bool | None
 
     def only(self, keep: Callable[[str], bool]) -> SavedState:
-        """The state with only the values for whose roles `keep` holds."""
+        """This state, reduced to the values whose role satisfies `keep`."""
         return replace(self, values={k: v for k, v in self.values.items() if keep(k)})
 
 

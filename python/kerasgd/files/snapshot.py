@@ -27,11 +27,11 @@ Load = Callable[[Any, Mapping[str, Any]], None]
 
 
 def save(optimizer: Optimizer, file: str) -> None:
-    """Save an optimizer to a file; if this fails, an existing file stays unchanged.
+    """Save an optimizer to a file, with its settings and complete state.
 
-    The new file is complete and flushed to disk before it replaces an existing one. If variables
-    are sharded over several processes, all of them must call this function: each gathers all of the
-    state and writes it.
+    An existing file is replaced once the new one is complete and flushed to disk; if saving fails,
+    it stays unchanged. If variables are sharded over several processes, all processes must call
+    this function: each gathers the whole state and writes it.
 
     Args:
         optimizer: a `kerasgd.SGD` or `kerasgd.LossScaleOptimizer`.
@@ -52,18 +52,18 @@ def save(optimizer: Optimizer, file: str) -> None:
 def load(file: str, variables: list[Any] | None = None, strict: bool = True) -> Optimizer:
     """Load an optimizer from a file that `save_optimizer()` wrote.
 
-    With `variables` the returned optimizer is built and has its state. Without them it takes its
-    state when it is built; if the state does not fit, the error is raised there.
+    With `variables`, the optimizer is built and its state restored at once. Without them, `build()`
+    restores the state, and raises the error if it does not fit.
 
     Args:
         file: the path of the file.
         variables: the variables that the optimizer will train, or None.
-        strict: whether state that does not fit is an error. If False, it is left out with a
-            warning.
+        strict: whether state that does not fit is an error. If False, the state that fits is
+            restored, and one warning names the rest.
 
     Raises:
-        StateError: the file is not one written by `save_optimizer()`, it is damaged, or its state
-            does not fit the variables.
+        StateError: the file was not written by `save_optimizer()` or is damaged, or its state does
+            not fit the variables.
         OSError: the file cannot be opened.
     """
     arrays = archive.read(file)

@@ -66,8 +66,8 @@ class RateSearch:
     Attributes:
         rows: a dict for each batch: `step`, `learning_rate`, `loss`, `smoothed_loss`.
         suggestion: suggested rates by name; empty if no rate made the loss fall.
-            `steepest`: where the smoothed loss falls most over the logarithm of the rate.
-            `minimum`: a tenth of the rate at the minimum of the smoothed loss.
+            `steepest`: where the smoothed loss falls most steeply over the logarithm of the rate.
+            `minimum`: a tenth of the rate with the lowest smoothed loss.
     """
 
     rows: list[dict[str, Any]] = field(repr=False)
@@ -119,26 +119,27 @@ def find_learning_rate(
     progress: Callable[[int, int], object] | None = None,
     **fit: Any,
 ) -> RateSearch:
-    """Find a learning rate: train with a rate that grows with each batch, and record the loss.
+    """Suggest a learning rate: train with a rate that grows, and record the loss.
 
     The rate of batch `i` of `n` is ``lowest_rate * (highest_rate / lowest_rate) ^ (i / (n - 1))``,
     with `i` from 0. The search ends early when the smoothed loss exceeds 4 times its minimum or is
-    not finite. A new optimizer with the same settings trains; its velocities start at 0.
+    not finite. The search trains with a copy of the optimizer, whose settings are the same and
+    whose velocities start at 0.
 
-    Afterwards weights, metrics, seed generators and the global random state are restored, bit for
-    bit, even after an error or an interrupt. The state of the data cannot be restored, for example
-    that of a `tf.data.Dataset` that shuffles.
+    Afterwards the weights, the optimizer and its state, metrics, seed generators and the global
+    random state are restored bit for bit, even after an error or an interrupt. The state of the
+    data, such as a `tf.data.Dataset` that shuffles, cannot be restored.
 
     Args:
         model: a compiled model, whose optimizer is one of kerasgd with any rate, or another Keras
             optimizer whose rate is a number.
-        x: the inputs, as in `fit()`; a generator is refused.
+        x: the inputs, as in `fit()`, but not a generator, which the search cannot rewind.
         y: the targets, as in `fit()`.
         lowest_rate: the first rate, a number from 1e-37 to 1e+38.
         highest_rate: the last rate, a larger number.
         steps: the number of batches, a whole number >= 10; data with fewer batches are repeated.
-            Use more than 100 with momentum: each gradient then acts over many batches, in which the
-            rate should not grow much.
+            With momentum, use more than 100: each gradient then affects many later batches, during
+            which the rate should grow only a little.
         progress: a function that is called after each batch with the number of batches so far and
             `steps`; or None.
         **fit: further arguments of `fit()`: `batch_size`, `sample_weight`, `class_weight`,

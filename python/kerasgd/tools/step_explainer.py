@@ -42,10 +42,11 @@ BOUNDS = {
 def explain_step(
     model: Any, x: Any, y: Any = None, sample_weight: Any = None, check: bool = False
 ) -> list[dict[str, Any]]:
-    """Explain the effect of the next step on each variable of a model, stage by stage.
+    """Show how the next step would change each variable of a model, stage by stage.
 
-    The function computes the gradients of this batch, and takes the step in the NumPy reference (in
-    float64) from the model's current weights and state. Nothing is changed.
+    The gradients are those of this batch. A reference implementation of the documentation in NumPy
+    computes the step in float64 from the model's current weights and state. The model does not
+    change.
 
     Args:
         model: a compiled model with Keras' own `train_step()`, whose optimizer is one of kerasgd or
@@ -53,8 +54,8 @@ def explain_step(
         x: the inputs of one batch.
         y: the targets.
         sample_weight: weights of the samples, or None.
-        check: whether to take the real step too, on copies and with the same gradients, and to
-            compare it with the reference.
+        check: whether to take the real step too, on copies and with the same gradients, and compare
+            the two.
 
     Returns:
         A dict for each variable: `path`, `shape`; the L2 norms `gradient_norm` (of the raw
@@ -62,9 +63,10 @@ def explain_step(
         `clip_coefficient`; `decay_norm` (of the change by weight decay), `velocity_norm_before`,
         `velocity_norm`, `change_norm` (of the whole change), `constraint_norm` (of the change by
         the constraint), `average_distance` (between weights and their average after the step) and
-        `overwritten` (whether the average overwrites the weights). A stage that does not happen is
-        None, for example those after `unscaled_norm` in the middle of a window or in a skipped
-        step. With `check` there are also `largest_difference`, `bound` and `holds`.
+        `overwritten` (whether the average overwrites the weights). None means that this step does
+        not reach the stage: for example, a step of gradient accumulation that is not an update ends
+        after `unscaled_norm`. With `check` there are also `largest_difference`, `bound` and
+        `holds`.
 
     Raises:
         ArgumentTypeError: `model` is not a model, `x` is a dataset or a generator, or `check` is
