@@ -19,7 +19,8 @@
 #'
 #' @section Errors:
 #' `kerasgd_argument_error` if `max_in_a_row` is not a whole number >= 1. If the optimizer does not
-#' skip updates, `fit()` stops at once with an error that names `skip_nonfinite()`.
+#' skip updates, `fit()` stops at once with an error that names `skip_nonfinite()`. An optimizer
+#' with a dynamic loss scale is an error too: it skips such steps in order to adjust the scale.
 #'
 #' Pass the callback in a list: `callbacks = list(callback)`. On JAX and PyTorch, Keras runs a
 #' callback that is not in a list in parallel with the training steps; `fit()` then stops with an

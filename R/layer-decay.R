@@ -15,6 +15,8 @@
 #' farthest from the output come first; in a subclass of `keras.Model`, layers come in the order of
 #' their creation. The layers of a nested model count one by one. Any other layer counts as one
 #' layer, even if it contains others, as a `Bidirectional` layer or a transformer block does.
+#' Weights that a model has outside its layers count as one layer before them. A layer that is used
+#' several times counts where it is first used.
 #'
 #' Frozen layers count too, so the factors stay the same when you unfreeze a layer later, but a
 #' layer that is frozen now gets no group. The groups follow the order of the layers, after any

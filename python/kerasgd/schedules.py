@@ -192,7 +192,7 @@ class Schedule(keras_schedules.LearningRateSchedule):  # type: ignore[misc]
         return rates.tolist() if isinstance(step, list | tuple | range) else float(rates[0])
 
     def at(self, t: Any, xp: Functions) -> Any:
-        """The rate at steps `t`, an array of floats or a tensor, by the functions of `xp`."""
+        """The rate at steps `t`, an array or a tensor; `xp` is NumPy or `keras.ops`."""
         raise NotImplementedError
 
     @property

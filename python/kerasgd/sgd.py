@@ -287,8 +287,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
     def iterations(self) -> Any:
         """The number of updates so far, including skipped ones.
 
-        This is ``t // gradient_accumulation_steps``. A step that a dynamic loss scale skips does
-        not count in `t`.
+        After `t` steps this is ``t // gradient_accumulation_steps``. Steps that a dynamic loss
+        scale skips do not count.
         """
         return self._iterations if self.window == 1 else self._iterations // self.window
 
@@ -404,7 +404,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
 
         Raises:
             StateError: the new rate would have no effect: a compiled step would keep the old one,
-                or JAX's `fit()` holds the variables.
+                or `fit()` is running on JAX and would lose it.
         """
         return self._rate.of_next_step()
 
@@ -578,7 +578,8 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]
         `variables`, a list of dicts.
 
         Raises:
-            StateError: `track_statistics()` was not called, or JAX's `fit()` holds the numbers.
+            StateError: `track_statistics()` was not called, or `fit()` is running on JAX; use
+                `kerasgd.callbacks.Statistics` there.
         """
         return watching.statistics(self)
 

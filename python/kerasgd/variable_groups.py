@@ -41,7 +41,7 @@ def variable_groups(optimizer: Any, model: Any) -> list[dict[str, Any]]:
         ArgumentTypeError: `optimizer` is of another class, or `model` is invalid.
         ArgumentValueError: a group or an exclusion from weight decay selects no variable.
         StateError: the model has no variables yet, the optimizer was built with other variables, or
-            JAX's `fit()` holds the state.
+            `fit()` is running on JAX, during which the optimizer does not have its state.
 
     Example:
         >>> import keras, kerasgd
