@@ -8,8 +8,10 @@
 #'
 #' @section The stages:
 #' A reference implementation of the documentation (see [optimizer_sgd()]) in plain NumPy computes
-#' the step in float64 from the current weights and state. For each variable, with the L2 norm
-#' \eqn{\|\cdot\|}{||.||} over its elements:
+#' the step in float64 from the current weights and state. The table has the columns for each
+#' variable. \eqn{g} is the gradient of this step, \eqn{\bar g}{mean(g)} its mean over the
+#' accumulation window, \eqn{\tilde g}{c(g)} that mean after clipping, and \eqn{\|\cdot\|}{||.||}
+#' the L2 norm over the elements of the variable; the other symbols are those of [optimizer_sgd()].
 #'
 #' | column | definition | in `print()` |
 #' |---|---|---|

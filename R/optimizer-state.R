@@ -32,8 +32,8 @@
 #'   restored at once. With `NULL`, the first step restores it, before it changes any weight. In
 #'   both cases, it is an error if the state belongs to other variables (see `strict`). Variables
 #'   are paired by their paths or, if these differ, by their order.
-#' @param strict Whether state that does not fit is an error. With `FALSE`, the state that fits is
-#'   restored; one warning names the rest, which `summary(optimizer)` lists too.
+#' @param strict Whether state that does not fit is an error: `TRUE` or `FALSE`. With `FALSE`, the
+#'   state that fits is restored; one warning names the rest, which `summary(optimizer)` lists too.
 #' @param ... Not used.
 #'
 #' @return `save_optimizer()` returns `file`, invisibly; `load_optimizer()` returns the optimizer.

@@ -6,9 +6,9 @@
 #' Let \eqn{g} be the gradient of an update, over all variables and before clipping (with
 #' accumulation, the mean over the window). If any element of it is `NaN` or infinite, weights
 #' \eqn{w}, velocities \eqn{v} and averages \eqn{a} do not change. The step is counted, so a
-#' learning-rate schedule advances; the update is not, for example by `ema_overwrite_frequency`. A
-#' new accumulation window begins. On several devices, either all devices skip the update or none
-#' does.
+#' learning-rate schedule advances. The update is not counted: `ema_overwrite_frequency`, for
+#' example, counts only updates that are not skipped. A new accumulation window begins. On several
+#' devices, either all devices skip the update or none does.
 #'
 #' `optimizer$skipped` is the number of skipped updates, and `optimizer$skipped_in_a_row` the number
 #' since the last update that was not skipped. `summary(optimizer)` shows both.
