@@ -19,7 +19,7 @@ from kerasgd.trainer import (
     LossTotal,
     TrainingThread,
     bring_state_back,
-    bring_variables_back,
+    variables_brought_back,
 )
 
 __all__ = ["Backup", "LearningRateFunction", "Statistics", "StopOnNonfinite"]
@@ -122,6 +122,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self._first_row_of_epoch = 0
         self._batches = Batches()
         self._steps = 0
+        self._measured = 0
         self._next_measured = 0
         self._optimizer: Any = None
 
@@ -143,7 +144,7 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch = epoch + 1
         self._first_row_of_epoch = len(self.rows)
         self._batches = Batches()
-        self._count_steps()
+        self._count()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Note which batch is the first of an execution."""
@@ -156,23 +157,24 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
             StateError: the callback was passed alone, and Keras runs it in another thread.
         """
         self._thread.check()
+        optimizer = self._optimizer  # `self.model` would bring the whole state back
         last_batch = self._batches.last
         self._batches.end(batch, self._model)
         # Too many if a dynamic loss scale skips steps, which do not count.
         self._steps += self._batches.last - last_batch
-        if self._steps < self._next_measured:
+        if self._steps < self._next_measured or not optimizer.built:
             return
-        statistics = vars(self._optimizer.state().statistics).values()
-        # `self.model` would bring back the whole state.
-        bring_variables_back(self._model, [self._optimizer._iterations, *statistics])
-        next_measured = self._next_measured
-        self._count_steps()
-        if self._steps >= next_measured:
-            where = {"epoch": self._epoch, "batch": self._batches.last}
-            self.rows.append({**where, **watching.of_last_measured_update(self._optimizer)})
+        statistics = vars(optimizer.state().statistics).values()
+        with variables_brought_back(self._model, [optimizer._iterations, *statistics]):
+            measured = self._measured
+            self._count()
+            if self._measured > measured:
+                where = {"epoch": self._epoch, "batch": self._batches.last}
+                self.rows.append({**where, **optimizer.statistics})
 
-    def _count_steps(self) -> None:
-        """Read the number of steps, and find the next one whose update is measured."""
+    def _count(self) -> None:
+        """Read the counts of steps and of measured updates, and find the next step to look at."""
+        self._measured = watching.measured(self._optimizer)
         self._steps = watching.steps(self._optimizer)
         steps_between = self._optimizer.window * self._optimizer._statistics_every
         self._next_measured = (self._steps // steps_between + 1) * steps_between

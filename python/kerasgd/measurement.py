@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
+from itertools import compress
 
 import keras
 import numpy as np
@@ -64,18 +65,22 @@ class Measurement:
     def _of_variables(self, clipped: Updates) -> list[Tensor]:
         """One vector for each entry of `statistics.MEASURED`, with one element per variable."""
         given, after_clip = self._elements(self._given), self._elements(clipped)
+        # Gradients that are new values are not clipped.
+        kept = [not p.overwrite_with_gradient for p in self._given.parameters]
         # A norm clip multiplies arrays by scalars at most, so the norms of its results are known.
-        is_known = len(given) == len(after_clip) and (
-            clipped.scale is not None or all(map(operator.is_, given, after_clip))
+        is_known = clipped.scale is not None or all(
+            map(operator.is_, compress(given, kept), after_clip)
         )
         of_given, of_weights, of_clipped = self._norms(
             [given, self._weights, [] if is_known else after_clip]
         )
+        if is_known:
+            of_clipped = of_given if all(kept) else keras.ops.take(of_given, np.flatnonzero(kept))
         variables = [parameter.variable for parameter in self._parameters]
         (of_changes,) = self._norms([self._backend.differences(self._weights, variables)])
         return [
             self._of_gradients(self._given, of_given),
-            self._of_gradients(clipped, of_given if is_known else of_clipped),
+            self._of_gradients(clipped, of_clipped),
             self._for_each_variable(self._parameters, of_changes),
             self._for_each_variable(self._parameters, of_weights),
             self._count_nonfinite(of_given),

@@ -232,7 +232,6 @@ class Updates:
 
     def _at(self, places: Sequence[int]) -> Updates:
         """The updates at these indices; faster than `where()` if there are many groups."""
-
         return self._picked(lambda column: [column[place] for place in places])
 
     def _picked(self, pick: Callable[[Sequence[Any]], list[Any]]) -> Updates:

@@ -208,13 +208,13 @@ class _StepOnDevice:
             return
 
         def measured(state: State) -> None:
-            on_state, its_updates = self._on(state, updates)
-            measurement = Measurement(backend, state, its_updates, self.rates, scale)
-            on_state._skip_or_update(its_updates, measurement)
+            step, on_state = self._on(state, updates)
+            measurement = Measurement(backend, state, on_state, self.rates, scale)
+            step._skip_or_update(on_state, measurement)
 
         def unmeasured(state: State) -> None:
-            on_state, its_updates = self._on(state, updates)
-            on_state._skip_or_update(its_updates, None)
+            step, on_state = self._on(state, updates)
+            step._skip_or_update(on_state, None)
 
         if every == 1:
             measured(state)

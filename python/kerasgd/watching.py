@@ -25,11 +25,6 @@ def statistics(optimizer: Any) -> dict[str, Any] | None:
         )
     if not optimizer.built or measured(optimizer) == 0:
         return None
-    return of_last_measured_update(optimizer)
-
-
-def of_last_measured_update(optimizer: Any) -> dict[str, Any]:
-    """The statistics of the last measured update; there must have been one."""
     kept = optimizer.state().statistics
     whole = value_of(kept.of_update, optimizer).tolist()
     rows = value_of(kept.of_variables, optimizer)

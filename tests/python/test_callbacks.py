@@ -238,6 +238,15 @@ def test_statistics_of_an_optimizer_that_does_not_track_are_refused(optimizer): 
     assert weight(model) == 0
 
 
+def test_a_model_without_trainable_weights_has_no_rows():  # contract 15.4
+    model = model_of_one_weight(tracking())
+    model.trainable = False
+    model.compile(optimizer=tracking(), loss=model.loss)
+    callback = Statistics()
+    fit(model, np.ones(2), [callback])
+    assert callback.rows == []
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="JAX's trainer takes the state away")
 def test_the_weights_are_not_brought_back_to_read_statistics():  # contract 15.4
     model = model_of_one_weight(tracking())

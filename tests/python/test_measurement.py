@@ -153,19 +153,25 @@ def test_the_coefficient_of_no_gradient_is_1():  # contract 15.2
     assert (found["gradient_norm"], found["clip_coefficient"], found["update_ratio"]) == (0, 1, 0)
 
 
+@pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm", "clipvalue"])
 @pytest.mark.parametrize("way", WAYS)
-def test_values_that_overwrite_are_in_no_norm(way):  # contract 15.2, 13.1
-    weights = [np.array([3.0, 4.0]), np.array([5.0])]
+def test_values_that_overwrite_are_in_no_norm(way, clip):  # contract 15.2, 13.1
+    weights = [np.array([3.0, 4.0]), np.array([5.0]), np.array([6.0])]
     variables = [
-        keras.Variable(w, dtype="float32", name=n) for w, n in zip(weights, "ws", strict=True)
+        keras.Variable(w, dtype="float32", name=n) for w, n in zip(weights, "wsz", strict=True)
     ]
     variables[1].overwrite_with_gradient = True
-    optimizer = kerasgd.SGD(0.5, clipnorm=1.0).track_statistics(per_variable=True)
-    reference = ReferenceSGD(0.5, clipnorm=1.0).build(
+    optimizer = kerasgd.SGD(0.5, **{clip: 0.25}).track_statistics(per_variable=True)
+    reference = ReferenceSGD(0.5, **{clip: 0.25}).build(
         weights, overwrite_with_gradient={1}, statistics_every=1
     )
     step = step_of(way, optimizer, variables)
-    for given in ([np.array([0.0, 2.0]), np.array([7.0])], [np.array([1.0, 0.0]), [np.inf]]):
+    # The norm of zeros, and of all in the second step, is measured in units.
+    for given in (
+        [np.array([0.0, 2.0]), np.array([7.0]), np.array([0.0])],
+        [np.array([1e25, 0.0]), np.array([8.0]), np.array([1e25])],
+        [np.array([1.0, 0.0]), [np.inf], np.array([0.0])],
+    ):
         step([tensor(g) for g in given])
         reference.step(given)
         assert_statistics(optimizer.statistics, reference)

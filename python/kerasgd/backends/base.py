@@ -127,9 +127,10 @@ class Backend:
         state: State,
         updates: Updates,
     ) -> None:
-        """Run `measured` if `condition` is true, else `unmeasured`; both update the state.
+        """Update the state, by `measured` if `condition` is true, else by `unmeasured`.
 
-        A backend may also run `measured` with a copy of the state, for the measurements alone.
+        Or run `measured` for the measurements alone, discard what else it writes, and always update
+        the state by `unmeasured`.
         """
         writes = state.variables()
         self.cond(condition, partial(measured, state), writes, partial(unmeasured, state))

@@ -34,7 +34,7 @@ def squared_norms(
     Args:
         gradients: the gradients.
         units: a unit for each of them, or None.
-        of_large: computes the sum of squares of a gradient that is not small.
+        of_large: computes the sum of squares of a gradient with more than `SMALL` elements.
     """
     ops = keras.ops
     alike: dict[tuple[int | str, ...], list[int]] = {}
@@ -51,11 +51,14 @@ def squared_norms(
 
 def _kind(gradient: Tensor, index: int) -> tuple[int | str, ...]:
     """The key of gradients whose squares are summed in one operation."""
-    # TensorFlow's shapes may be unknown during tracing.
-    is_unknown = getattr(gradient.shape, "rank", 0) is None or None in gradient.shape
-    if is_unknown or math.prod(gradient.shape) > SMALL:
+    if _is_unknown(gradient) or math.prod(gradient.shape) > SMALL:
         return (index,)
     return (math.prod(gradient.shape), keras.backend.standardize_dtype(gradient.dtype))
+
+
+def _is_unknown(gradient: Tensor) -> bool:
+    """Whether the shape is unknown, as TensorFlow's may be during tracing."""
+    return getattr(gradient.shape, "rank", 0) is None or None in gradient.shape
 
 
 def _sums_of_squares(
@@ -71,7 +74,8 @@ def _sums_of_squares(
         values = gradients[index]
         if factors is not None:
             values = clipping.times(ops.cast(values, factors.dtype), factors[index])
-        return ops.reshape(of_large(values), (1,))
+        is_small = not _is_unknown(values) and math.prod(values.shape) <= SMALL
+        return ops.reshape((sum_of_squares if is_small else of_large)(values), (1,))
     rows = ops.stack([ops.reshape(gradients[i], (-1,)) for i in group])
     if factors is not None:
         rows = clipping.times(ops.cast(rows, factors.dtype), ops.take(factors, group)[:, None])

@@ -301,7 +301,7 @@ def _sum_of_squares_in_lanes(values: Tensor) -> Tensor:
     sums at a time take a third of the time.
     """
     size = values.shape.num_elements()
-    if not size or size < grouped_norms.SMALL:
+    if size is None:
         return grouped_norms.sum_of_squares(values)
     elements = tf.reshape(values, (-1,))
     length = size // LANES
