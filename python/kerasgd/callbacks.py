@@ -26,12 +26,12 @@ __all__ = ["Backup", "LearningRateFunction", "Statistics", "StopOnNonfinite"]
 
 
 class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the learning rate to the value of a function, before each batch (contract 2.3).
+    """Sets the learning rate before each batch with a function.
 
-    This works on every backend. On JAX it is the only way, because a compiled training step there
-    cannot call a function. The function is called once per batch, on the main thread; with
-    `steps_per_execution = n`, once every n batches. The optimizer's own `learning_rate` must be a
-    number.
+    This works on every backend. On JAX, it is the only way to use a function in `fit()`, because
+    compiled training steps cannot call one there. The function is called once for each batch, on
+    the main thread; with `steps_per_execution = n`, once for every n batches. The optimizer's own
+    `learning_rate` must be a number.
 
     Args:
         learning_rate: a function without arguments that returns a finite number >= 0.
@@ -79,19 +79,18 @@ class LearningRateFunction(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
-    """Collects the statistics of the measured updates in `fit()` (contract 15.4).
+    """Collects update statistics in `fit()`: one row for each measured update.
 
     The optimizer measures them: call its `track_statistics()` before training. At the end of each
     epoch this callback adds a summary of the epoch's measured updates to the logs, which `History`,
     `CSVLogger`, TensorBoard and the progress bar show: `learning_rate` (the last value),
     `gradient_norm` and `update_ratio` (the means of the finite values), `clipped` (the share of
-    updates whose clip coefficient is below 1), `nonfinite` (the sum) and, with a loss scale,
-    `loss_scale` (the last value). Put this callback first: callbacks before it do not see these
-    logs.
+    updates that were clipped), `nonfinite` (the sum) and, with a loss scale, `loss_scale` (the last
+    value). Put this callback first in the list: callbacks before it do not see these logs.
 
-    Each reading takes time, at most as long as a step of a small model: measure only every 10th
-    update, for example. With `steps_per_execution = n` only the last update of each execution is
-    read.
+    Reading a measurement takes time, at most as long as a step of a small model. To save time,
+    measure fewer updates: `track_statistics(every=10)` measures every tenth. With
+    `steps_per_execution = n`, only the last measured update of every n steps is read.
 
     Attributes:
         rows: a dict for each measured update, with `epoch` and `batch`, both from 1, and the
@@ -200,16 +199,17 @@ class Statistics(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class StopOnNonfinite(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stops `fit()` with an error when gradients are NaN or infinite (contract 16.2).
+    """Stops `fit()` with an error when gradients are NaN or infinite.
 
     The optimizer skips updates with such gradients: call its `skip_nonfinite()` before training.
-    The error gives the epoch and the batch, the variables with the number of NaN and of infinite
-    elements in their gradients, and the loss of that batch, unless an earlier loss in the epoch was
-    not finite. The weights are those before the first of these updates. (With `use_ema`, JAX's
-    `fit()` then overwrites them with their averages, as it does whenever it ends.)
+    The error names the epoch and the batch, the loss of that batch (unless an earlier loss of the
+    epoch was not finite), and the variables whose gradients were not finite, with the number of NaN
+    and of infinite elements. The weights are still those from before the first of these updates.
+    (With `use_ema`, JAX's `fit()` then overwrites them with their averages, as it does whenever it
+    ends.)
 
-    With `steps_per_execution = n` the callback checks after every n-th batch. It refuses a dynamic
-    loss scale, which has to skip such steps in order to find its value.
+    With `steps_per_execution = n`, the callback checks after every n-th batch. It refuses an
+    optimizer with a dynamic loss scale, which skips such steps in order to adjust the scale.
 
     Args:
         max_in_a_row: training stops after this many skipped updates in a row; a whole number >= 1.
