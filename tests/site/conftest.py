@@ -86,5 +86,6 @@ def browser(tmp_path_factory):
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     service = webdriver.ChromeService(program("chromedriver"))
     driver = webdriver.Chrome(options, service)
+    driver.get("about:blank")  # ends the loading of the browser's own start page
     yield Browser(driver)
     driver.quit()
