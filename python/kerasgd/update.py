@@ -350,9 +350,20 @@ class _StepOnDevice:
                 continue
             factor = self.rates.factors[group_settings.factor_index]
             rate = learning_rate.of_group(self.rates.rate, factor)
-            change = partial(self._change_group, group_settings, rate, of_group)
+            change = partial(self._change_group_by, group_settings, rate, of_group)
             written = self._written_by_change(of_group)
             self.backend.change_if(self._is_active(group), change, written)
+
+    def _change_group_by(
+        self,
+        group_settings: GroupSettings,
+        rate: Tensor | float,
+        updates: Updates,
+        backend: Backend,
+    ) -> None:
+        """`_change_group()` by these operations; the rule of a subclass writes without any."""
+        step = self if self.settings.own_rule is not None else replace(self, backend=backend)
+        step._change_group(group_settings, rate, updates)
 
     def _change_group(
         self, group_settings: GroupSettings, rate: Tensor | float, updates: Updates

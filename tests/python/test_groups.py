@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import BACKEND, WAYS_TO_COMPILE, numbers
-from watched import WAYS, step_of
+from watched import WAYS, copies_in, program, step_of
 
 import kerasgd
 from kerasgd import groups
@@ -948,3 +948,12 @@ def test_without_groups_overwriting_asks_for_no_factor():
     arguments = {"use_ema": True, "ema_overwrite_frequency": 2}
     with_group = kerasgd.SGD(0.5, **arguments).set_group("a", weight_decay=None)
     assert traced(kerasgd.SGD(0.5, **arguments)) == traced(with_group)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="XLA copies what a fusion reads after it is written")
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_factor_copies_no_weights(nesterov):  # contract 14.3
+    weights = keras.Variable(np.ones((64, 64), "float32"))
+    optimizer = kerasgd.SGD(0.1, 0.9, nesterov, weight_decay=0.1, use_ema=True)
+    optimizer.set_group([weights], learning_rate_factor=0.5)
+    assert copies_in(program(optimizer, weights), weights) == []

@@ -65,6 +65,30 @@ def statelessly(optimizer, variables):
     return step
 
 
+def program(optimizer, weights):
+    """What XLA compiles a step of one variable into, as text."""
+    if BACKEND == "tensorflow":
+        step = step_of("xla", optimizer, [weights])
+        return step.experimental_get_compiler_ir([weights.value])(stage="optimized_hlo")
+    import jax
+
+    optimizer.build([weights])
+
+    def step(values, state, gradients):
+        return optimizer.stateless_apply(state, gradients, values)
+
+    state = [v.value for v in optimizer.variables]
+    compiled = jax.jit(step, donate_argnums=(0, 1))
+    return compiled.lower([weights.value], state, [weights.value]).compile().as_text()
+
+
+def copies_in(text, weights):
+    """The lines of such a program that copy arrays of the shape of the weights."""
+    array = f"f32[{','.join(map(str, weights.shape))}]"
+    assert array in text
+    return [line for line in text.splitlines() if " copy(" in line and array in line]
+
+
 def tensor(gradient, dtype="float32"):
     """A gradient of the reference as a tensor of the backend."""
     if gradient is None:

@@ -7,10 +7,11 @@ if measurements justify it; tests compare the overrides with these implementatio
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -41,8 +42,17 @@ SquaresIn = Callable[[Tensor | None], Tensor]
 ZEROS = keras.initializers.Zeros()
 
 
+class Selection(NamedTuple):
+    """A condition on which variables change, and the ids of those assigned under it."""
+
+    condition: Tensor
+    assigned: set[int]
+
+
 class Backend:
     """The operations of a step."""
+
+    _selection: Selection | None = None
 
     def of_this_trace(self, gradients: Sequence[Tensor | None] = ()) -> Backend:
         """The operations for the code that is running or being traced.
@@ -136,22 +146,45 @@ class Backend:
         self.cond(condition, partial(measured, state), writes, partial(unmeasured, state))
 
     def change_if(
-        self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
+        self,
+        condition: Tensor,
+        change: Callable[[Backend], None],
+        writes: Sequence[Variable],
     ) -> None:
         """Like `cond()`, for a change that nearly always happens.
 
-        A compiler that fuses the change does better to select the old or new value of each element.
+        The change takes the operations to use. A compiler that fuses it does better to select the
+        old or new value of each element.
         """
-        self.cond(condition, change, writes)
+        self.cond(condition, partial(change, self), writes)
 
     def _change_elements_if(
-        self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
+        self,
+        condition: Tensor,
+        change: Callable[[Backend], None],
+        writes: Sequence[Variable],
     ) -> None:
-        """Run `change`, and restore the old values if `condition` is false."""
+        """Run `change`, and keep the old values if `condition` is false.
+
+        They are selected as soon as they are assigned: the weights then follow from the selected
+        velocity. If they followed from the new one, XLA would compute that twice, from a copy of
+        the old one. What writes into a variable in another way is selected afterwards.
+        """
         before = [self.read(variable) for variable in writes]
-        change()
+        selecting = copy.copy(self)
+        selection = selecting._selection = Selection(condition, set())
+        change(selecting)
         for variable, old in zip(writes, before, strict=True):
-            self.assign(variable, keras.ops.where(condition, self.read(variable), old))
+            if id(variable) not in selection.assigned:
+                self.assign(variable, keras.ops.where(condition, self.read(variable), old))
+
+    def _selected(self, variable: Variable, value: Tensor) -> Tensor:
+        """The value to assign: in `_change_elements_if()`, the new value or the old one."""
+        if self._selection is None:
+            return value
+        self._selection.assigned.add(id(variable))
+        old = self.read(variable)
+        return keras.ops.where(self._selection.condition, keras.ops.cast(value, old.dtype), old)
 
     def cond_value(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]
@@ -211,7 +244,7 @@ class Backend:
 
     def assign(self, variable: Variable, value: Tensor) -> None:
         """Set a variable's value."""
-        variable.assign(value)
+        variable.assign(self._selected(variable, value))
 
     def count(self, counter: Variable) -> None:
         """counter <- counter + 1."""
@@ -400,11 +433,9 @@ class Backend:
         if velocity is None:
             self.assign(variable, momentum_rule.without_momentum(weights, step))
             return
-        weights, new_velocity = momentum_rule.with_momentum(
-            weights, self.read(velocity), step, momentum, nesterov
-        )
-        self.assign(variable, weights)
-        self.assign(velocity, new_velocity)
+        self.assign(velocity, momentum_rule.new_velocity(self.read(velocity), step, momentum))
+        ahead = self.read(velocity)
+        self.assign(variable, momentum_rule.with_momentum(weights, ahead, step, momentum, nesterov))
 
     def average(self, parameters: Sequence[ParameterState], momentum: float, begun: Tensor) -> None:
         """average <- momentum * average + (1 - momentum) * w; the first average is w itself."""

@@ -91,10 +91,14 @@ class JaxBackend(Backend):
         unmeasured(state)
 
     def change_if(
-        self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
+        self,
+        condition: Tensor,
+        change: Callable[[Backend], None],
+        writes: Sequence[Variable],
     ) -> None:
         is_traced = isinstance(condition, jax.core.Tracer)
-        (self._change_elements_if if is_traced else self.cond)(condition, change, writes)
+        change_if = self._change_elements_if if is_traced else super().change_if
+        change_if(condition, change, writes)
 
     def cond_value(
         self, condition: Tensor, yes: Callable[[], Tensor], no: Callable[[], Tensor]

@@ -25,13 +25,17 @@ def without_momentum(weights: Tensor, step: Tensor) -> Tensor:
     return keras.ops.cast(keras.ops.cast(weights, step.dtype) - step, weights.dtype)
 
 
+def new_velocity(velocity: Tensor, step: Tensor, momentum: float) -> Tensor:
+    """The new velocity by rules 1.2 and 1.3, where `step` is ``learning_rate * g``."""
+    in_wide = momentum * keras.ops.cast(velocity, step.dtype) - step
+    return keras.ops.cast(in_wide, velocity.dtype)
+
+
 def with_momentum(
     weights: Tensor, velocity: Tensor, step: Tensor, momentum: float, nesterov: bool
-) -> tuple[Tensor, Tensor]:
-    """The new weights and velocity by rules 1.2 and 1.3, where `step` is ``learning_rate * g``."""
-    ops = keras.ops
-    new_velocity = ops.cast(momentum * ops.cast(velocity, step.dtype) - step, velocity.dtype)
-    ahead = ops.cast(new_velocity, step.dtype)
+) -> Tensor:
+    """The new weights by rules 1.2 and 1.3, from the new velocity."""
+    ahead = keras.ops.cast(velocity, step.dtype)
     if nesterov:
         ahead = momentum * ahead - step
-    return ops.cast(ops.cast(weights, step.dtype) + ahead, weights.dtype), new_velocity
+    return keras.ops.cast(keras.ops.cast(weights, step.dtype) + ahead, weights.dtype)

@@ -95,10 +95,14 @@ class TensorFlowBackend(Backend):
         unmeasured(state)
 
     def change_if(
-        self, condition: Tensor, change: Callable[[], None], writes: Sequence[Variable]
+        self,
+        condition: Tensor,
+        change: Callable[[Backend], None],
+        writes: Sequence[Variable],
     ) -> None:
         is_for_xla = self.mode is Mode.XLA
-        (self._change_elements_if if is_for_xla else self.cond)(condition, change, writes)
+        change_if = self._change_elements_if if is_for_xla else super().change_if
+        change_if(condition, change, writes)
 
     def call_each_time(self, function: Callable[[], float]) -> Tensor | float:
         # A graph gets a placeholder, which the outermost function fills on the main thread at each
@@ -124,7 +128,8 @@ class TensorFlowBackend(Backend):
         return tf.convert_to_tensor(variable)
 
     def assign(self, variable: Variable, value: Tensor) -> None:
-        variable.assign(tf.cast(value, variable.dtype), read_value=False)
+        value = self._selected(variable, tf.cast(value, variable.dtype))
+        variable.assign(value, read_value=False)
 
     def squared_norms(self, gradients: Sequence[Tensor], units: Tensor | None = None) -> Tensor:
         elements = [self.values(gradient) for gradient in gradients]
