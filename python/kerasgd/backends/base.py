@@ -145,6 +145,19 @@ class Backend:
         writes = state.variables()
         self.cond(condition, partial(measured, state), writes, partial(unmeasured, state))
 
+    def _write_after_measuring(self, state: State) -> None:
+        """Make everything but the statistics depend on them, for XLA.
+
+        XLA copies what a conditional reads and the update writes, unless the update certainly comes
+        second. The number of measured updates, which is never negative, makes it so.
+        """
+        assert state.statistics is not None
+        never = self.read(state.statistics.measured) < 0
+        for variable in replace(state, statistics=None).variables():
+            value = self.read(variable)
+            zero = keras.ops.zeros((), keras.backend.standardize_dtype(value.dtype))
+            self.assign(variable, keras.ops.where(never, zero, value))
+
     def change_if(
         self,
         condition: Tensor,

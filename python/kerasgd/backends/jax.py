@@ -80,14 +80,7 @@ class JaxBackend(Backend):
         assert state.statistics is not None
         statistics = list(vars(state.statistics).values())
         self.cond(condition, partial(measured, state), statistics)
-        # XLA would also copy what the conditional reads and the update writes, unless the update
-        # certainly comes second. This number, which is never negative, makes the update depend on
-        # the conditional.
-        never = state.statistics.measured.value < 0
-        for variable in state.variables():
-            if all(variable is not kept for kept in statistics):
-                value = variable.value
-                variable.assign(jnp.where(never, jnp.zeros((), value.dtype), value))
+        self._write_after_measuring(state)
         unmeasured(state)
 
     def change_if(

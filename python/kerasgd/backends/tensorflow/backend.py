@@ -82,16 +82,12 @@ class TensorFlowBackend(Backend):
         if self.mode is not Mode.XLA or is_sparse:  # sparse updates write into the variables
             super().measure_if(condition, measured, unmeasured, state, updates)
             return
-        # As on JAX (see there): XLA copies what a conditional may write, and what it reads unless
-        # the writes certainly come second.
+        # As on JAX (see there): XLA copies what a conditional may write.
         assert state.statistics is not None
         discarded = replicas.replaced(state, scratch.Scratch)
         discarded = replace(discarded, statistics=state.statistics)
         tf.cond(condition, lambda: measured(discarded), lambda: None)
-        never = self.read(state.statistics.measured) < 0
-        for variable in replace(state, statistics=None).variables():
-            value = self.read(variable)
-            self.assign(variable, tf.where(never, tf.zeros((), value.dtype), value))
+        self._write_after_measuring(state)
         unmeasured(state)
 
     def change_if(
