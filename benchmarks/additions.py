@@ -17,7 +17,7 @@ from benchmarks.fit import BATCH, STEPS, compiled, data, mlp
 from benchmarks.options import Options
 from benchmarks.results import Row
 from benchmarks.timing import interleaved
-from benchmarks.workloads import WORKLOADS, Workload
+from benchmarks.workloads import WORKLOADS
 
 WITHOUT, AGAIN, WITH = "without", "without again", "with"
 # Contract 15.5 limits the cost with every tenth update measured.
@@ -48,19 +48,17 @@ ADDITIONS: dict[str, Addition] = {
 
 def rows(options: Options) -> Iterator[list[Row]]:
     for mode, workload in itertools.product(MODES, ("resnet", "few")):
-        # XLA takes half a minute to compile the three optimizers of each addition.
-        if (mode, workload) != ("xla", "resnet"):
-            for name, addition in ADDITIONS.items():
-                if options.wants(mode=mode, workload=workload, configuration=CONFIGURATION):
-                    make = WORKLOADS[workload](options.scale)
-                    yield _of_update(mode, workload, make, name, addition, options)
+        wanted = options.wants(mode=mode, workload=workload, configuration=CONFIGURATION)
+        # XLA takes half a minute to compile the optimizers.
+        if wanted and (mode, workload) != ("xla", "resnet"):
+            yield from _of_update(mode, workload, options)
     if options.wants(workload="mlp", configuration="plain"):
         yield _of_fit(options)
 
 
-def _of_update(
-    mode: str, name: str, workload: Workload, what: str, addition: Addition, options: Options
-) -> list[Row]:
+def _of_update(mode: str, name: str, options: Options) -> Iterator[list[Row]]:
+    workload = WORKLOADS[name](options.scale)
+
     def step(add: Addition | None) -> Callable[[], Any]:
         variables = [keras.Variable(w) for w in workload.weights()]
         optimizer = kerasgd.SGD(RATE, **CONFIGURATIONS[CONFIGURATION])
@@ -71,8 +69,11 @@ def _of_update(
         settle(own, mode)
         return own
 
-    steps = {WITHOUT: step(None), AGAIN: step(None), WITH: step(addition)}
-    return _rows([mode, name, what], steps, options)
+    additions = {what: step(addition) for what, addition in ADDITIONS.items()}
+    times = interleaved({WITHOUT: step(None), AGAIN: step(None), **additions}, options.effort)
+    for what in ADDITIONS:
+        chosen = {WITHOUT: times[WITHOUT], AGAIN: times[AGAIN], WITH: times[what]}
+        yield _rows([mode, name, what], chosen)
 
 
 def _of_fit(options: Options) -> list[Row]:
@@ -92,11 +93,11 @@ def _of_fit(options: Options) -> list[Row]:
         return fit
 
     epochs = {WITHOUT: epoch(False), AGAIN: epoch(False), WITH: epoch(True)}
-    return _rows(["fit()", "mlp", "statistics and callback"], epochs, options)
+    times = interleaved(epochs, options.effort)
+    return _rows(["fit()", "mlp", "statistics and callback"], times)
 
 
-def _rows(case: list[str], steps: dict[str, Callable[[], Any]], options: Options) -> list[Row]:
-    times = interleaved(steps, options.effort)
+def _rows(case: list[str], times: dict[str, list[float]]) -> list[Row]:
     return [
         {"case": case, "contender": name, **comparison.row()}
         for name, comparison in compare(times, WITHOUT, AGAIN).items()

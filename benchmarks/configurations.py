@@ -21,6 +21,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "plain": {},
     "momentum": {"momentum": 0.9},
     "nesterov": {"momentum": 0.9, "nesterov": True},
+    "clipnorm": {"clipnorm": 1.0},
     "everything": EVERYTHING,
     "everything-nesterov": {**EVERYTHING, "nesterov": True},
 }

@@ -150,6 +150,8 @@ def torch_sgd(kind: str) -> Maker:
     def make(workload: Workload, configuration: Configuration, mode: str) -> Contender:
         import torch
 
+        if "clipnorm" in configuration:
+            raise Unavailable("PyTorch has no function that clips each norm")
         if configuration.get("nesterov") and kind == "foreach":
             raise Unavailable("torch.optim.SGD adds weight decay to the gradients")
         weights = [torch.nn.Parameter(torch.from_numpy(w)) for w in workload.weights()]
@@ -216,6 +218,8 @@ def optax(workload: Workload, configuration: Configuration, mode: str) -> Conten
 
 def _chain(library: Any, configuration: Configuration) -> Any:
     parts = []
+    if "clipnorm" in configuration:
+        raise Unavailable("optax has no transformation that clips each norm")
     if "global_clipnorm" in configuration:
         parts.append(library.clip_by_global_norm(configuration["global_clipnorm"]))
     if "momentum" in configuration:

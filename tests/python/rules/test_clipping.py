@@ -217,11 +217,12 @@ def test_a_nonfinite_gradient_makes_nan_of_all_that_share_its_norm(mode):  # con
         assert all(np.isnan(x).all() for x in together)
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="only JAX measures small gradients twice")
-def test_each_norm_is_clipped_among_many_gradients(monkeypatch):  # contract 4.3 to 4.5
-    from kerasgd.backends import jax
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX clips small and large gradients differently")
+@pytest.mark.parametrize("largest_small", [0, 4096])
+def test_each_norm_of_small_and_of_large_gradients_is_clipped(monkeypatch, largest_small):  # 4.3-5
+    from kerasgd.backends import grouped_norms
 
-    monkeypatch.setattr(jax, "MANY", 0)
+    monkeypatch.setattr(grouped_norms, "SMALL", largest_small)
     magnitudes = MAGNITUDES["float32"]
     gradients = [[m * direction for direction in directions()] for m in magnitudes]
     bad = directions()
