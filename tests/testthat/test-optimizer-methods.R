@@ -302,8 +302,7 @@ test_that("something else in place of an optimizer is refused with advice", {
   skip_if_no_keras()
   keras <- reticulate::import("keras")
   # on PyTorch, Keras' optimizer classes are in other modules
-  without_module <- function(lines) sub("<keras[a-z_.]*[.](SGD|Adam)>", "<\\1>", lines)
-  expect_snapshot(error = TRUE, transform = without_module, {
+  expect_snapshot(error = TRUE, transform = without_keras_module, {
     track_statistics(optimizer_sgd)
     track_statistics(keras$optimizers$SGD())
     track_statistics(keras$optimizers$Adam())
