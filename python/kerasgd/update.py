@@ -122,14 +122,15 @@ class _StepOnDevice:
         assert dynamic is not None
         finite = backend.all_finite([g for g in gradients if g is not None])
 
-        def step_and_count() -> None:
-            scale, finite_steps = backend.read(dynamic.scale), backend.read(dynamic.finite_steps)
-            self._accumulate_or_update(gradients, scale)
+        def step_and_count(step: _StepOnDevice) -> None:
+            read, assign = step.backend.read, step.backend.assign
+            scale, finite_steps = read(dynamic.scale), read(dynamic.finite_steps)
+            step._accumulate_or_update(gradients, scale)
             scale, finite_steps = loss_scale.after_finite_step(
                 scale, finite_steps, dynamic.growth_steps
             )
-            backend.assign(dynamic.scale, scale)
-            backend.assign(dynamic.finite_steps, finite_steps)
+            assign(dynamic.scale, scale)
+            assign(dynamic.finite_steps, finite_steps)
 
         def skip() -> None:
             backend.assign(
@@ -138,7 +139,7 @@ class _StepOnDevice:
             backend.clear([dynamic.finite_steps])
 
         own = [dynamic.scale, dynamic.finite_steps]
-        backend.cond(finite, step_and_count, [*state.variables(), state.iterations, *own])
+        self._change_if(finite, step_and_count, [*state.variables(), state.iterations, *own])
         backend.cond(keras.ops.logical_not(finite), skip, own)
 
     # -- accumulation --------------------------------------------------------------------------
@@ -232,6 +233,18 @@ class _StepOnDevice:
         has_constraint = any(p.constraint is not None for p in self.state.parameters)
         return has_constraint or self.settings.own_rule is not None
 
+    def _change_if(
+        self,
+        condition: Tensor,
+        change: Callable[[_StepOnDevice], None],
+        writes: Sequence[Variable],
+    ) -> None:
+        """Run `change`, which nearly always happens, if `condition` is true."""
+        if self._calls_code_of_users():  # which must not run unless the change happens
+            self.backend.cond(condition, partial(change, self), writes)
+        else:
+            self.backend.change_if(condition, lambda b: change(replace(self, backend=b)), writes)
+
     def _on(self, state: State, updates: Updates) -> tuple[_StepOnDevice, Updates]:
         """The same step and updates, on other variables."""
         parameters = [state.parameters[parameter.index] for parameter in updates.parameters]
@@ -244,9 +257,9 @@ class _StepOnDevice:
             self._update(updates, measurement)
             return
 
-        def update_and_count() -> None:
-            self._update(updates, measurement)
-            backend.clear([skips.in_a_row])
+        def update_and_count(step: _StepOnDevice) -> None:
+            step._update(updates, measurement)
+            step.backend.clear([skips.in_a_row])
 
         def skip_and_count() -> None:
             if measurement is not None:
@@ -257,7 +270,10 @@ class _StepOnDevice:
             backend.count(skips.in_a_row)
 
         finite = backend.all_finite(updates.gradients)
-        backend.cond(finite, update_and_count, self.state.variables(), skip_and_count)
+        self._change_if(finite, update_and_count, self.state.variables())
+        records = [skips, self.state.statistics if measurement is not None else None]
+        written = [v for each in records if each is not None for v in vars(each).values()]
+        backend.cond(keras.ops.logical_not(finite), skip_and_count, written)
 
     def _update_number(self) -> Tensor:
         """k: this is the k-th update, from 1, not counting skipped ones."""

@@ -184,12 +184,16 @@ class Backend:
         the old one. What writes into a variable in another way is selected afterwards.
         """
         before = [self.read(variable) for variable in writes]
-        selecting = copy.copy(self)
+        outer, selecting = self._selection, copy.copy(self)
+        if outer is not None:
+            condition = keras.ops.logical_and(outer.condition, condition)
         selection = selecting._selection = Selection(condition, set())
         change(selecting)
         for variable, old in zip(writes, before, strict=True):
             if id(variable) not in selection.assigned:
                 self.assign(variable, keras.ops.where(condition, self.read(variable), old))
+        if outer is not None:
+            outer.assigned.update(selection.assigned)
 
     def _selected(self, variable: Variable, value: Tensor) -> Tensor:
         """The value to assign: in `_change_elements_if()`, the new value or the old one."""

@@ -60,7 +60,7 @@ def test_a_step_moves_nothing_between_devices_but_norms_of_shards(workers):  # c
         # One all-reduce has a norm for each variable; another runs only for norms that overflow or
         # underflow.
         assert found[f"model, {name}"] == [[], [2, 2]]
-    # One flag per variable: whether all its elements are finite.
-    assert found["model, groups, dynamic scale"] == [[], [2]]
+    # The same norms say whether all elements are finite; flags of elements are the second.
+    assert found["model, groups, dynamic scale"] == [[], [2, 2]]
     of_statistics = found["model, measured, skipping"][1]
     assert max(of_statistics) < 18  # no gradient is gathered
