@@ -404,3 +404,16 @@ def test_no_weights_are_copied_between_measured_updates():  # contract 15.5
     weights = keras.Variable(np.ones((64, 64), "float32"))
     optimizer = kerasgd.SGD(0.1, momentum=0.9).track_statistics(every=10)
     assert copies_in(program(optimizer, weights), weights) == []
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="XLA copies what a conditional reads and writes")
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_skipping_copies_no_weights(wrapped):  # contract 6.3, 16.1
+    weights = keras.Variable(np.ones((64, 64), "float32"))
+    optimizer = kerasgd.SGD(0.1, 0.9, weight_decay=0.1, use_ema=True)
+    optimizer.set_group([weights], learning_rate_factor=0.5)
+    if wrapped:
+        optimizer = kerasgd.LossScaleOptimizer(optimizer)
+    else:
+        optimizer.skip_nonfinite()
+    assert copies_in(program(optimizer, weights), weights) == []

@@ -67,9 +67,10 @@ def statelessly(optimizer, variables):
 
 def program(optimizer, weights):
     """What XLA compiles a step of one variable into, as text."""
+    gradient = keras.ops.ones(weights.shape)
     if BACKEND == "tensorflow":
         step = step_of("xla", optimizer, [weights])
-        return step.experimental_get_compiler_ir([weights.value])(stage="optimized_hlo")
+        return step.experimental_get_compiler_ir([gradient])(stage="optimized_hlo")
     import jax
 
     optimizer.build([weights])
@@ -79,7 +80,7 @@ def program(optimizer, weights):
 
     state = [v.value for v in optimizer.variables]
     compiled = jax.jit(step, donate_argnums=(0, 1))
-    return compiled.lower([weights.value], state, [weights.value]).compile().as_text()
+    return compiled.lower([weights.value], state, [gradient]).compile().as_text()
 
 
 def copies_in(text, weights):
