@@ -39,8 +39,7 @@ ANY_KERAS = (
     "backends/tensorflow/test_choice.py",
     "backends/tensorflow/test_sparse.py",
     "test_measurement.py",
-    # processes that train alike: two replicas in one process, or two devices, are not left out
-    "backends/tensorflow/test_replicas.py::test_replicas_follow_the_reference[one",
+    # processes that train alike: replicas in one process, or two devices, are not left out
     "backends/tensorflow/test_replicas.py::test_two_workers_",
     "backends/tensorflow/test_replicas.py::test_a_step_has_one_collective",
     "backends/tensorflow/test_replicas.py::test_three_workers_",

@@ -1,26 +1,19 @@
-"""Trains on replicas in a separate process, and prints the errors of the weights.
+"""Trains on replicas in a separate process, and returns the errors of the weights.
 
-Usage: python replicas.py STRATEGY, where STRATEGY is a key of `STRATEGIES`. TensorFlow's devices
-must be set before it starts, so each strategy has its own process. It prints one JSON object: for
-each of `WAYS` the largest error of each configuration over steps and replicas, and the errors of
-unsupported steps. `in_worker()` does the same for several workers, each in its own process.
+TensorFlow's devices must be set before it starts, so `results()` needs a process of its own. It
+returns for each of `STRATEGIES` and `WAYS` the largest error of each configuration over steps and
+replicas, and the errors of unsupported steps. `in_worker()` does the same for several workers, each
+in its own process.
 """
 
 import contextlib
 import json
 import os
-import sys
 import threading
 
+import keras
 import numpy as np
 import tensorflow as tf
-
-if "two replicas" in sys.argv:
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-    )
-
-import keras
 
 import kerasgd
 from kerasgd.reference import (
@@ -31,9 +24,9 @@ from kerasgd.reference import (
 )
 
 STRATEGIES = {
+    "one worker": tf.distribute.MultiWorkerMirroredStrategy,  # first: it configures TensorFlow
     "two replicas": lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
     "one replica": lambda: tf.distribute.MirroredStrategy(["CPU:0"]),
-    "one worker": tf.distribute.MultiWorkerMirroredStrategy,
 }
 # Eager code comes first: a MirroredStrategy does not run it after a compiled step.
 WAYS = ["eager", "graph", "fit"]
@@ -83,6 +76,15 @@ GROUPS = {
 }
 SAME = ["plain", "momentum, global_clipnorm", "average under accumulation"]
 DYNAMIC = ["plain", "average under accumulation", "clipvalue", "function", "groups", "measured"]
+# Configurations whose steps have several parts, and data that only some workers see.
+FOR_WORKERS = [
+    "clipnorm, nesterov, decay",
+    "average under accumulation, dynamic scale",
+    "groups",
+    "measured",
+    "skipping",
+]
+FOR_ONE = [*FOR_WORKERS, "everything", "function"]
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -454,10 +456,19 @@ def distances_with(strategy, way, names=None):
     }
 
 
-if __name__ == "__main__":
-    strategy = STRATEGIES[sys.argv[1]]()
-    found = {
-        "refused": refusals(strategy),
-        "distances": {way: distances_with(strategy, way) for way in WAYS},
-    }
-    print(json.dumps(found))
+def results(in_all_configurations=False):
+    """The errors on each strategy, and of unsupported steps.
+
+    A single replica, or a worker alone, needs no sum, so that the configuration decides only about
+    the step on its device. A few configurations are enough there.
+    """
+    [cpu] = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategies = {name: create() for name, create in STRATEGIES.items()}
+    distances = {name: {} for name in strategies}
+    said = refusals(strategies["two replicas"])
+    for way in WAYS:
+        for name, strategy in strategies.items():
+            is_whole = in_all_configurations or name == "two replicas"
+            distances[name][way] = distances_with(strategy, way, None if is_whole else FOR_ONE)
+    return {"refused": said, "distances": distances}
