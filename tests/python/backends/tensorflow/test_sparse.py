@@ -44,10 +44,31 @@ MODES = {
 }
 
 
-@pytest.fixture(params=[True, False], ids=["large", "small"], autouse=True)
-def size(request, monkeypatch):
+@pytest.fixture
+def is_large(request, monkeypatch):
     if request.param:
         monkeypatch.setattr(choice, "LARGE", ROWS * COLUMNS)
+    return request.param
+
+
+# Momentum chooses by size, and so does a gradient that becomes dense; other arguments do not.
+CHOOSE_BY_SIZE = {"momentum", "weight_decay", "use_ema", "gradient_accumulation_steps"}
+
+
+def in_all_sizes(cases):
+    """Give a test the arguments of the cases, with each size that matters for them."""
+    sized = [
+        pytest.param(arguments, is_large, id=f"{name}-{'large' if is_large else 'small'}")
+        for name, arguments in cases.items()
+        for is_large in ([True, False] if CHOOSE_BY_SIZE & arguments.keys() else [False])
+    ]
+    return pytest.mark.parametrize(("arguments", "is_large"), sized, indirect=["is_large"])
+
+
+WITH_OR_WITHOUT_MOMENTUM = {"plain": {}, "momentum": {"momentum": 0.9}}
+in_both_sizes = pytest.mark.parametrize(
+    "is_large", [True, False], ids=["large", "small"], indirect=True
+)
 
 
 def draws(seed, terms=8):
@@ -83,8 +104,8 @@ def sparse(values, indices):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("arguments", ARGUMENTS.values(), ids=ARGUMENTS)
-def test_rows_follow_the_reference(mode, arguments):  # contract 11.1
+@in_all_sizes(ARGUMENTS)
+def test_rows_follow_the_reference(mode, arguments, is_large):  # contract 11.1
     optimizer, variable = run(mode, range(1, 5), **arguments)
     reference = ReferenceSGD(0.1, **arguments).build([start()])
     for seed in range(1, 5):
@@ -98,10 +119,10 @@ CLIPS = ["clipvalue", "clipnorm", "global_clipnorm"]
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("momentum", [0, 0.9])
-def test_rows_below_the_clip_keep_every_bit(mode, momentum):  # contract 4.4
-    plain = run(mode, range(1, 5), momentum=momentum)[1]
-    pairs = [new_pair(momentum=momentum, **{clip: 1e6}) for clip in CLIPS]
+@in_all_sizes(WITH_OR_WITHOUT_MOMENTUM)
+def test_rows_below_the_clip_keep_every_bit(mode, arguments, is_large):  # contract 4.4
+    plain = run(mode, range(1, 5), **arguments)[1]
+    pairs = [new_pair(**arguments, **{clip: 1e6}) for clip in CLIPS]
     step = steps_together(mode, pairs)
     for seed in range(1, 5):
         step([[sparse(*draws(seed))]] * len(pairs))
@@ -115,15 +136,15 @@ def new_pair(**arguments):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("momentum", [0, 0.9])
-def test_rows_may_be_constants(mode, momentum):  # contract 11.1
+@in_all_sizes(WITH_OR_WITHOUT_MOMENTUM)
+def test_rows_may_be_constants(mode, arguments, is_large):  # contract 11.1
     values, indices = np.full((3, COLUMNS), 1.0, "float32"), [1, 1, 2]
     gradient = sparse(values, indices)
-    pairs = [new_pair(momentum=momentum, **{clip: 0.5}) for clip in CLIPS]
+    pairs = [new_pair(**arguments, **{clip: 0.5}) for clip in CLIPS]
     step = steps_together("eager", pairs)
     MODES[mode](lambda: step([[gradient]] * len(pairs)))()
     for clip, (_, variables) in zip(CLIPS, pairs, strict=True):
-        reference = ReferenceSGD(0.1, momentum=momentum, **{clip: 0.5}).build([start()])
+        reference = ReferenceSGD(0.1, **arguments, **{clip: 0.5}).build([start()])
         reference.step([dense(values, indices)])
         assert_close(variables, reference.weights, "float32")
 
@@ -140,8 +161,8 @@ def test_terms_that_cancel_leave_no_rounding_error(mode, arguments):  # contract
     np.testing.assert_allclose(variable[2], [0.0099] * COLUMNS, 1e-6)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"momentum": 0.9}, {"clipvalue": 1e6}], ids=str)
-def test_training_is_reproducible_bit_for_bit(arguments):  # contract 9.1
+@in_all_sizes({**WITH_OR_WITHOUT_MOMENTUM, "clipvalue": {"clipvalue": 1e6}})
+def test_training_is_reproducible_bit_for_bit(arguments, is_large):  # contract 9.1
     def trained():
         variable = keras.Variable(np.zeros((ROWS, 64)), dtype="float32")
         optimizer = kerasgd.SGD(0.1, **arguments)
@@ -161,8 +182,9 @@ def test_training_is_reproducible_bit_for_bit(arguments):  # contract 9.1
         np.testing.assert_array_equal(trained(), first)
 
 
+@in_both_sizes
 @pytest.mark.parametrize("mode", MODES)
-def test_rows_of_a_variable_that_does_not_decay(mode):  # contract 3.2
+def test_rows_of_a_variable_that_does_not_decay(mode, is_large):  # contract 3.2
     variable = keras.Variable(start(), name="embedding")
     optimizer = kerasgd.SGD(0.1, momentum=0.9, weight_decay=0.1)
     optimizer.exclude_from_weight_decay(var_names=["embedding"])
@@ -176,11 +198,11 @@ def test_rows_of_a_variable_that_does_not_decay(mode):  # contract 3.2
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("momentum", [0, 0.9])
+@in_all_sizes(WITH_OR_WITHOUT_MOMENTUM)
 @pytest.mark.parametrize("clip", ["clipnorm", "global_clipnorm"])
-def test_a_nonfinite_norm_makes_all_rows_nan(mode, momentum, clip):  # contract 4.5
+def test_a_nonfinite_norm_makes_all_rows_nan(mode, arguments, is_large, clip):  # contract 4.5
     variable = keras.Variable(start())
-    optimizer = kerasgd.SGD(0.1, momentum=momentum, **{clip: 1.0})
+    optimizer = kerasgd.SGD(0.1, **arguments, **{clip: 1.0})
     optimizer.build([variable])
     gradient = sparse(np.full((1, COLUMNS), np.inf, "float32"), [2])
     MODES[mode](lambda: optimizer.apply([gradient]))()
@@ -188,10 +210,10 @@ def test_a_nonfinite_norm_makes_all_rows_nan(mode, momentum, clip):  # contract 
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("momentum", [0, 0.9])
-def test_clipvalue_keeps_nan_and_clips_infinity(mode, momentum):  # contract 4.5
+@in_all_sizes(WITH_OR_WITHOUT_MOMENTUM)
+def test_clipvalue_keeps_nan_and_clips_infinity(mode, arguments, is_large):  # contract 4.5
     variable = keras.Variable(np.zeros((ROWS, COLUMNS)), dtype="float32")
-    optimizer = kerasgd.SGD(1.0, momentum=momentum, clipvalue=0.5)
+    optimizer = kerasgd.SGD(1.0, **arguments, clipvalue=0.5)
     optimizer.build([variable])
     gradient = sparse(np.array([[np.inf, np.nan, 0.25]], "float32"), [2])
     MODES[mode](lambda: optimizer.apply([gradient]))()
@@ -211,9 +233,10 @@ def test_half_precision_weights_get_the_sum_of_duplicate_rows(mode):  # contract
     np.testing.assert_array_equal(found, dense(np.full((1, 3), -0.0625), [2]) + 1)
 
 
+@in_both_sizes
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
-def test_fit_of_an_embedding(jit_compile, steps_per_execution):  # contract 11.1
+def test_fit_of_an_embedding(jit_compile, steps_per_execution, is_large):  # contract 11.1
     # The last batch is smaller.
     words = np.random.default_rng(5).integers(ROWS, size=(7, 2))
     layers = keras.layers
