@@ -94,16 +94,15 @@ def test_statistics_are_those_of_the_reference(case, way):  # contract 15.1, 15.
 
 @pytest.mark.parametrize("way", WAYS)
 def test_gradients_that_are_not_finite_are_counted(way):  # contract 15.2
-    optimizers, references, given = {}, {}, {}
+    variables, optimizer, _ = pair({"clipnorm": 1.0}, 1)
+    step = step_of(way, optimizer, variables)
     for spoilt in (np.nan, np.inf, -np.inf):
-        variables, optimizer, references[spoilt] = pair({"clipnorm": 1.0}, 1)
-        optimizers[spoilt] = optimizer, variables
-        given[spoilt] = gradients(np.random.default_rng(1))
-        given[spoilt][1][0] = given[spoilt][2][1, 1] = given[spoilt][2][0, 3] = spoilt
-    step_all(way, optimizers, given)
-    for spoilt, reference in references.items():
-        reference.step(given[spoilt])
-        found, expected = optimizers[spoilt][0].statistics, reference.statistics
+        _, _, reference = pair({"clipnorm": 1.0}, 1)
+        given = gradients(np.random.default_rng(1))
+        given[1][0] = given[2][1, 1] = given[2][0, 3] = spoilt
+        step([tensor(g) for g in given])
+        reference.step(given)
+        found, expected = optimizer.statistics, reference.statistics
         counts = [of_one["nonfinite"] for of_one in found["variables"]]
         assert counts == [0, 1, 2, 0, 0], spoilt
         assert all(type(count) is int for count in counts)
@@ -112,30 +111,29 @@ def test_gradients_that_are_not_finite_are_counted(way):  # contract 15.2
             assert str(found[name]) == str(expected[name]), spoilt  # NaN and infinity alike
 
 
-def step_all(way, optimizers, given):
-    """One step of each pair of an optimizer and its variables, with the gradients of its key."""
-    step = steps_together(way, optimizers.values())
-    step([[tensor(g) for g in given[case]] for case in optimizers])
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_norms_are_safe_for_any_finite_gradient(way):  # contract 15.2, 4.3
-    optimizers, references, given = {}, {}, {}
-    for case in itertools.product([1e20, 1e-30], [None, "global_clipnorm", "clipnorm"]):
-        size, clip = case
-        arguments = {"loss_scale_factor": 0.5} | ({clip: 2.0} if clip else {})
-        weights = [[1.0, 2.0], [3.0]]
-        given[case] = [single([3 * size, 4 * size]), single([12 * size])]
-        variables = [keras.Variable(w, dtype="float32") for w in weights]
-        optimizer = kerasgd.SGD(0.1, **arguments).track_statistics(per_variable=True)
-        optimizers[case] = optimizer, variables
-        references[case] = ReferenceSGD(0.1, **arguments).build(weights, statistics_every=1)
-    step_all(way, optimizers, given)
-    for case, reference in references.items():
-        reference.step(given[case])
-        found = optimizers[case][0].statistics
-        assert found["gradient_norm"] == pytest.approx(26 * case[0], rel=1e-6), case
-        assert_statistics(found, reference)
+    weights = [[1.0, 2.0], [3.0]]
+    arguments = [
+        {"loss_scale_factor": 0.5} | ({clip: 2.0} if clip else {})
+        for clip in (None, "global_clipnorm", "clipnorm")
+    ]
+    optimizers = [
+        kerasgd.SGD(0.1, **each).track_statistics(per_variable=True) for each in arguments
+    ]
+    variables = [[keras.Variable(w, dtype="float32") for w in weights] for _ in optimizers]
+    step = steps_together(way, zip(optimizers, variables, strict=True))
+    for size in (1e20, 1e-30):
+        for variable, w in itertools.product(variables, range(2)):
+            variable[w].assign(weights[w])
+        given = [single([3 * size, 4 * size]), single([12 * size])]
+        step([[tensor(g) for g in given] for _ in optimizers])
+        for optimizer, each in zip(optimizers, arguments, strict=True):
+            reference = ReferenceSGD(0.1, **each).build(weights, statistics_every=1)
+            reference.step(given)
+            found = optimizer.statistics
+            assert found["gradient_norm"] == pytest.approx(26 * size, rel=1e-6), each
+            assert_statistics({**found, "updates": 1}, reference)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -143,13 +141,14 @@ def test_the_coefficient_is_1_where_nothing_is_clipped(way):  # contract 15.2, 4
     optimizers, given = {}, {}
     for clip in ("clipnorm", "clipvalue", "global_clipnorm"):
         generator = np.random.default_rng(0)
-        for size in (1, 7, 100_001):
-            shapes = [(size,), (3, 5)]
+        for shapes in ([(1,), (7,), (3, 5)], [(100_001,), (3, 5)]):
             optimizer = kerasgd.SGD(0.1, loss_scale_factor=3.0, **{clip: 1e4}).track_statistics()
             variables = [keras.Variable(np.zeros(shape, "float32")) for shape in shapes]
-            optimizers[clip, size] = optimizer, variables
-            given[clip, size] = [generator.normal(size=shape) for shape in shapes]
-    step_all(way, optimizers, given)
+            case = clip, len(shapes)
+            optimizers[case] = optimizer, variables
+            given[case] = [generator.normal(size=shape) for shape in shapes]
+    step = steps_together(way, optimizers.values())
+    step([[tensor(g) for g in given[case]] for case in optimizers])
     for case, (optimizer, _) in optimizers.items():
         assert optimizer.statistics["clip_coefficient"] == 1, case
 
