@@ -1,6 +1,5 @@
 """The statistics of an update are those of the reference (contract 15.1 to 15.3)."""
 
-import itertools
 from collections import Counter
 
 import keras
@@ -94,10 +93,9 @@ def test_statistics_are_those_of_the_reference(case, way):  # contract 15.1, 15.
 
 @pytest.mark.parametrize("way", WAYS)
 def test_gradients_that_are_not_finite_are_counted(way):  # contract 15.2
-    variables, optimizer, _ = pair({"clipnorm": 1.0}, 1)
+    variables, optimizer, reference = pair({"clipnorm": 1.0}, 1)
     step = step_of(way, optimizer, variables)
     for spoilt in (np.nan, np.inf, -np.inf):
-        _, _, reference = pair({"clipnorm": 1.0}, 1)
         given = gradients(np.random.default_rng(1))
         given[1][0] = given[2][1, 1] = given[2][0, 3] = spoilt
         step([tensor(g) for g in given])
@@ -121,19 +119,19 @@ def test_norms_are_safe_for_any_finite_gradient(way):  # contract 15.2, 4.3
     optimizers = [
         kerasgd.SGD(0.1, **each).track_statistics(per_variable=True) for each in arguments
     ]
+    references = [
+        ReferenceSGD(0.1, **each).build(weights, statistics_every=1) for each in arguments
+    ]
     variables = [[keras.Variable(w, dtype="float32") for w in weights] for _ in optimizers]
     step = steps_together(way, zip(optimizers, variables, strict=True))
-    for size in (1e20, 1e-30):
-        for variable, w in itertools.product(variables, range(2)):
-            variable[w].assign(weights[w])
+    for size in (1e-30, 1e20):
         given = [single([3 * size, 4 * size]), single([12 * size])]
         step([[tensor(g) for g in given] for _ in optimizers])
-        for optimizer, each in zip(optimizers, arguments, strict=True):
-            reference = ReferenceSGD(0.1, **each).build(weights, statistics_every=1)
+        for optimizer, reference, each in zip(optimizers, references, arguments, strict=True):
             reference.step(given)
             found = optimizer.statistics
             assert found["gradient_norm"] == pytest.approx(26 * size, rel=1e-6), each
-            assert_statistics({**found, "updates": 1}, reference)
+            assert_statistics(found, reference)
 
 
 @pytest.mark.parametrize("way", WAYS)
