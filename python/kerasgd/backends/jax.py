@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import jax
@@ -152,25 +153,21 @@ class JaxBackend(Backend):
         gradients = updates.gradients
         pairs = zip(updates.each_coefficient(), gradients, strict=True)
         unclipped = [scalar(coefficient, gradient.dtype) for coefficient, gradient in pairs]
-        is_small = [gradient.size <= grouped_norms.SMALL for gradient in gradients]
-        clips = {
-            i: _clip_norm_of_small(gradients[i], unclipped[i], limit)
-            for i, small in enumerate(is_small)
-            if small
-        }
-        large = [i for i, small in enumerate(is_small) if not small]
-        clips |= zip(
-            large,
+        is_large = [gradient.size > grouped_norms.SMALL for gradient in gradients]
+        of_large = iter(
             _clip_norms_of_large(
-                [gradients[i] for i in large], [unclipped[i] for i in large], limit
-            ),
-            strict=True,
+                list(compress(gradients, is_large)), list(compress(unclipped, is_large)), limit
+            )
         )
+        clips = [
+            next(of_large) if large else _clip_norm_of_small(gradient, coefficient, limit)
+            for gradient, coefficient, large in zip(gradients, unclipped, is_large, strict=True)
+        ]
         return replace(
             updates,
-            gradients=[gradient * clips[i].scale for i, gradient in enumerate(gradients)],
-            coefficient=[clips[i].coefficient for i in range(len(gradients))],
-            scale=[clips[i].scale for i in range(len(gradients))],
+            gradients=[g * clip.scale for g, clip in zip(gradients, clips, strict=True)],
+            coefficient=[clip.coefficient for clip in clips],
+            scale=[clip.scale for clip in clips],
         )
 
     def rescale(
@@ -222,9 +219,10 @@ def _clip_norm_of_small(gradient: Tensor, unclipped: Tensor, limit: float) -> cl
     largest = jnp.max(jnp.abs(gradient), initial=0.0)
     inverse = jax.lax.clamp(kind.tiny, 1 / largest, 1 / kind.tiny)
     inverse = jax.lax.reduce_precision(inverse, kind.nexp, mantissa_bits=0)
-    norm = jnp.sqrt(jnp.sum(jnp.square(clipping.times(gradient, inverse))))
-    clipped = unclipped > limit / norm * inverse
-    coefficient = jnp.where(clipped, limit / norm, unclipped)
+    norm = jnp.sqrt(grouped_norms.sum_of_squares(clipping.times(gradient, inverse)))
+    to_limit = limit / norm
+    clipped = unclipped > to_limit * inverse
+    coefficient = jnp.where(clipped, to_limit, unclipped)
     # 4.5: a clip never hides non-finite values.
     coefficient = jnp.where(jnp.isfinite(norm), coefficient, jnp.nan)
     return clipping.NormClip(jnp.where(clipped, inverse, 1.0), coefficient)
