@@ -139,10 +139,13 @@ class State:
                 parameter.accumulator,
             )
         ]
-        others = [self.averaging, self.in_window, *self.own]
-        for record in (self.skips, self.statistics):
-            others += vars(record).values() if record is not None else []
+        others = [self.averaging, self.in_window, *self.own, *self.records()]
         return [v for v in [*of_parameters, *others] if v is not None]
+
+    def records(self) -> list[Variable]:
+        """What is recorded of updates: skipped ones, and statistics."""
+        kept = [record for record in (self.skips, self.statistics) if record is not None]
+        return [variable for record in kept for variable in vars(record).values()]
 
 
 class Update(NamedTuple):

@@ -271,9 +271,7 @@ class _StepOnDevice:
 
         finite = backend.all_finite(updates.gradients)
         self._change_if(finite, update_and_count, self.state.variables())
-        records = [skips, self.state.statistics if measurement is not None else None]
-        written = [v for each in records if each is not None for v in vars(each).values()]
-        backend.cond(keras.ops.logical_not(finite), skip_and_count, written)
+        backend.cond(keras.ops.logical_not(finite), skip_and_count, self.state.records())
 
     def _update_number(self) -> Tensor:
         """k: this is the k-th update, from 1, not counting skipped ones."""
