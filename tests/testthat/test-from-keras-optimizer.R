@@ -32,7 +32,6 @@ test_that("it validates its inputs", {
   # contract 9.4c, 12
   skip_if_no_keras()
   keras <- reticulate::import("keras")
-  # on PyTorch, Keras' optimizer class is in another module
   expect_snapshot(error = TRUE, transform = without_keras_module, {
     from_keras_optimizer()
     from_keras_optimizer(keras$optimizers$Adam())

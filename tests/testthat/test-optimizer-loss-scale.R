@@ -1,6 +1,5 @@
 test_that("it validates its inputs", {
   skip_if_no_keras()
-  # where Keras keeps Adam depends on the backend
   expect_snapshot(error = TRUE, transform = without_keras_module, {
     optimizer_loss_scale()
     optimizer_loss_scale(NULL)

@@ -301,7 +301,6 @@ test_that("what the state shows cannot be set", {
 test_that("something else in place of an optimizer is refused with advice", {
   skip_if_no_keras()
   keras <- reticulate::import("keras")
-  # on PyTorch, Keras' optimizer classes are in other modules
   expect_snapshot(error = TRUE, transform = without_keras_module, {
     track_statistics(optimizer_sgd)
     track_statistics(keras$optimizers$SGD())
