@@ -456,19 +456,35 @@ def distances_with(strategy, way, names=None):
     }
 
 
-def results(in_all_configurations=False):
+def results():
     """The errors on each strategy, and of unsupported steps.
 
     A single replica, or a worker alone, needs no sum, so that the configuration decides only about
     the step on its device. A few configurations are enough there.
     """
+    strategies = created(STRATEGIES)
+    said = refusals(strategies["two replicas"])
+    names = {name: None if name == "two replicas" else FOR_ONE for name in strategies}
+    return {"refused": said, "distances": distances_on(strategies, names)}
+
+
+def results_on_one():
+    """The errors on a single replica, and on a worker alone, in all configurations."""
+    strategies = created(["one worker", "one replica"])
+    return distances_on(strategies, dict.fromkeys(strategies))
+
+
+def created(names):
+    """These strategies, with two devices for them."""
     [cpu] = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategies = {name: create() for name, create in STRATEGIES.items()}
+    return {name: STRATEGIES[name]() for name in names}
+
+
+def distances_on(strategies, names):
+    """`distances_with()` of each strategy and way, in the configurations named for the strategy."""
     distances = {name: {} for name in strategies}
-    said = refusals(strategies["two replicas"])
     for way in WAYS:
         for name, strategy in strategies.items():
-            is_whole = in_all_configurations or name == "two replicas"
-            distances[name][way] = distances_with(strategy, way, None if is_whole else FOR_ONE)
-    return {"refused": said, "distances": distances}
+            distances[name][way] = distances_with(strategy, way, names[name])
+    return distances
